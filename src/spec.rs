@@ -1,0 +1,87 @@
+//! The wanted state of the host as one plain value: everything the steps need to know, decided before anything runs.
+//!
+//! It holds no secret: it is written into the journal, so that a teardown rebuilds the steps from it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{lb_range::LbRange, version::Channel};
+
+/// The wanted state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Name of the profile it came from, for reports.
+    pub profile: String,
+    /// The user who works with the cluster: goes into the group `microk8s`, owns the password file.
+    pub user: String,
+    /// Addresses that MetalLB may give out.
+    pub lb: LbRange,
+    /// Channel of the snap.
+    pub channel: Channel,
+    /// Addons to enable, `metallb` not among them (it has a stage of its own), storage under today's name `hostpath-storage`.
+    pub addons: Vec<String>,
+    /// The database.
+    pub iris: Iris,
+    /// How long to wait, at the most.
+    pub timeouts: Timeouts,
+}
+
+/// InterSystems IRIS as it shall run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Iris {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Name of the StatefulSet: pods are `NAME-0`, `NAME-1`.
+    pub name: String,
+    /// Name of the headless service, and with `-ext` of the LoadBalancer service; also the value of the label `app`.
+    pub service: String,
+    /// Image with tag or digest.
+    pub image: String,
+    /// Number of pods.
+    pub replicas: u32,
+    /// StorageClass of the claims; none = the cluster's default class.
+    pub storage_class: Option<String>,
+    /// Size of the claim for durable %SYS, a Kubernetes quantity (`5Gi`).
+    pub mgr_size: String,
+    /// Size of the claim for the databases, a Kubernetes quantity.
+    pub data_size: String,
+    /// `TZ` of the container, POSIX form (`JST-9`); none = UTC.
+    pub time_zone: Option<String>,
+    /// The CPF merge: without `PasswordHash`, which is added when it is applied.
+    pub cpf: String,
+    /// A database that the CPF makes and that must be there in the end, e.g. `TEST-DATA`.
+    pub databases: Vec<String>,
+    /// Memory request of a pod, a Kubernetes quantity.
+    pub memory_request: String,
+    /// Memory limit of a pod, a Kubernetes quantity.
+    pub memory_limit: String,
+    /// CPU request of a pod, a Kubernetes quantity.
+    pub cpu_request: String,
+}
+
+/// Upper bounds of the waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// Download and installation of the snap.
+    pub install: Seconds,
+    /// From a started cluster to a Ready node.
+    pub ready: Seconds,
+    /// One addon.
+    pub addon: Seconds,
+    /// From the applied objects to a database that answers, image pull included.
+    pub iris: Seconds,
+    /// Removal of the snap or of the IRIS objects.
+    pub remove: Seconds,
+}
+
+/// A number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seconds(pub u64);
+
+impl From<Seconds> for Duration {
+    fn from(s: Seconds) -> Self {
+        Self::from_secs(s.0)
+    }
+}
