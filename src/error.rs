@@ -52,6 +52,8 @@ pub struct Error {
     pub hint: Option<String>,
     /// The step in which it happened.
     pub step: Option<String>,
+    /// It may pass by itself (a server that restarts): worth waiting for, within the step's deadline.
+    pub transient: bool,
 }
 
 /// The crate's result.
@@ -60,7 +62,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of the given kind.
     pub fn new(code: ExitCode, what: impl Into<String>) -> Self {
-        Self { code, what: what.into(), cause: None, hint: None, step: None }
+        Self { code, what: what.into(), cause: None, hint: None, step: None, transient: false }
     }
 
     /// Wrong input: names the part that is wrong.
@@ -71,6 +73,11 @@ impl Error {
     /// A command or an API call that failed.
     pub fn failed(what: impl Into<String>) -> Self {
         Self::new(ExitCode::CommandFailed, what)
+    }
+
+    /// Something that does not answer now and may answer soon.
+    pub fn transient(what: impl Into<String>) -> Self {
+        Self { transient: true, ..Self::failed(what) }
     }
 
     /// Adds the reason.

@@ -1,0 +1,159 @@
+//! The one seam for every touch of the host: commands, files, snapd, the cluster's API, the clock.
+//!
+//! [`Real`] is the host we run on. Tests bring a modelled one.
+
+use std::{path::Path, path::PathBuf, time::Duration};
+
+use serde_json::Value;
+
+use crate::{cluster::Kind, error::Result, step::Progress};
+
+mod command;
+mod http;
+mod real;
+mod snapd;
+mod watch;
+
+pub use command::{Cmd, Effect, Output};
+pub use real::Real;
+
+/// Everything that a step may read and the engine may do.
+pub trait Host: Send + Sync {
+    /// Runs a command to its end. Its exit code is the caller's to judge.
+    ///
+    /// # Errors
+    /// It could not be started, or it passed its deadline and was ended with its process group.
+    fn run(&self, cmd: &Cmd, line: &mut dyn FnMut(&str)) -> Result<Output>;
+
+    /// A file's content; none when there is no such file.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>>;
+
+    /// Whether something has that name (a dangling link too).
+    fn exists(&self, path: &Path) -> bool;
+
+    /// Where a symbolic link points; none when it is none.
+    fn link(&self, path: &Path) -> Option<PathBuf>;
+
+    /// Names in a directory; empty when there is none.
+    fn names(&self, dir: &Path) -> Vec<String>;
+
+    /// Writes a file whole (a temporary file beside it, renamed).
+    ///
+    /// # Errors
+    /// The file system refuses.
+    fn write(&self, file: &FileWrite) -> Result<()>;
+
+    /// Removes a file or directory; one that is gone is no error.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    fn remove(&self, path: &Path, all: bool) -> Result<()>;
+
+    /// Reads from snapd; none when it answers 404.
+    ///
+    /// # Errors
+    /// snapd does not answer, or refuses.
+    fn snapd_get(&self, path: &str) -> Result<Option<Value>>;
+
+    /// Starts a change in snapd and follows it to its end.
+    ///
+    /// # Errors
+    /// snapd refuses, or the change fails (its tasks' last words are the cause).
+    fn snapd_change(&self, change: &crate::step::SnapdChange, seen: &mut dyn FnMut(&str, Option<Progress>)) -> Result<()>;
+
+    /// One object; none when it, its namespace or its kind is not there.
+    ///
+    /// # Errors
+    /// The API server does not answer (transient) or refuses.
+    fn get(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>>;
+
+    /// Objects of a kind, of one namespace or of all, with a label selector or without.
+    ///
+    /// # Errors
+    /// As for [`Host::get`].
+    fn list(&self, kind: &'static Kind, namespace: Option<&str>, labels: &str) -> Result<Vec<Value>>;
+
+    /// Server-side apply; with `dry_run` the server only says what would come of it.
+    ///
+    /// # Errors
+    /// As for [`Host::get`]; a webhook that does not answer is transient.
+    fn apply(&self, object: &Value, dry_run: bool) -> Result<Value>;
+
+    /// Deletes an object; one that is gone is no error.
+    ///
+    /// # Errors
+    /// As for [`Host::get`].
+    fn delete(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<()>;
+
+    /// The body of a plain GET on the API server, e.g. `/readyz`, or a pod's log.
+    ///
+    /// # Errors
+    /// As for [`Host::get`].
+    fn api_text(&self, path: &str) -> Result<String>;
+
+    /// An HTTP GET without TLS: status and body.
+    ///
+    /// # Errors
+    /// Nobody answers (transient).
+    fn http_get(&self, url: &str) -> Result<(u16, String)>;
+
+    /// Starts to watch; keep the watch as long as the wait lasts, so that nothing between two looks is missed.
+    fn watch(&self, what: &[Watch]) -> Box<dyn Changes>;
+
+    /// Commands of an earlier, killed run that still work.
+    fn leftovers(&self) -> Vec<Leftover>;
+
+    /// Ends a process group: asks first, kills after a while.
+    fn end(&self, group: &Leftover);
+
+    /// A clock that only goes forward.
+    fn now(&self) -> Duration;
+
+    /// Seconds since 1970, for time stamps that others read.
+    fn unix_time(&self) -> u64;
+
+    /// Whether the person asked us to stop.
+    fn stopping(&self) -> bool;
+}
+
+/// A file to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileWrite {
+    /// Where.
+    pub path: PathBuf,
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Its mode.
+    pub mode: u32,
+    /// Its owner, by name; none = root.
+    pub owner: Option<String>,
+    /// Its content must not be shown.
+    pub secret: bool,
+}
+
+/// A process group that an earlier run left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Process group.
+    pub group: i32,
+    /// Its command line.
+    pub command: String,
+}
+
+/// What wakes a wait.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Watch {
+    /// A change to objects of a kind in a namespace (none = all).
+    Objects(&'static Kind, Option<String>),
+    /// Nothing to watch there: look again after this time.
+    Pause(Duration),
+}
+
+/// A running watch.
+pub trait Changes {
+    /// Returns when something changed, or after `at_most`, or at once when the person asked us to stop.
+    fn next(&mut self, at_most: Duration);
+}
