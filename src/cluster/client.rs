@@ -1,0 +1,151 @@
+//! A client of the API server with MicroK8s' own credentials, made anew when they change or the server restarts.
+
+use std::{path::Path, sync::Mutex, time::Duration};
+
+use kube::{
+    Api, Error as KubeError,
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PropagationPolicy},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::Value;
+
+use super::{Kind, MANAGER};
+use crate::error::{Error, Result};
+
+/// MicroK8s' admin credentials (root and the group `microk8s` may read them).
+pub const CLIENT_CONFIG: &str = "/var/snap/microk8s/current/credentials/client.config";
+
+/// A call that takes longer than this is worth asking again: the server restarts, or its webhook does not answer.
+const CALL_WITHIN: Duration = Duration::from_secs(20);
+
+/// The client. Cheap to make: it connects with the first call.
+#[derive(Default)]
+pub struct Client {
+    cached: Mutex<Option<(Vec<u8>, kube::Client)>>,
+}
+
+impl Client {
+    /// The client of today's credentials.
+    async fn connect(&self) -> Result<kube::Client> {
+        let config = std::fs::read(Path::new(CLIENT_CONFIG)).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::transient("MicroK8s has no credentials yet").because(CLIENT_CONFIG),
+            _ => Error::failed(format!("cannot read {CLIENT_CONFIG}")).because(e),
+        })?;
+        if let Some((known, client)) = self.cached.lock().ok().and_then(|c| c.clone())
+            && known == config
+        {
+            return Ok(client);
+        }
+        let unusable = |e: &dyn std::fmt::Display| Error::transient(format!("{CLIENT_CONFIG} is not usable yet")).because(e);
+        let text = String::from_utf8(config.clone()).map_err(|e| unusable(&e))?;
+        let kubeconfig = Kubeconfig::from_yaml(&text).map_err(|e| unusable(&e))?;
+        let mut settings = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .map_err(|e| unusable(&e))?;
+        // The server is on this host: a proxy of the environment must not come between.
+        settings.proxy_url = None;
+        let client = kube::Client::try_from(settings).map_err(|e| unusable(&e))?;
+        if let Ok(mut cached) = self.cached.lock() {
+            *cached = Some((config, client.clone()));
+        }
+        Ok(client)
+    }
+
+    /// An API handle for a kind, of one namespace or of all.
+    pub async fn api(&self, kind: &Kind, namespace: Option<&str>) -> Result<Api<DynamicObject>> {
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(kind.group, kind.version, kind.kind), kind.plural);
+        let client = self.connect().await?;
+        Ok(match namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        })
+    }
+
+    /// One object.
+    pub async fn get(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>> {
+        let api = self.api(kind, namespace).await?;
+        let found = within(&format!("get {}/{name}", kind.plural), api.get_opt(name)).await?;
+        found.map(|object| to_value(&object)).transpose()
+    }
+
+    /// Objects of a kind; none when the kind is not there.
+    pub async fn list(&self, kind: &Kind, namespace: Option<&str>, labels: &str) -> Result<Vec<Value>> {
+        let api = self.api(kind, namespace).await?;
+        let what = format!("list {}", kind.plural);
+        let found = within(&what, async {
+            match api.list(&ListParams::default().labels(labels)).await {
+                Err(KubeError::Api(status)) if status.code == 404 => Ok(Vec::new()),
+                Err(e) => Err(e),
+                Ok(list) => Ok(list.items),
+            }
+        });
+        found.await?.iter().map(to_value).collect()
+    }
+
+    /// Server-side apply.
+    pub async fn apply(&self, object: &Value, dry_run: bool) -> Result<Value> {
+        let what = format!("apply {}", super::describe(object));
+        let kind = super::kind_of(object).ok_or_else(|| Error::new(crate::error::ExitCode::Bug, format!("{what}: unknown kind")))?;
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let api = self.api(kind, object["metadata"]["namespace"].as_str()).await?;
+        let params = PatchParams { dry_run, ..PatchParams::apply(MANAGER).force() };
+        to_value(&within(&what, api.patch(name, &params, &Patch::Apply(object))).await?)
+    }
+
+    /// Deletes an object; what it owns goes first.
+    pub async fn delete(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<()> {
+        let api = self.api(kind, namespace).await?;
+        let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
+        within(&format!("delete {}/{name}", kind.plural), async {
+            match api.delete(name, &params).await {
+                Err(KubeError::Api(status)) if status.code == 404 => Ok(()),
+                other => other.map(|_| ()),
+            }
+        })
+        .await
+    }
+
+    /// A plain GET.
+    pub async fn text(&self, path: &str) -> Result<String> {
+        let client = self.connect().await?;
+        let request = hyper::Request::get(path)
+            .body(Vec::new())
+            .map_err(|e| Error::new(crate::error::ExitCode::Bug, format!("GET {path}")).because(e))?;
+        within(&format!("GET {path}"), client.request_text(request)).await
+    }
+}
+
+/// Waits for an answer, not for ever, and puts refusals into our words.
+async fn within<T>(what: &str, call: impl Future<Output = Result<T, KubeError>>) -> Result<T> {
+    match tokio::time::timeout(CALL_WITHIN, call).await {
+        Err(_) => Err(Error::transient("the API server does not answer")
+            .because(format!("{what}: no answer within {} s", CALL_WITHIN.as_secs()))),
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(KubeError::Api(status))) => {
+            // 5xx and 429: the server or a webhook behind it is not up yet; 401 while it makes its certificates anew; 409:
+            // somebody else wrote at the same time.
+            let passing = status.code >= 500 || matches!(status.code, 401 | 409 | 429);
+            let message = format!("{what}: {} ({})", status.message, status.code);
+            Err(Error { transient: passing, ..Error::failed("the API server refused").because(message) })
+        }
+        Ok(Err(e)) => Err(Error::transient("the API server does not answer").because(format!("{what}: {}", chain(&e)))),
+    }
+}
+
+/// An error with the errors behind it: the outermost of a TLS or connection failure says nothing.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(inner) = next {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        next = inner.source();
+    }
+    text
+}
+
+fn to_value(object: &DynamicObject) -> Result<Value> {
+    serde_json::to_value(object).map_err(|e| Error::new(crate::error::ExitCode::Bug, "an object of the API is not JSON").because(e))
+}

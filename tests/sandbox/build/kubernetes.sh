@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Kubernetes from its Go module, every component in one program. The version is the one of MicroK8s 1.34.
+# inputs: tests/sandbox/go/kubelite
+# packages: ca-certificates
+set -euo pipefail
+out=$1
+cd "$(dirname "$0")/../go/kubelite"
+version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+IFS=. read -r major minor _ <<<"${version#v}"
+# Kubernetes' own build stamps the version this way; without it, the API server calls itself v0.0.0.
+p=k8s.io/component-base/version
+go build -trimpath -ldflags "-s -w -X $p.gitVersion=$version -X $p.gitMajor=$major -X $p.gitMinor=$minor" -o "$out/bin/kubelite" .

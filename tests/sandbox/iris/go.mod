@@ -1,0 +1,3 @@
+module sandbox/iris
+
+go 1.24.0

@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# Builds the sandbox's parts, each once: a part's result lies under a key that is a hash of everything it is made of.
+# Sourced by scripts/sandbox, which sets REPO, SANDBOX (tests/sandbox) and CACHE. The README explains what a part's script looks like.
+
+# In the order of their needs; Kubernetes first, because it takes longest.
+PARTS=(kubernetes components snapd rootfs machine snap store images)
+
+script_of() { echo "$SANDBOX/build/$1.sh"; }
+
+# header PART FIELD: the words of `# FIELD: ...` in the part's script
+header() { sed -n "s/^# $2: *//p" "$(script_of "$1")"; }
+
+declare -A KEY
+# A part whose script is not there has a key too, so that what needs it is built anew once it comes.
+key_of() {
+    local part=$1 need input
+    if [ ! -e "$(script_of "$part")" ]; then echo absent; return; fi
+    {
+        for need in $(header "$part" needs); do echo "$need ${KEY[$need]}"; done
+        cd "$REPO"
+        for input in "tests/sandbox/build/$part.sh" $(header "$part" inputs); do
+            find "$input" -name __pycache__ -prune -o \( -type f -o -type l \) -printf '%M %p %l\n' | LC_ALL=C sort
+            find "$input" -name __pycache__ -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 --no-run-if-empty sha256sum
+        done
+    } | sha256sum | cut -c1-16
+}
+
+# install_packages NAME...: those that are missing, from the machine's own package sources
+install_packages() {
+    local missing=() p
+    for p in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null)" = 'ii ' ] || missing+=("$p")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}" && return
+    # the lists may be too old to know the version that the mirror has today
+    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+}
+
+# build_part PART RESULT: runs its script in a scratch folder, which becomes RESULT when it succeeds
+build_part() {
+    local part=$1 result=$2 log=$CACHE/log/$1.log need started=$SECONDS scratch
+    local -a vars=() needs packages
+    read -ra needs <<<"$(header "$part" needs)"
+    read -ra packages <<<"$(header "$part" packages)"
+    for need in "${needs[@]}"; do
+        vars+=("$(tr 'a-z-' 'A-Z_' <<<"${need}")_DIR=$CACHE/parts/$need/${KEY[$need]}")
+    done
+    scratch=$result.partial
+    rm -rf "$scratch"; mkdir -p "$scratch" "$CACHE/log" "$CACHE/downloads"
+    printf 'sandbox: building %-12s' "$part" >&2
+    # 9 is the build's lock: a process that outlives the script must not hold it
+    if ! { install_packages "${packages[@]}" && env "${vars[@]}" CACHE="$CACHE" CGO_ENABLED=0 GOFLAGS=-mod=readonly \
+            DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$(script_of "$part")" "$scratch"; } </dev/null >"$log" 2>&1 9>&-; then
+        printf ' failed after %d s\n' $((SECONDS - started)) >&2
+        tail -n 25 "$log" >&2
+        echo "sandbox: the part $part could not be built; the lines above are the end of $log. Cure the cause and run the build again: what is built already is kept." >&2
+        return 1
+    fi
+    mv "$scratch" "$result"
+    printf ' %4d s\n' $((SECONDS - started)) >&2
+}
+
+build_all() {
+    local part result
+    mkdir -p "$CACHE/current" "$CACHE/parts"
+    exec 9>"$CACHE/build.lock"
+    if ! flock -n 9; then echo 'sandbox: another build is running; waiting for it' >&2; flock 9; fi
+    for part in "${PARTS[@]}"; do
+        KEY[$part]=$(key_of "$part")
+        result=$CACHE/parts/$part/${KEY[$part]}
+        if [ "${KEY[$part]}" = absent ]; then
+            echo "sandbox: SKIPPED: the part $part has no script $(script_of "$part"); what needs it goes without" >&2
+            mkdir -p "$result"
+        elif [ ! -d "$result" ]; then
+            mkdir -p "$CACHE/parts/$part"
+            build_part "$part" "$result"
+        fi
+        ln -sfn "../parts/$part/${KEY[$part]}" "$CACHE/current/$part"
+    done
+    exec 9>&-
+}
