@@ -1,0 +1,414 @@
+//! The host we run on. One invariant: every child gets a process group of its own and carries [`MARK`] in its environment, so
+//! that it can be ended as a whole, and be found again by a later run.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::{
+        fs::{OpenOptionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant, SystemTime},
+};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::{Pid, User},
+};
+use serde_json::Value;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use super::{Changes, Cmd, Effect, FileWrite, Host, Leftover, Output, Watch, http, snapd, watch::Bell};
+use crate::{
+    cluster::{Client, Kind},
+    error::{Error, ExitCode, Result},
+    step::{Progress, SnapdChange},
+};
+
+/// Environment variable that every child carries.
+const MARK: &str = "IRIS_MK8S_RUN";
+
+/// Where commands are looked for. `/snap/bin` is not in the PATH of systemd units, cron and some sudo settings; and a `kubectl`
+/// of the user's must not come before MicroK8s' own (its helper scripts of 1.23 and older call a bare `kubectl`).
+const PATH: &str = "/snap/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How long a process group may take to end when asked.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The host.
+pub struct Real {
+    runtime: Runtime,
+    client: Arc<Client>,
+    start: Instant,
+    level: watch::Receiver<u8>,
+    groups: Arc<Mutex<Vec<i32>>>,
+    run: String,
+}
+
+impl Real {
+    /// The host, with our signal handlers in place: the first SIGINT or SIGTERM asks us to stop after the running act, the second
+    /// one also ends its process group, the third one ends us.
+    ///
+    /// # Errors
+    /// The runtime cannot be started.
+    pub fn new(run: &str) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.map_err(|e| Error::new(ExitCode::Bug, "cannot start the runtime").because(e))?;
+        let groups = Arc::new(Mutex::new(Vec::new()));
+        let (sender, level) = watch::channel(0_u8);
+        {
+            let _inside = runtime.enter();
+            let cannot = |e| Error::new(ExitCode::Bug, "cannot listen for signals").because(e);
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+            let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+            let groups = Arc::clone(&groups);
+            runtime.spawn(async move {
+                loop {
+                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+                    sender.send_modify(|level| *level += 1);
+                    let now = *sender.borrow();
+                    if now >= 2 {
+                        for group in groups.lock().map(|g| g.clone()).unwrap_or_default() {
+                            let _ = killpg(Pid::from_raw(group), if now == 2 { Signal::SIGTERM } else { Signal::SIGKILL });
+                        }
+                    }
+                    if now >= 3 {
+                        std::process::exit(i32::from(ExitCode::Interrupted as u8));
+                    }
+                }
+            });
+        }
+        Ok(Self { runtime, client: Arc::new(Client::default()), start: Instant::now(), level, groups, run: run.to_owned() })
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let mut env: Vec<(String, String)> = [
+            ("PATH", PATH),
+            ("LC_ALL", "C"),
+            ("HOME", "/root"),
+            ("USER", "root"),
+            ("LOGNAME", "root"),
+            ("TERM", "dumb"),
+            // MicroK8s' Python commands buffer whole blocks without a terminal; a killed one would have said nothing.
+            ("PYTHONUNBUFFERED", "1"),
+            // snapd puts each `microk8s` into a scope of root's user manager when it finds one, and systemd ends that when root's
+            // last session ends. With a bus that does not answer it takes the system's manager.
+            ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent"),
+            (MARK, &self.run),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .to_vec();
+        let proxy = |name: &str| matches!(name.to_ascii_lowercase().as_str(), "http_proxy" | "https_proxy" | "no_proxy");
+        env.extend(std::env::vars().filter(|(name, _)| proxy(name)));
+        env
+    }
+
+    fn expression(&self, cmd: &Cmd) -> Result<duct::Expression> {
+        let (program, args) = cmd.argv.split_first().ok_or_else(|| Error::new(ExitCode::Bug, "a command without a program"))?;
+        let found = which::which_in(program, Some(PATH), "/").map_err(|e| {
+            Error::failed(format!("there is no program `{program}` on this host")).because(format!("{e}; looked in {PATH}"))
+        })?;
+        let expression = duct::cmd(found, args).unchecked().full_env(self.environment()).dir("/").before_spawn(|c| {
+            c.process_group(0);
+            Ok(())
+        });
+        Ok(match &cmd.stdin {
+            Some(bytes) => expression.stdin_bytes(bytes.clone()),
+            None => expression.stdin_null(),
+        })
+    }
+}
+
+impl Host for Real {
+    fn run(&self, cmd: &Cmd, line: &mut dyn FnMut(&str)) -> Result<Output> {
+        let expression = self.expression(cmd)?;
+        let cannot = |e: std::io::Error| Error::failed(format!("cannot run `{}`", cmd.show())).because(e);
+        let late = || {
+            Error::new(ExitCode::TimedOut, format!("`{}` did not end within {} s", cmd.show(), cmd.deadline.as_secs()))
+        };
+        if cmd.effect == Effect::Reads {
+            let handle = expression.stdout_capture().stderr_capture().start().map_err(cannot)?;
+            let group = handle.pids().first().and_then(|pid| i32::try_from(*pid).ok());
+            return match handle.wait_timeout(cmd.deadline).map_err(cannot)? {
+                Some(output) => Ok(Output {
+                    code: output.status.code(),
+                    stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+                    stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+                }),
+                None => {
+                    if let Some(group) = group {
+                        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+                    }
+                    let _ = handle.wait();
+                    Err(late())
+                }
+            };
+        }
+        let reader = Arc::new(expression.stderr_to_stdout().reader().map_err(cannot)?);
+        let group = reader.pids().first().and_then(|pid| i32::try_from(*pid).ok());
+        if let (Some(group), Ok(mut groups)) = (group, self.groups.lock()) {
+            groups.push(group);
+        }
+        let result = follow(&reader, cmd, line, group);
+        if let (Some(group), Ok(mut groups)) = (group, self.groups.lock()) {
+            groups.retain(|g| *g != group);
+        }
+        result.unwrap_or_else(|| Err(late()))
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(Error::failed(format!("cannot read {}", path.display())).because(e)),
+        }
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.symlink_metadata().is_ok()
+    }
+
+    fn link(&self, path: &Path) -> Option<PathBuf> {
+        fs::read_link(path).ok()
+    }
+
+    fn names(&self, dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn write(&self, file: &FileWrite) -> Result<()> {
+        let cannot = |e: &dyn std::fmt::Display| Error::failed(format!("cannot write {}", file.path.display())).because(e);
+        let owner = match &file.owner {
+            Some(name) => {
+                let user = User::from_name(name).map_err(|e| cannot(&e))?;
+                Some(user.ok_or_else(|| cannot(&format!("there is no user `{name}`")))?)
+            }
+            None => None,
+        };
+        let mut beside = file.path.as_os_str().to_owned();
+        beside.push(".new");
+        let beside = PathBuf::from(beside);
+        let written = (|| {
+            if let Some(dir) = file.path.parent() {
+                fs::create_dir_all(dir)?;
+            }
+            let _ = fs::remove_file(&beside);
+            let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(file.mode).open(&beside)?;
+            out.write_all(&file.bytes)?;
+            if let Some(user) = &owner {
+                chown(&beside, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+            }
+            out.sync_all()?;
+            fs::rename(&beside, &file.path)
+        })();
+        written.map_err(|e| {
+            let _ = fs::remove_file(&beside);
+            cannot(&e)
+        })
+    }
+
+    fn remove(&self, path: &Path, all: bool) -> Result<()> {
+        let removed = match path.symlink_metadata() {
+            Ok(meta) if meta.is_dir() && all => fs::remove_dir_all(path),
+            Ok(meta) if meta.is_dir() => fs::remove_dir(path),
+            Ok(_) => fs::remove_file(path),
+            Err(e) => Err(e),
+        };
+        match removed {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::failed(format!("cannot remove {}", path.display())).because(e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn snapd_get(&self, path: &str) -> Result<Option<Value>> {
+        self.runtime.block_on(snapd::get(path))
+    }
+
+    fn snapd_change(&self, change: &SnapdChange, seen: &mut dyn FnMut(&str, Option<Progress>)) -> Result<()> {
+        self.runtime.block_on(snapd::change(change, seen, || self.stopping()))
+    }
+
+    fn get(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>> {
+        self.runtime.block_on(self.client.get(kind, namespace, name))
+    }
+
+    fn list(&self, kind: &'static Kind, namespace: Option<&str>, labels: &str) -> Result<Vec<Value>> {
+        self.runtime.block_on(self.client.list(kind, namespace, labels))
+    }
+
+    fn apply(&self, object: &Value, dry_run: bool) -> Result<Value> {
+        self.runtime.block_on(self.client.apply(object, dry_run))
+    }
+
+    fn delete(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<()> {
+        self.runtime.block_on(self.client.delete(kind, namespace, name))
+    }
+
+    fn api_text(&self, path: &str) -> Result<String> {
+        self.runtime.block_on(self.client.text(path))
+    }
+
+    fn http_get(&self, url: &str) -> Result<(u16, String)> {
+        let answer = self.runtime.block_on(http::get(url, Duration::from_secs(5)));
+        answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
+    }
+
+    fn watch(&self, what: &[Watch]) -> Box<dyn Changes> {
+        Box::new(Bell::new(self.runtime.handle(), &self.client, self.level.clone(), what))
+    }
+
+    fn leftovers(&self) -> Vec<Leftover> {
+        let mine = format!("{MARK}={}", self.run);
+        let mut found: Vec<Leftover> = Vec::new();
+        for pid in self.names(Path::new("/proc")).iter().filter_map(|n| n.parse::<i32>().ok()) {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let mark = environment.split(|b| *b == 0).find(|e| e.starts_with(MARK.as_bytes()) && e.get(MARK.len()) == Some(&b'='));
+            let Some(mark) = mark else { continue };
+            let Ok(group) = nix::unistd::getpgid(Some(Pid::from_raw(pid))) else { continue };
+            if mark == mine.as_bytes() || found.iter().any(|l| l.group == group.as_raw()) {
+                continue;
+            }
+            // The group's first process is the command that we started; it may be gone, its children not.
+            let line = fs::read(format!("/proc/{group}/cmdline")).or_else(|_| fs::read(format!("/proc/{pid}/cmdline")));
+            let words = line.unwrap_or_default().split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect::<Vec<_>>();
+            found.push(Leftover { group: group.as_raw(), command: words.join(" ").trim().to_owned() });
+        }
+        found
+    }
+
+    fn end(&self, group: &Leftover) {
+        end_group(group.group);
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn unix_time(&self) -> u64 {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    }
+
+    fn stopping(&self) -> bool {
+        *self.level.borrow() > 0
+    }
+}
+
+/// Reads a command's lines until it ends; none when it passed its deadline (its group is ended then).
+fn follow(reader: &Arc<duct::ReaderHandle>, cmd: &Cmd, line: &mut dyn FnMut(&str), group: Option<i32>) -> Option<Result<Output>> {
+    let (lines, heard) = mpsc::channel();
+    let source = Arc::clone(reader);
+    // The thread ends with the pipe: when the last process that holds it is gone.
+    std::thread::spawn(move || {
+        let mut buffered = BufReader::new(&*source);
+        let mut bytes = Vec::new();
+        while buffered.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
+            if lines.send(String::from_utf8_lossy(&bytes).trim_end().to_owned()).is_err() {
+                break;
+            }
+            bytes.clear();
+        }
+    });
+    let end = Instant::now() + cmd.deadline;
+    let mut stdout = String::new();
+    loop {
+        match heard.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(text) => {
+                line(&text);
+                stdout.push_str(&text);
+                stdout.push('\n');
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if let Some(group) = group {
+                    end_group(group);
+                }
+                let _ = reader.kill();
+                return None;
+            }
+        }
+    }
+    // After the end of its output the command itself ends at once; its code comes with the handle.
+    let mut code = None;
+    for _ in 0..200 {
+        match reader.try_wait() {
+            Ok(Some(output)) => {
+                code = output.status.code();
+                break;
+            }
+            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+            Err(e) => return Some(Err(Error::failed(format!("cannot wait for `{}`", cmd.show())).because(e))),
+        }
+    }
+    Some(Ok(Output { code, stdout, stderr: String::new() }))
+}
+
+/// Asks a process group to end, and kills what is left of it after a while.
+fn end_group(group: i32) {
+    let group = Pid::from_raw(group);
+    let _ = killpg(group, Signal::SIGTERM);
+    let asked = Instant::now();
+    while asked.elapsed() < GRACE {
+        if killpg(group, None).is_err() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let _ = killpg(group, Signal::SIGKILL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> Real {
+        Real::new("test-run").expect("a runtime")
+    }
+
+    #[test]
+    fn a_command_past_its_deadline_is_ended_with_its_group() {
+        let cmd = Cmd::changes(Duration::from_millis(300), ["sh", "-c", "sleep 60 & echo $!; wait"]);
+        let mut first = String::new();
+        let error = host().run(&cmd, &mut |line| first.push_str(line)).unwrap_err();
+        assert_eq!(error.code, ExitCode::TimedOut);
+        let child: i32 = first.parse().expect("a process id");
+        let state = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "the grandchild still runs: {state}");
+    }
+
+    #[test]
+    fn children_of_another_run_are_found_and_ended() {
+        let other = Real::new("earlier-run").expect("a runtime");
+        let cmd = Cmd::changes(Duration::from_secs(60), ["sh", "-c", "echo up; sleep 60"]);
+        let (up, is_up) = mpsc::channel();
+        let waiting = std::thread::spawn(move || other.run(&cmd, &mut |_| up.send(()).expect("a listener")));
+        is_up.recv().expect("its first line");
+        let left = host().leftovers();
+        let found = left.iter().find(|l| l.command.contains("echo up")).expect("the child is found");
+        host().end(found);
+        let output = waiting.join().expect("no panic").expect("it ran");
+        assert_eq!(output.code, None, "it was ended by a signal");
+    }
+
+    #[test]
+    fn a_file_is_written_whole_with_its_mode() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a/b");
+        let file = FileWrite { path: path.clone(), bytes: b"x".to_vec(), mode: 0o600, owner: None, secret: true };
+        host().write(&file).expect("written");
+        assert_eq!(fs::read(&path).expect("read"), b"x");
+        assert_eq!(path.metadata().expect("stat").mode() & 0o777, 0o600);
+        assert_eq!(host().names(&dir.path().join("a")), ["b"], "nothing is left beside it");
+    }
+}

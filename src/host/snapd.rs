@@ -1,0 +1,162 @@
+//! snapd over its socket: reads, and changes that are followed to their end. snapd works on a change whether we live or not;
+//! a later run finds it again among the changes in progress.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::http;
+use crate::{
+    error::{Error, Result},
+    step::{Progress, SnapdChange},
+};
+
+const SOCKET: &str = "/run/snapd.socket";
+
+/// snapd answers at once, unless it restarts itself.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// snapd 2.57 has no way to be told of a change's progress; its socket is local and answers in a millisecond.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+
+/// How long snapd may be away while it refreshes itself.
+const AWAY_AT_MOST: Duration = Duration::from_secs(60);
+
+/// The `result` of a GET; none for 404.
+pub async fn get(path: &str) -> Result<Option<Value>> {
+    let (status, body) = http::over_socket(SOCKET, "GET", path, None, ANSWER_WITHIN).await.map_err(|e| away(path, &*e))?;
+    if status == 404 {
+        return Ok(None);
+    }
+    Ok(Some(result(path, status, &body)?["result"].take()))
+}
+
+/// Starts a change and follows it.
+pub async fn change(
+    change: &SnapdChange,
+    seen: &mut dyn FnMut(&str, Option<Progress>),
+    stopping: impl Fn() -> bool,
+) -> Result<()> {
+    let body = change.body.to_string();
+    let path = &change.path;
+    let (status, answer) =
+        http::over_socket(SOCKET, change.method, path, Some(body), ANSWER_WITHIN).await.map_err(|e| away(path, &*e))?;
+    let answer = result(path, status, &answer)?;
+    let Some(id) = answer["change"].as_str() else { return Ok(()) };
+    follow(id, &change.shown, seen, stopping).await
+}
+
+/// Follows a change to its end.
+async fn follow(
+    id: &str,
+    shown: &str,
+    seen: &mut dyn FnMut(&str, Option<Progress>),
+    stopping: impl Fn() -> bool,
+) -> Result<()> {
+    let path = format!("/v2/changes/{id}");
+    let mut away_since = None;
+    loop {
+        if stopping() {
+            return Err(Error::new(crate::error::ExitCode::Interrupted, "interrupted")
+                .because(format!("snapd goes on with change {id} by itself (`{shown}`)")));
+        }
+        match get(&path).await {
+            Ok(Some(state)) => {
+                away_since = None;
+                if state["ready"] == true {
+                    return ended(&state, shown);
+                }
+                let (what, progress) = doing(&state);
+                seen(&what, progress);
+            }
+            Ok(None) => return Err(Error::failed(format!("snapd forgot its change {id} (`{shown}`)"))),
+            // snapd goes away for some seconds while it refreshes itself, and takes its changes up again.
+            Err(e) => {
+                let since = *away_since.get_or_insert_with(std::time::Instant::now);
+                if since.elapsed() > AWAY_AT_MOST {
+                    return Err(e);
+                }
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What a change does now, and how far it is.
+pub fn doing(change: &Value) -> (String, Option<Progress>) {
+    let tasks = change["tasks"].as_array();
+    let Some(task) = tasks.into_iter().flatten().find(|t| t["status"] == "Doing" || t["status"] == "Undoing") else {
+        return (change["summary"].as_str().unwrap_or("waiting for snapd").to_owned(), None);
+    };
+    let what = task["summary"].as_str().unwrap_or("working").to_owned();
+    let done = task["progress"]["done"].as_u64().unwrap_or(0);
+    let total = task["progress"]["total"].as_u64().unwrap_or(0);
+    // Tasks without a measure say "1 of 1".
+    let progress = (total > 1).then_some(Progress { done, total, unit: "bytes" });
+    (what, progress)
+}
+
+fn ended(change: &Value, shown: &str) -> Result<()> {
+    if change["status"] == "Done" {
+        return Ok(());
+    }
+    let why = change["err"].as_str().map(str::to_owned).unwrap_or_else(|| format!("the change ended as {}", change["status"]));
+    let logs = change["tasks"].as_array().into_iter().flatten().filter_map(|t| t["log"].as_array()).flatten();
+    let logs: Vec<&str> = logs.filter_map(Value::as_str).collect();
+    let last = logs[logs.len().saturating_sub(5)..].join("\n");
+    Err(Error::failed(format!("`{shown}` failed"))
+        .because(format!("{why}\n{last}").trim())
+        .hint("`snap changes` and `snap tasks ID` tell more; run the same command again when the cause is gone"))
+}
+
+/// The answer as JSON, or snapd's refusal in our words.
+fn result(path: &str, status: u16, body: &str) -> Result<Value> {
+    let answer: Value = serde_json::from_str(body).map_err(|e| Error::failed(format!("snapd's answer to {path} is not JSON")).because(e))?;
+    if (200..300).contains(&status) {
+        return Ok(answer);
+    }
+    let message = answer["result"]["message"].as_str().unwrap_or("no message");
+    let kind = answer["result"]["kind"].as_str().unwrap_or("");
+    let error = Error::failed("snapd refused").because(format!("{message} ({kind}, HTTP {status})"));
+    Err(match kind {
+        // Somebody else's change of the same snap: it passes.
+        "snap-change-conflict" => Error { transient: true, ..error },
+        "snap-channel-not-available" => error.hint("`snap info microk8s` lists the channels; name one with --channel"),
+        "insufficient-disk-space" => error.hint("free some space under /var/lib/snapd and run the same command again"),
+        _ => error,
+    })
+}
+
+fn away(path: &str, e: &(dyn std::error::Error + Send + Sync)) -> Error {
+    Error::transient("snapd does not answer")
+        .because(format!("{SOCKET} {path}: {e}"))
+        .hint("is snapd installed and running? `systemctl status snapd.socket snapd`")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn progress_is_of_the_task_that_works() {
+        let change = json!({"summary": "Install", "tasks": [
+            {"status": "Done", "summary": "a", "progress": {"done": 1, "total": 1}},
+            {"status": "Doing", "summary": "Download snap", "progress": {"done": 5, "total": 10}}]});
+        assert_eq!(doing(&change), ("Download snap".into(), Some(Progress { done: 5, total: 10, unit: "bytes" })));
+    }
+
+    #[test]
+    fn a_failed_change_tells_its_log() {
+        let change = json!({"status": "Error", "err": "cannot perform", "tasks": [{"log": ["a", "b"]}]});
+        let error = ended(&change, "snap install x").unwrap_err();
+        assert_eq!(error.cause.as_deref(), Some("cannot perform\na\nb"));
+    }
+
+    #[test]
+    fn a_conflict_passes() {
+        let body = json!({"result": {"kind": "snap-change-conflict", "message": "busy"}}).to_string();
+        assert!(result("/v2/snaps/x", 409, &body).unwrap_err().transient);
+    }
+}
