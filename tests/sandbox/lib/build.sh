@@ -7,8 +7,8 @@ PARTS=(kubernetes components snapd rootfs machine snap store images)
 
 script_of() { echo "$SANDBOX/build/$1.sh"; }
 
-# header PART FIELD: the words of `# FIELD: ...` in the part's script
-header() { sed -n "s/^# $2: *//p" "$(script_of "$1")"; }
+# header PART FIELD: the words of `# FIELD: ...` in the part's script, on one line
+header() { sed -n "s/^# $2: *//p" "$(script_of "$1")" | tr '\n' ' '; }
 
 declare -A KEY
 # A part whose script is not there has a key too, so that what needs it is built anew once it comes.
