@@ -40,8 +40,8 @@ spec:
 CRD
 }
 
-for version in 1.34; do
-    root=$tmp/microk8s-$version
+pack_microk8s() {
+    local version=$1 root=$tmp/microk8s-$1 metallb name plural group kind
     cp -r "$here/$version" "$root"
     cp -r "$here/shared/lib" "$root/lib"
 
@@ -56,7 +56,9 @@ for version in 1.34; do
     rm "$root/cni/calico.yaml" "$root/cni/crds.txt"
 
     mksquashfs "$root" "$out/microk8s_$version.snap" -noappend -all-root -no-xattrs -noI -noD -noF -noX -quiet -no-progress
-done
+}
+
+pack_microk8s 1.34
 
 mkdir -p "$tmp/core22/meta"
 printf 'name: core22\nversion: "20240111"\ntype: base\nsummary: An empty base\ndescription: Classic snaps use nothing of it.\narchitectures: [amd64]\n' \

@@ -37,6 +37,7 @@ exit_if_stopped() {
 run_with_sudo() { sudo -E PATH="$PATH" "$@"; }
 
 # What MicroK8s keeps of a program's arguments is read as words of bash: quotes, variables and comments count.
+# shellcheck disable=SC2034,SC2155
 read_args() { declare -ga args="($(cat "$SNAP_DATA/args/$1"))"; }
 
 # set_arg NAME VALUE FILE, drop_arg NAME FILE: a new argument goes on top of its file.
