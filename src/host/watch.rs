@@ -30,7 +30,7 @@ impl Bell {
             match watch {
                 Watch::Pause(pause) => bell.pause = bell.pause.min(*pause),
                 Watch::Objects(kind, namespace) => {
-                    let (client, ring, namespace) = (client.clone(), ring.clone(), namespace.clone());
+                    let (kind, client, ring, namespace) = (*kind, client.clone(), ring.clone(), namespace.clone());
                     bell.tasks.push(runtime.spawn(async move {
                         // Until the server is there, the bell stays silent and the caller's own limit wakes it.
                         let api = loop {

@@ -1,0 +1,135 @@
+//! Bootstrap: look at everything, refuse before anything is touched, then run the stages, side by side where they allow it.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::mpsc,
+};
+
+use super::{Engine, Plan, Reached, Verdict};
+use crate::{
+    error::{Error, ExitCode, Result},
+    event::{Change, Event, Outcome},
+    journal::{Journal, Record},
+    spec::Spec,
+    step::Stage,
+};
+
+/// What a stage brought.
+struct StageEnd {
+    at: usize,
+    reached: Vec<Reached>,
+    error: Option<Error>,
+}
+
+impl Engine<'_> {
+    /// Makes the host match the spec. Journal and lock are taken only when there is something to do.
+    ///
+    /// The outcome counts what was done, whether or not an error ended it.
+    pub fn bootstrap(&self, open: impl FnOnce() -> Result<Journal>, run: &str, spec: &Spec) -> (Outcome, Result<()>) {
+        let mut outcome = Outcome::new(ExitCode::Done);
+        let result = self.run_stages(open, run, spec, &mut outcome);
+        outcome.seconds = self.events.elapsed();
+        (outcome, result)
+    }
+
+    fn run_stages(&self, open: impl FnOnce() -> Result<Journal>, run: &str, spec: &Spec, outcome: &mut Outcome) -> Result<()> {
+        // The lock comes first: what a plan saw while another run was at work would be of no use.
+        let journal = open()?;
+        if journal.torn > 0 {
+            let message = format!("the journal's last record was torn ({} bytes, cut off): an earlier run lost its power there", journal.torn);
+            self.events.send(Event::Note { message });
+        }
+        let result = self.run_locked(&journal, run, spec, outcome);
+        // A refusal leaves the host as it was: not even an empty journal stays.
+        if journal.is_new() && journal.ledger().is_empty() && journal.ledger().spec.is_none() {
+            journal.remove()?;
+        }
+        result
+    }
+
+    fn run_locked(&self, journal: &Journal, run: &str, spec: &Spec, outcome: &mut Outcome) -> Result<()> {
+        self.settle_leftovers()?;
+        let plan = self.plan()?;
+        plan.refusals()?;
+        let command = "bootstrap".to_owned();
+        // A spec that changes nothing needs no record: a second run writes nothing at all.
+        if !plan.is_empty() || journal.ledger().spec.as_ref() != Some(spec) {
+            let (run, at, spec) = (run.to_owned(), self.host.unix_time(), Some(Box::new(spec.clone())));
+            journal.append(&Record::Run { run, command, at, spec })?;
+        }
+        let mut waiting: BTreeSet<usize> = (0..self.stages.len()).collect();
+        let mut done: HashSet<&str> = HashSet::new();
+        let mut errors: Vec<Error> = Vec::new();
+        std::thread::scope(|scope| {
+            let (ends, ended) = mpsc::channel::<StageEnd>();
+            let mut running: BTreeSet<usize> = BTreeSet::new();
+            loop {
+                let free = |at: usize, running: &BTreeSet<usize>| {
+                    let stage = &self.stages[at];
+                    stage.needs.iter().all(|need| done.contains(need))
+                        && (stage.lock.is_none() || running.iter().all(|r| self.stages[*r].lock != stage.lock))
+                };
+                // After a failure nothing new starts; what runs comes to its end.
+                while errors.is_empty() && running.len() < self.workers {
+                    let Some(at) = waiting.iter().copied().find(|at| free(*at, &running)) else { break };
+                    waiting.remove(&at);
+                    running.insert(at);
+                    if self.workers == 1 {
+                        let _ = ends.send(self.run_stage(journal, at, &plan));
+                    } else {
+                        let (ends, plan) = (ends.clone(), &plan);
+                        scope.spawn(move || ends.send(self.run_stage(journal, at, plan)));
+                    }
+                }
+                if running.is_empty() {
+                    break;
+                }
+                let Ok(end) = ended.recv() else { break };
+                running.remove(&end.at);
+                for reached in end.reached {
+                    match reached {
+                        Reached::Kept => outcome.kept += 1,
+                        Reached::By(Change::Created) => outcome.created += 1,
+                        Reached::By(Change::Changed) => outcome.changed += 1,
+                    }
+                }
+                match end.error {
+                    None => _ = done.insert(self.stages[end.at].id),
+                    Some(error) => errors.push(error),
+                }
+            }
+        });
+        // Two stages may fail at the same time; the one that says more than "interrupted" is the reason.
+        errors.sort_by_key(|e| e.code == ExitCode::Interrupted);
+        errors.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    fn run_stage(&self, journal: &Journal, at: usize, plan: &Plan) -> StageEnd {
+        let stage: &Stage = &self.stages[at];
+        let start = self.host.now();
+        self.events.send(Event::StageStarted { stage: stage.id.to_owned() });
+        let mut end = StageEnd { at, reached: Vec::new(), error: None };
+        for step in &stage.steps {
+            let planned = plan.step(step.id()).filter(|p| p.verdict == Verdict::Keep && !journal.ledger().is_open(step.id()));
+            let reached = match planned {
+                Some(kept) => {
+                    let (step, title, note) = (kept.step.clone(), kept.title.clone(), kept.note.clone());
+                    self.events.send(Event::StepKept { step, title, note });
+                    Ok(Reached::Kept)
+                }
+                None => self.check_stop().and_then(|()| self.converge(journal, &**step)),
+            };
+            match reached.map_err(|e| e.in_step(step.id())) {
+                Ok(reached) => end.reached.push(reached),
+                Err(error) => {
+                    self.events.send(Event::StepFailed { step: step.id().to_owned(), error: (&error).into() });
+                    end.error = Some(error);
+                    return end;
+                }
+            }
+        }
+        let seconds = (self.host.now() - start).as_secs_f64();
+        self.events.send(Event::StageDone { stage: stage.id.to_owned(), seconds });
+        end
+    }
+}

@@ -1,0 +1,283 @@
+//! The engine: the only code that acts. One protocol for every step:
+//!
+//! ```text
+//! probe ── satisfied ─────────────► kept
+//!   │ absent / differs / pending
+//!   ├─ Intent{step, prior} ─ sync ─► act ─► probe until satisfied or the deadline ─► Done{step}
+//! ```
+//!
+//! The probe alone decides what to do next; the journal alone decides what may be taken back. Whether an act took effect is asked
+//! of the host, never of an exit code.
+
+use std::time::Duration;
+
+use crate::{
+    error::{Error, ExitCode, Result},
+    event::{Change, Event, Events},
+    host::{Changes, Host},
+    journal::{Journal, Record},
+    step::{Act, Probe, Stage, Step},
+};
+
+mod bootstrap;
+mod plan;
+mod teardown;
+
+pub use plan::{Plan, StepPlan, Verdict};
+pub use teardown::{Removal, UndoPlan};
+
+/// How often a step may act until its fact holds; after that, acting again would not help.
+const ROUNDS: u32 = 3;
+
+/// How long the host may take to show what an act brought (a controller that has not made its pods yet).
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// A wait looks again after this time even when no watch fires: what it waits for may have no watch.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a command of an earlier, killed run may go on before it is ended: its work is done again, or found done.
+const LEFTOVER_WITHIN: Duration = Duration::from_secs(60);
+
+/// The engine: a host, the stages, and where to tell what happens.
+pub struct Engine<'a> {
+    /// The host.
+    pub host: &'a dyn Host,
+    /// The stages, in an order in which each comes after those it needs.
+    pub stages: &'a [Stage],
+    /// Where to tell.
+    pub events: &'a Events,
+    /// Stages that may run side by side; one for a host with a modelled clock.
+    pub workers: usize,
+}
+
+/// How a step came to be as wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    Kept,
+    By(Change),
+}
+
+impl Engine<'_> {
+    /// Makes one step's fact hold.
+    fn converge(&self, journal: &Journal, step: &dyn Step) -> Result<Reached> {
+        let start = self.host.now();
+        let mut change = None;
+        let mut rounds = 0;
+        let mut acted_at = Duration::ZERO;
+        let mut trouble: Option<Error> = None;
+        let mut wait = Wait::default();
+        loop {
+            let found = self.look(step)?;
+            let why = match &found {
+                Probe::Satisfied { note } => {
+                    if change.is_some() || journal.ledger().is_open(step.id()) {
+                        journal.append(&Record::Done { step: step.id().to_owned() })?;
+                    }
+                    self.tell_done(step, change, note, start);
+                    return Ok(change.map_or(Reached::Kept, Reached::By));
+                }
+                Probe::Refused { why, hint } => {
+                    return Err(Error::new(ExitCode::NotOurs, format!("refused: {why}")).hint(hint.clone()));
+                }
+                Probe::Hopeless { why, hint } => {
+                    return Err(Error::new(ExitCode::Unverified, format!("{}: {why}", step.title())).hint(hint.clone()));
+                }
+                Probe::Pending { why, progress } => {
+                    if let Some(p) = progress {
+                        self.events.send(Event::StepProgress {
+                            step: step.id().to_owned(),
+                            done: p.done,
+                            total: p.total,
+                            unit: p.unit.to_owned(),
+                            what: why.clone(),
+                        });
+                    }
+                    why.clone()
+                }
+                Probe::Absent | Probe::Differs { .. } => {
+                    let acts = step.apply(self.host, &found)?;
+                    let why = if let Probe::Differs { why, .. } = &found { why.clone() } else { "not there yet".to_owned() };
+                    if acts.is_empty() || (rounds > 0 && self.host.now() < acted_at + SETTLE) {
+                        why
+                    } else if rounds >= ROUNDS {
+                        return Err(not_verified(step, &why, trouble));
+                    } else {
+                        let memo = step.memo(self.host, &found)?;
+                        journal.append(&Record::Intent { step: step.id().to_owned(), memo })?;
+                        change.get_or_insert(if found == Probe::Absent { Change::Created } else { Change::Changed });
+                        match self.act(step, &acts) {
+                            Ok(()) => rounds += 1,
+                            // A server that is not up yet costs no round: the deadline bounds it.
+                            Err(e) if e.transient => {
+                                trouble = Some(e);
+                                acted_at = self.host.now();
+                                self.pause(step, trouble.as_ref(), &mut wait);
+                                self.check(step, start, &why, trouble.as_ref())?;
+                                continue;
+                            }
+                            Err(e) if e.code == ExitCode::Interrupted => return Err(e),
+                            Err(e) => {
+                                // Its words count only if the host does not show the effect all the same.
+                                rounds = if e.code == ExitCode::TimedOut { ROUNDS } else { rounds + 1 };
+                                trouble = Some(e);
+                            }
+                        }
+                        acted_at = self.host.now();
+                        self.check_stop()?;
+                        wait = Wait::default();
+                        continue;
+                    }
+                }
+            };
+            self.check(step, start, &why, trouble.as_ref())?;
+            wait.tell(self.events, step, &why);
+            wait.next(self.host, step);
+        }
+    }
+
+    /// A probe; what cannot be said yet is "on its way".
+    fn look(&self, step: &dyn Step) -> Result<Probe> {
+        match step.probe(self.host) {
+            Err(e) if e.transient => Ok(Probe::pending(one_line(&e))),
+            other => other,
+        }
+    }
+
+    /// Executes acts in order.
+    fn act(&self, step: &dyn Step, acts: &[Act]) -> Result<()> {
+        for act in acts {
+            self.events.send(Event::StepActing { step: step.id().to_owned(), title: step.title(), act: act.show() });
+            self.execute(step, act)?;
+        }
+        Ok(())
+    }
+
+    fn execute(&self, step: &dyn Step, act: &Act) -> Result<()> {
+        let id = step.id().to_owned();
+        match act {
+            Act::Run(cmd) => {
+                let mut line = |line: &str| self.events.send(Event::Output { step: id.clone(), line: line.to_owned() });
+                let output = self.host.run(cmd, &mut line)?;
+                if output.ok() {
+                    return Ok(());
+                }
+                Err(Error::failed(format!("`{}` {}", cmd.show(), output.ended())).because(output.tail()))
+            }
+            Act::Snapd(change) => self.host.snapd_change(change, &mut |what, progress| {
+                let event = match progress {
+                    Some(p) => Event::StepProgress {
+                        step: id.clone(),
+                        done: p.done,
+                        total: p.total,
+                        unit: p.unit.to_owned(),
+                        what: what.to_owned(),
+                    },
+                    None => Event::StepWaiting { step: id.clone(), title: step.title(), why: what.to_owned() },
+                };
+                self.events.send(event);
+            }),
+            Act::Write(file) => self.host.write(file),
+            Act::Remove { path, all } => self.host.remove(path, *all),
+            Act::Apply(object) => self.host.apply(object, false).map(|_| ()),
+            Act::Delete { kind, namespace, name } => self.host.delete(kind, namespace.as_deref(), name),
+        }
+    }
+
+    fn tell_done(&self, step: &dyn Step, change: Option<Change>, note: &str, start: Duration) {
+        let (step, title, note) = (step.id().to_owned(), step.title(), note.to_owned());
+        let seconds = (self.host.now() - start).as_secs_f64();
+        self.events.send(match change {
+            None => Event::StepKept { step, title, note },
+            Some(change) => Event::StepDone { step, title, change, note, seconds },
+        });
+    }
+
+    fn pause(&self, step: &dyn Step, trouble: Option<&Error>, wait: &mut Wait) {
+        if let Some(e) = trouble {
+            wait.tell(self.events, step, &one_line(e));
+        }
+        wait.next(self.host, step);
+    }
+
+    /// The two ends of a wait: the person's wish, and the deadline.
+    fn check(&self, step: &dyn Step, start: Duration, why: &str, trouble: Option<&Error>) -> Result<()> {
+        self.check_stop()?;
+        let waited = self.host.now().saturating_sub(start);
+        if waited < step.deadline() {
+            return Ok(());
+        }
+        let error = Error::new(ExitCode::TimedOut, format!("{}: not there after {} s", step.title(), waited.as_secs()));
+        let cause = trouble.map_or_else(|| why.to_owned(), |t| format!("{why}\n{}", one_line(t)));
+        Err(error.because(cause).hint("`iris-mk8s status` shows what is there; the same command goes on from here"))
+    }
+
+    fn check_stop(&self) -> Result<()> {
+        if self.host.stopping() {
+            return Err(Error::new(ExitCode::Interrupted, "interrupted").hint("the same command goes on from here"));
+        }
+        Ok(())
+    }
+
+    /// Waits for commands of an earlier, killed run, and ends them when they do not end: nothing is ever done twice at a time.
+    fn settle_leftovers(&self) -> Result<()> {
+        let start = self.host.now();
+        let mut told = false;
+        let mut watch = None;
+        loop {
+            let left = self.host.leftovers();
+            if left.is_empty() {
+                return Ok(());
+            }
+            if !told {
+                told = true;
+                for l in &left {
+                    let message = format!("a command of an earlier run still works, waiting for it: {} (group {})", l.command, l.group);
+                    self.events.send(Event::Note { message });
+                }
+            }
+            if self.host.now().saturating_sub(start) > LEFTOVER_WITHIN {
+                for l in &left {
+                    self.events.send(Event::Note { message: format!("ended a command of an earlier run: {}", l.command) });
+                    self.host.end(l);
+                }
+                return Ok(());
+            }
+            self.check_stop()?;
+            let changes = watch.get_or_insert_with(|| self.host.watch(&[crate::host::Watch::Pause(Duration::from_millis(200))]));
+            changes.next(Duration::from_millis(200));
+        }
+    }
+}
+
+/// A wait: its watches, kept between two looks, and what it told last.
+#[derive(Default)]
+struct Wait {
+    changes: Option<Box<dyn Changes>>,
+    told: String,
+}
+
+impl Wait {
+    fn tell(&mut self, events: &Events, step: &dyn Step, why: &str) {
+        if self.told != why {
+            why.clone_into(&mut self.told);
+            events.send(Event::StepWaiting { step: step.id().to_owned(), title: step.title(), why: why.to_owned() });
+        }
+    }
+
+    fn next(&mut self, host: &dyn Host, step: &dyn Step) {
+        self.changes.get_or_insert_with(|| host.watch(&step.watches())).next(LOOK_AT_LEAST_EVERY);
+    }
+}
+
+fn not_verified(step: &dyn Step, why: &str, trouble: Option<Error>) -> Error {
+    let error = trouble.unwrap_or_else(|| {
+        Error::new(ExitCode::Unverified, format!("{}: acted {ROUNDS} times, and still: {why}", step.title()))
+    });
+    if error.hint.is_none() { error.hint("`iris-mk8s status` shows what is there; the same command goes on from here") } else { error }
+}
+
+/// An error as a reason on one line.
+pub(crate) fn one_line(e: &Error) -> String {
+    let text = e.cause.as_ref().map_or_else(|| e.what.clone(), |cause| format!("{}: {cause}", e.what));
+    text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("; ")
+}

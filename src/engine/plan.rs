@@ -1,0 +1,151 @@
+//! What a bootstrap would do: every step's probe, and the acts that would follow. Reads only.
+
+use serde::Serialize;
+
+use super::Engine;
+use crate::{
+    error::{Error, ExitCode, Result},
+    step::{Probe, Scope},
+};
+
+/// What would happen to a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is as wanted.
+    Keep,
+    /// It is not there, and would be made.
+    Create,
+    /// It is different, and would be changed.
+    Change,
+    /// It is on its way, and would be waited for.
+    Wait,
+    /// Something stands in the way: nothing would be done at all.
+    Refuse,
+    /// It cannot be looked at before what it needs is there.
+    Later,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepPlan {
+    /// Its stage.
+    pub stage: &'static str,
+    /// Its name.
+    pub step: String,
+    /// What it is.
+    pub title: String,
+    /// What would happen.
+    pub verdict: Verdict,
+    /// What is there, or why.
+    pub note: String,
+    /// What would be run, written and applied, as a person would type it.
+    pub acts: Vec<String>,
+    /// What the user can do about a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// A plan: every step in order.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<StepPlan>,
+}
+
+impl Plan {
+    /// Whether a bootstrap would do nothing.
+    pub fn is_empty(&self) -> bool {
+        self.steps.iter().all(|s| s.verdict == Verdict::Keep)
+    }
+
+    /// The plan of one step.
+    pub fn step(&self, id: &str) -> Option<&StepPlan> {
+        self.steps.iter().find(|s| s.step == id)
+    }
+
+    /// All refusals as one error, or nothing.
+    ///
+    /// # Errors
+    /// When a step refuses.
+    pub fn refusals(&self) -> Result<()> {
+        let refused: Vec<&StepPlan> = self.steps.iter().filter(|s| s.verdict == Verdict::Refuse).collect();
+        let Some(first) = refused.first() else { return Ok(()) };
+        let code = if first.stage == "preflight" { ExitCode::Preflight } else { ExitCode::NotOurs };
+        let cause: Vec<String> = refused.iter().map(|s| format!("{}: {}", s.step, s.note)).collect();
+        let mut hints: Vec<&str> = refused.iter().filter_map(|s| s.hint.as_deref()).collect();
+        hints.dedup();
+        Err(Error::new(code, "refused; nothing was changed").because(cause.join("\n")).hint(hints.join("\n")))
+    }
+
+    /// The plan for people.
+    pub fn show(&self) -> String {
+        let mut text = String::new();
+        let mut stage = "";
+        for step in &self.steps {
+            if step.stage != stage {
+                stage = step.stage;
+                text.push_str(&format!("{stage}\n"));
+            }
+            let verdict = serde_json::to_value(step.verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+            let note = if step.note.is_empty() { String::new() } else { format!(": {}", step.note) };
+            text.push_str(&format!("  {verdict:<7} {:<22} {}{note}\n", step.step, step.title));
+            for act in &step.acts {
+                text.push_str(&format!("            {act}\n"));
+            }
+        }
+        let count = |verdict| self.steps.iter().filter(|s| s.verdict == verdict).count();
+        let to_do = self.steps.len() - count(Verdict::Keep);
+        text.push_str(&if to_do == 0 {
+            format!("nothing to do: all {} steps are as wanted\n", self.steps.len())
+        } else {
+            format!(
+                "{} to create, {} to change, {} to wait for, {} refused, {} seen later, {} as wanted\n",
+                count(Verdict::Create),
+                count(Verdict::Change),
+                count(Verdict::Wait),
+                count(Verdict::Refuse),
+                count(Verdict::Later),
+                count(Verdict::Keep)
+            )
+        });
+        text
+    }
+}
+
+impl Engine<'_> {
+    /// Looks at every step that can be looked at.
+    ///
+    /// # Errors
+    /// A probe fails for good.
+    pub fn plan(&self) -> Result<Plan> {
+        let mut steps: Vec<StepPlan> = Vec::new();
+        for stage in self.stages {
+            let ready = |id: &str, steps: &[StepPlan]| steps.iter().filter(|s| s.stage == id).all(|s| s.verdict == Verdict::Keep);
+            let reachable = stage.needs.iter().all(|need| ready(need, &steps));
+            for step in &stage.steps {
+                // A check says nothing of value before the steps ahead of it have done their work.
+                let too_early = stage.id != "preflight" && step.scope() == Scope::Nothing && !ready(stage.id, &steps);
+                let found = if reachable && !too_early { Some(self.look(&**step).map_err(|e| e.in_step(step.id()))?) } else { None };
+                let acts_for = |probe: &Probe| -> Result<Vec<String>> {
+                    Ok(step.apply(self.host, probe)?.iter().map(crate::step::Act::show).collect())
+                };
+                let (verdict, note, acts, hint) = match found {
+                    None => (Verdict::Later, String::new(), acts_for(&Probe::Absent)?, None),
+                    Some(Probe::Satisfied { note }) => (Verdict::Keep, note, Vec::new(), None),
+                    Some(Probe::Absent) => (Verdict::Create, String::new(), acts_for(&Probe::Absent)?, None),
+                    Some(Probe::Differs { now, why }) => {
+                        let acts = acts_for(&Probe::Differs { now, why: why.clone() })?;
+                        (if acts.is_empty() { Verdict::Wait } else { Verdict::Change }, why, acts, None)
+                    }
+                    Some(Probe::Pending { why, .. }) => (Verdict::Wait, why, Vec::new(), None),
+                    Some(Probe::Refused { why, hint }) => (Verdict::Refuse, why, Vec::new(), Some(hint)),
+                    Some(Probe::Hopeless { why, .. }) => (Verdict::Wait, why, Vec::new(), None),
+                };
+                let (id, title) = (step.id().to_owned(), step.title());
+                steps.push(StepPlan { stage: stage.id, step: id, title, verdict, note, acts, hint });
+            }
+        }
+        Ok(Plan { steps })
+    }
+}

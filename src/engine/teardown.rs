@@ -1,0 +1,201 @@
+//! Teardown: the journal's steps backwards, one at a time. What is ours now goes; what somebody changed since stays, and is named.
+
+use serde::Serialize;
+
+use super::{Engine, Wait, one_line};
+use crate::{
+    error::{Error, ExitCode, Result},
+    event::{Event, Outcome},
+    journal::{Journal, Ledger, Record},
+    step::{Scope, Step, Undo},
+};
+
+/// What would happen to a step.
+#[derive(Clone, Debug, Serialize)]
+pub struct Removal {
+    /// The step.
+    pub step: String,
+    /// What it is.
+    pub title: String,
+    /// What would be run and deleted.
+    pub acts: Vec<String>,
+    /// Why it stays, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<String>,
+    /// The step that takes it along.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
+}
+
+/// What a teardown would do, in order.
+#[derive(Clone, Debug, Serialize)]
+pub struct UndoPlan {
+    /// The steps.
+    pub steps: Vec<Removal>,
+}
+
+impl UndoPlan {
+    /// The plan for people.
+    pub fn show(&self) -> String {
+        let mut text = String::new();
+        for step in &self.steps {
+            let what = match (&step.keep, &step.with) {
+                (Some(why), _) => format!("keep   {:<22} {}: {why}", step.step, step.title),
+                (None, Some(with)) => format!("remove {:<22} {}, together with {with}", step.step, step.title),
+                (None, None) => format!("remove {:<22} {}", step.step, step.title),
+            };
+            text.push_str(&format!("  {what}\n"));
+            for act in &step.acts {
+                text.push_str(&format!("            {act}\n"));
+            }
+        }
+        if self.steps.is_empty() {
+            text.push_str("nothing of ours is there\n");
+        }
+        text
+    }
+}
+
+impl Engine<'_> {
+    /// The steps that a teardown of this reach takes back, the last one first.
+    fn ours<'e>(&'e self, ledger: &Ledger, reach: Scope) -> Vec<&'e dyn Step> {
+        let all = self.stages.iter().rev().flat_map(|stage| stage.steps.iter().rev());
+        all.map(|step| &**step).filter(|step| step.scope() <= reach && ledger.memory(step.id()).is_some()).collect()
+    }
+
+    /// The step whose undo takes `step` along, if that one goes for certain.
+    fn carrier<'e>(&'e self, ours: &[&'e dyn Step], ledger: &Ledger, step: &dyn Step) -> Result<Option<&'e dyn Step>> {
+        let Some(carrier) = step.inside().and_then(|id| ours.iter().find(|s| s.id() == id)) else { return Ok(None) };
+        let Some(memory) = ledger.memory(carrier.id()) else { return Ok(None) };
+        Ok((memory.prior.is_null() && !matches!(carrier.undo(self.host, memory)?, Undo::Keep(_))).then_some(*carrier))
+    }
+
+    /// What a teardown would do. Reads only.
+    ///
+    /// # Errors
+    /// A step cannot be looked at.
+    pub fn undo_plan(&self, ledger: &Ledger, reach: Scope) -> Result<UndoPlan> {
+        let ours = self.ours(ledger, reach);
+        let mut steps = Vec::new();
+        for step in &ours {
+            let mut removal =
+                Removal { step: step.id().to_owned(), title: step.title(), acts: Vec::new(), keep: None, with: None };
+            if let Some(carrier) = self.carrier(&ours, ledger, *step)? {
+                removal.with = Some(carrier.id().to_owned());
+            } else if let Some(memory) = ledger.memory(step.id()) {
+                match step.undo(self.host, memory) {
+                    Ok(Undo::Acts(acts)) => removal.acts = acts.iter().map(crate::step::Act::show).collect(),
+                    Ok(Undo::Keep(why)) => removal.keep = Some(why),
+                    Ok(Undo::Done | Undo::Pending(_)) => {}
+                    Err(e) if e.transient => removal.keep = Some(one_line(&e)),
+                    Err(e) => return Err(e.in_step(step.id())),
+                }
+            }
+            steps.push(removal);
+        }
+        Ok(UndoPlan { steps })
+    }
+
+    /// Takes back what is ours, within `reach`. Goes on past a step that fails, so that one stuck thing does not keep the rest.
+    pub fn teardown(&self, journal: &Journal, run: &str, reach: Scope) -> (Outcome, Result<()>) {
+        let mut outcome = Outcome::new(ExitCode::Done);
+        let result = self.take_back(journal, run, reach, &mut outcome);
+        outcome.seconds = self.events.elapsed();
+        (outcome, result)
+    }
+
+    fn take_back(&self, journal: &Journal, run: &str, reach: Scope, outcome: &mut Outcome) -> Result<()> {
+        self.settle_leftovers()?;
+        let ours = self.ours(&journal.ledger(), reach);
+        if ours.is_empty() {
+            return Ok(());
+        }
+        let (run, at) = (run.to_owned(), self.host.unix_time());
+        journal.append(&Record::Run { run, command: "teardown".to_owned(), at, spec: None })?;
+        let mut carried: Vec<(&dyn Step, &str)> = Vec::new();
+        let mut errors: Vec<Error> = Vec::new();
+        for step in &ours {
+            self.check_stop()?;
+            if let Some(carrier) = self.carrier(&ours, &journal.ledger(), *step)? {
+                carried.push((*step, carrier.id()));
+                continue;
+            }
+            match self.undo(journal, *step) {
+                Ok(true) => outcome.undone += 1,
+                Ok(false) => outcome.kept += 1,
+                Err(e) if e.code == ExitCode::Interrupted => return Err(e),
+                Err(e) => {
+                    let e = e.in_step(step.id());
+                    self.events.send(Event::StepFailed { step: step.id().to_owned(), error: (&e).into() });
+                    errors.push(e);
+                    continue;
+                }
+            }
+            for (inner, _) in carried.iter().filter(|(_, carrier)| *carrier == step.id()) {
+                journal.append(&Record::UndoIntent { step: inner.id().to_owned() })?;
+                journal.append(&Record::Undone { step: inner.id().to_owned() })?;
+                outcome.undone += 1;
+                self.events.send(Event::StepUndone { step: inner.id().to_owned(), title: inner.title(), seconds: 0.0 });
+            }
+            carried.retain(|(_, carrier)| *carrier != step.id());
+        }
+        let Some(first) = errors.first() else { return Ok(()) };
+        let left: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.step.as_deref().unwrap_or("?"), one_line(e))).collect();
+        Err(Error::new(ExitCode::Residue, "not everything could be taken back")
+            .because(left.join("\n"))
+            .hint(first.hint.clone().unwrap_or_else(|| "the same command goes on from here".to_owned())))
+    }
+
+    /// Takes one step back. False: it stays, because somebody changed it since.
+    fn undo(&self, journal: &Journal, step: &dyn Step) -> Result<bool> {
+        let start = self.host.now();
+        let ledger = journal.ledger();
+        let Some(memory) = ledger.memory(step.id()) else { return Ok(false) };
+        let id = || step.id().to_owned();
+        if !ledger.is_undoing(step.id()) {
+            journal.append(&Record::UndoIntent { step: id() })?;
+        }
+        let mut wait = Wait::default();
+        let mut acted_at = None;
+        let mut trouble: Option<Error> = None;
+        loop {
+            let todo = match step.undo(self.host, memory) {
+                Err(e) if e.transient => Undo::Pending(one_line(&e)),
+                other => other?,
+            };
+            let why = match todo {
+                Undo::Done => {
+                    journal.append(&Record::Undone { step: id() })?;
+                    let seconds = (self.host.now() - start).as_secs_f64();
+                    self.events.send(Event::StepUndone { step: id(), title: step.title(), seconds });
+                    return Ok(true);
+                }
+                Undo::Keep(why) => {
+                    journal.append(&Record::Undone { step: id() })?;
+                    self.events.send(Event::StepLeft { step: id(), title: step.title(), why });
+                    return Ok(false);
+                }
+                Undo::Pending(why) => why,
+                // The same acts again only after the first ones had time to show.
+                Undo::Acts(_) if acted_at.is_some_and(|at| self.host.now() < at + super::SETTLE) && trouble.is_some() => {
+                    trouble.as_ref().map(one_line).unwrap_or_default()
+                }
+                Undo::Acts(acts) => {
+                    trouble = self.act(step, &acts).err();
+                    acted_at = Some(self.host.now());
+                    if let Some(e) = trouble.take_if(|e| e.code == ExitCode::Interrupted) {
+                        return Err(e);
+                    }
+                    self.check(step, start, "not gone yet", trouble.as_ref())?;
+                    if trouble.is_none() {
+                        continue;
+                    }
+                    trouble.as_ref().map(one_line).unwrap_or_default()
+                }
+            };
+            self.check(step, start, &why, trouble.as_ref())?;
+            wait.tell(self.events, step, &why);
+            wait.next(self.host, step);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The snap `microk8s`, by snapd's own changes, and its refreshes held while it is ours.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{SNAP, SOON};
+use crate::{
+    error::Result,
+    host::Host,
+    spec::Spec,
+    step::{Act, Memo, Memory, Probe, Progress, Scope, SnapdChange, Step, Undo},
+    version::Channel,
+};
+
+const PATH: &str = "/v2/snaps/microk8s";
+
+/// What snapd is doing with the snap right now, whoever asked for it.
+fn in_progress(host: &dyn Host) -> Result<Option<(String, Option<Progress>)>> {
+    let changes = host.snapd_get("/v2/changes?select=in-progress&for=microk8s")?.unwrap_or_default();
+    Ok(changes.as_array().and_then(|c| c.first()).map(crate::host::doing))
+}
+
+/// The snap in its channel.
+pub(super) struct Snap {
+    channel: Channel,
+    deadline: Duration,
+    removal: Duration,
+}
+
+impl Snap {
+    pub(super) fn new(spec: &Spec) -> Self {
+        Self { channel: spec.channel.clone(), deadline: spec.timeouts.install.into(), removal: spec.timeouts.remove.into() }
+    }
+
+    fn change(body: Value, shown: &str) -> Act {
+        Act::Snapd(SnapdChange { method: "POST", path: PATH.to_owned(), body, shown: shown.to_owned() })
+    }
+}
+
+impl Step for Snap {
+    fn id(&self) -> &'static str {
+        SNAP
+    }
+
+    fn title(&self) -> String {
+        format!("MicroK8s {}", self.channel)
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        if let Some((why, progress)) = in_progress(host)? {
+            return Ok(Probe::Pending { why: format!("snapd: {why}"), progress });
+        }
+        let Some(snap) = host.snapd_get(PATH)? else { return Ok(Probe::Absent) };
+        let version = snap["version"].as_str().unwrap_or("?");
+        let tracking = snap["tracking-channel"].as_str().unwrap_or("");
+        // A snap from a file tracks nothing; what counts then is that it is there.
+        let same = tracking.is_empty() || tracking.parse::<Channel>().is_ok_and(|c| c == self.channel);
+        if !same {
+            return Ok(Probe::Refused {
+                why: format!("MicroK8s is installed from channel {tracking}, not {}", self.channel),
+                hint: format!(
+                    "use what is there: --channel {tracking}; or remove it first, with its data: `snap remove --purge microk8s`"
+                ),
+            });
+        }
+        if snap["status"] != "active" {
+            return Ok(Probe::differs(json!({"enabled": false}), "the snap is disabled"));
+        }
+        Ok(Probe::satisfied(format!("{version}, revision {}", snap["revision"].as_str().unwrap_or("?"))))
+    }
+
+    fn apply(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        Ok(vec![if let Probe::Differs { .. } = found {
+            Self::change(json!({"action": "enable"}), "snap enable microk8s")
+        } else {
+            let channel = self.channel.to_string();
+            Self::change(
+                json!({"action": "install", "channel": channel, "classic": true}),
+                &format!("snap install microk8s --classic --channel={channel}"),
+            )
+        }])
+    }
+
+    fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
+        let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        Ok(Memo { prior, want: json!({"channel": self.channel}) })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        if let Some((why, _)) = in_progress(host)? {
+            return Ok(Undo::Pending(format!("snapd: {why}")));
+        }
+        let Some(snap) = host.snapd_get(PATH)? else { return Ok(Undo::Done) };
+        if memory.prior.is_object() {
+            let disable = Self::change(json!({"action": "disable"}), "snap disable microk8s");
+            return Ok(if snap["status"] == "active" { Undo::Acts(vec![disable]) } else { Undo::Done });
+        }
+        let tracking = snap["tracking-channel"].as_str().unwrap_or("");
+        let is_ours = |want: &Value| {
+            let ours = serde_json::from_value::<Channel>(want["channel"].clone());
+            matches!((ours, tracking.parse::<Channel>()), (Ok(ours), Ok(now)) if ours == now)
+        };
+        if !memory.open && !tracking.is_empty() && !memory.wants.iter().any(is_ours) {
+            return Ok(Undo::Keep(format!("somebody moved it to channel {tracking} since; remove it with `snap remove --purge microk8s`")));
+        }
+        // Without `purge` snapd would first pack all of its data into a snapshot.
+        let remove = Self::change(json!({"action": "remove", "purge": true}), "snap remove --purge microk8s");
+        Ok(Undo::Acts(vec![remove]))
+    }
+
+    fn deadline(&self) -> Duration {
+        self.deadline.max(self.removal)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+}
+
+/// No refresh in the middle: it restarts everything.
+pub(super) struct Hold {
+    _private: (),
+}
+
+/// snapd older than this cannot hold one snap; then the refreshes of all are held, for at most 90 days.
+const HOLDS_ONE_SNAP: (u32, u32) = (2, 58);
+
+/// A hold of all refreshes: the longest that snapd takes is 90 days.
+const HOLD_DAYS: u64 = 89;
+
+/// A hold that still lasts this long needs no renewal.
+const ENOUGH_DAYS: u64 = 30;
+
+const DAY: u64 = 24 * 60 * 60;
+
+impl Hold {
+    pub(super) fn new(_: &Spec) -> Self {
+        Self { _private: () }
+    }
+
+    fn of_one_snap(host: &dyn Host) -> Result<bool> {
+        let info = host.snapd_get("/v2/system-info")?.unwrap_or_default();
+        let mut parts = info["version"].as_str().unwrap_or("0.0").split(['.', '+', '~', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
+        Ok((parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= HOLDS_ONE_SNAP)
+    }
+
+    fn system_hold(host: &dyn Host) -> Result<Option<String>> {
+        // A setting that was never made is an error of snapd's ("option-not-found"), which it answers with 400.
+        match host.snapd_get("/v2/snaps/system/conf?keys=refresh.hold") {
+            Ok(conf) => Ok(conf.and_then(|c| c["refresh.hold"].as_str().map(str::to_owned))),
+            Err(e) if e.cause.as_deref().is_some_and(|c| c.contains("option-not-found")) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn set_system(value: &Value, shown: String) -> Act {
+        let (path, body) = ("/v2/snaps/system/conf".to_owned(), json!({"refresh.hold": value}));
+        Act::Snapd(SnapdChange { method: "PUT", path, body, shown })
+    }
+}
+
+impl Step for Hold {
+    fn id(&self) -> &'static str {
+        "snap.hold"
+    }
+
+    fn title(&self) -> String {
+        "no snap refresh by itself".to_owned()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        if Self::of_one_snap(host)? {
+            let held = host.snapd_get(PATH)?.is_some_and(|snap| snap["hold"].is_string());
+            return Ok(if held { Probe::satisfied("microk8s is held") } else { Probe::Absent });
+        }
+        Ok(match Self::system_hold(host)? {
+            Some(until) if until == "forever" || until.as_str() > date(host.unix_time() + ENOUGH_DAYS * DAY).as_str() => {
+                Probe::satisfied(format!("all snaps are held until {until}"))
+            }
+            Some(until) => Probe::differs(json!(until), format!("held only until {until}")),
+            None => Probe::Absent,
+        })
+    }
+
+    fn apply(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        if Self::of_one_snap(host)? {
+            let body = json!({"action": "hold", "time": "forever", "hold-level": "general"});
+            return Ok(vec![Snap::change(body, "snap refresh --hold=forever microk8s")]);
+        }
+        let until = date(host.unix_time() + HOLD_DAYS * DAY);
+        Ok(vec![Self::set_system(&json!(until), format!("snap set system refresh.hold={until}"))])
+    }
+
+    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
+        let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        Ok(Memo { prior, want: json!({"one": Self::of_one_snap(host)?}) })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        if memory.wants.iter().any(|want| want["one"] == true) {
+            let held = host.snapd_get(PATH)?.is_some_and(|snap| snap["hold"].is_string());
+            let unhold = Snap::change(json!({"action": "unhold"}), "snap refresh --unhold microk8s");
+            return Ok(if held { Undo::Acts(vec![unhold]) } else { Undo::Done });
+        }
+        let now = Self::system_hold(host)?;
+        if now.is_none() || now.as_deref() == memory.prior.as_str() {
+            return Ok(Undo::Done);
+        }
+        let shown = match memory.prior.as_str() {
+            Some(prior) => format!("snap set system refresh.hold={prior}"),
+            None => "snap unset system refresh.hold".to_owned(),
+        };
+        Ok(Undo::Acts(vec![Self::set_system(&memory.prior, shown)]))
+    }
+
+    fn deadline(&self) -> Duration {
+        SOON
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+}
+
+/// A time as RFC 3339, which also sorts as text.
+fn date(unix: u64) -> String {
+    // Civil date from days (Howard Hinnant's algorithm, public domain): a calendar crate for one stamp would be too much.
+    let (days, second) = (unix / DAY, unix % DAY);
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        assert_eq!(date(0), "1970-01-01T00:00:00Z");
+        assert_eq!(date(951_868_799), "2000-02-29T23:59:59Z");
+        assert_eq!(date(1_795_492_984), "2026-11-24T04:03:04Z");
+    }
+}
