@@ -17,7 +17,7 @@ key_of() {
     if [ ! -e "$(script_of "$part")" ]; then echo absent; return; fi
     {
         for need in $(header "$part" needs); do echo "$need ${KEY[$need]}"; done
-        cd "$REPO"
+        cd "$REPO" || exit
         for input in "tests/sandbox/build/$part.sh" $(header "$part" inputs); do
             find "$input" -name __pycache__ -prune -o \( -type f -o -type l \) -printf '%M %p %l\n' | LC_ALL=C sort
             find "$input" -name __pycache__ -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 --no-run-if-empty sha256sum

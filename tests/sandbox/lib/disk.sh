@@ -1,0 +1,48 @@
+# shellcheck shell=bash
+# A machine's disk: what it wrote over the file system that all machines start from. It outlives a power cut.
+# Sourced; expects CACHE, RUN and DISKS, the folder of all disks.
+
+# disk_create NAME ERA ADDRESS: unless it is there already. Without an address, the first free one from 192.168.11.49 on.
+disk_create() {
+    local name=$1 era=$2 address=$3 disk=$DISKS/$1 new=$DISKS/.new-$1 used last
+    if [ -d "$disk" ]; then
+        [ -z "$address" ] || [ "$address" = "$(cat "$disk/address")" ] || fail "the machine $name has the address $(cat "$disk/address") already: take it down to give it another"
+        return
+    fi
+    [ "$era" = current ] || fail "there is no era $era: this sandbox has \`current\`"
+    [ -d "$CACHE/current/machine/root" ] || fail "nothing to boot: run \`sandbox build\` first"
+    used=$(cat "$DISKS"/*/address 2>/dev/null || true)
+    if [ -z "$address" ]; then
+        last=49
+        while grep -qx "192.168.11.$last" <<<"$used"; do last=$((last + 1)); done
+        [ $last -lt 100 ] || fail 'all addresses from 192.168.11.49 to .99 are in use: take machines down'
+        address=192.168.11.$last
+    elif [[ ! $address =~ ^192\.168\.11\.[0-9]+$ ]] || grep -qx "$address" <<<"$used"; then
+        fail "$address is not to be had: it must lie in 192.168.11.0/24 and belong to no other machine"
+    fi
+    rm -rf "$new"
+    mkdir -p "$new"/{upper/etc/sandbox,work,containerd,kubelet,snap}
+    readlink -f "$CACHE/current/machine/root" >"$new/base"
+    echo "$era" >"$new/era"
+    echo "$address" | tee "$new/address" >"$new/upper/etc/sandbox/address"
+    echo "$name" >"$new/upper/etc/hostname"
+    # kube-apiserver reaches the kubelet by the host's name: it must stand for the address, not for 127.0.1.1
+    printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" >"$new/upper/etc/hosts"
+    tr -d - </proc/sys/kernel/random/uuid >"$new/upper/etc/machine-id"
+    mv "$new" "$disk"
+}
+
+disk_mount() {
+    local disk=$DISKS/$1
+    mkdir -p "$RUN/$1/root"
+    mount -t overlay "sandbox-$1" -o "lowerdir=$(cat "$disk/base"),upperdir=$disk/upper,workdir=$disk/work" "$RUN/$1/root"
+}
+
+disk_unmount() {
+    local root=$RUN/$1/root
+    for _ in $(seq 40); do
+        mountpoint -q "$root" || return 0
+        umount "$root" 2>/dev/null || sleep 0.05
+    done
+    umount -l "$root"
+}

@@ -1,0 +1,99 @@
+# shellcheck shell=bash
+# The LAN: a network namespace with a bridge. Seen from a machine it holds the client PC, which is also the router (192.168.11.1), and the
+# services of the internet that a machine needs (192.168.11.2): the snap store and the image registry, each behind front.py.
+# Sourced; expects SANDBOX, CACHE and RUN. Nothing leaves the namespace.
+
+LAN=iris-mk8s-lan
+in_lan() { nsenter --net="/run/netns/$LAN" -- "$@"; }
+
+lan_exists() { [ -e "/run/netns/$LAN" ]; }
+
+# lan_service NAME CMD...: starts it in the LAN unless it runs
+lan_service() {
+    local name=$1 pid
+    shift
+    pid=$(cat "$RUN/lan/$name.pid" 2>/dev/null || true)
+    if [ -n "$pid" ] && ip netns pids "$LAN" | grep -qx "$pid"; then return; fi
+    SNAPPY_TESTING=1 SNAPPY_USE_STAGING_STORE=0 OTEL_TRACES_EXPORTER=none \
+        setsid nsenter --net="/run/netns/$LAN" -- "$@" >>"$RUN/lan/$name.log" 2>&1 </dev/null &
+    echo $! >"$RUN/lan/$name.pid"
+    disown
+}
+
+# listens NAME PORT ADDRESS: waits until the service does
+listens() {
+    for _ in $(seq 200); do
+        if in_lan bash -c "</dev/tcp/$3/$2" 2>/dev/null; then return; fi
+        kill -0 "$(cat "$RUN/lan/$1.pid")" 2>/dev/null || break
+        sleep 0.05
+    done
+    tail -n 5 "$RUN/lan/$1.log" >&2
+    echo "sandbox: the LAN's service $1 does not answer on $3:$2; the lines above are the end of $RUN/lan/$1.log" >&2
+    return 1
+}
+
+lan_up() {
+    mkdir -p "$RUN/lan/faults"
+    if ! lan_exists; then
+        ip netns add "$LAN"
+        ip -n "$LAN" link set lo up
+        ip -n "$LAN" link add br0 type bridge
+        ip -n "$LAN" address add 192.168.11.1/24 dev br0
+        ip -n "$LAN" address add 192.168.11.2/24 dev br0
+        ip -n "$LAN" link set br0 up
+        # What a machine sends elsewhere is refused at once: a connection to the internet fails, instead of waiting to time out.
+        ip -n "$LAN" route add unreachable default
+        in_lan sysctl -qw net.ipv4.ip_forward=1
+    fi
+    cat >"$RUN/lan/registry.yml" <<YAML
+version: 0.1
+log: {level: warn, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: $CACHE/current/images}, maintenance: {readonly: {enabled: true}}}
+http: {addr: "127.0.0.1:5001", relativeurls: true}
+YAML
+    lan_service fakestore "$CACHE/current/snapd/bin/fakestore" run --dir "$CACHE/current/store" --addr 127.0.0.1:8081
+    lan_service registry "$CACHE/current/components/bin/registry" serve "$RUN/lan/registry.yml"
+    lan_service front python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" store=192.168.11.2:8080=127.0.0.1:8081 registry=192.168.11.2:5000=127.0.0.1:5001
+    listens fakestore 8081 127.0.0.1
+    listens registry 5001 127.0.0.1
+    listens front 8080 192.168.11.2
+    listens front 5000 192.168.11.2
+}
+
+# lan_plug LINK ADDRESS: a machine's or host's end of the cable goes into the bridge
+lan_plug() {
+    ip link set "$1" netns "$LAN"
+    ip -n "$LAN" link set "$1" master br0 up
+}
+
+lan_unplug() {
+    ip link delete "$1" 2>/dev/null || ip -n "$LAN" link delete "$1" 2>/dev/null || true
+}
+
+lan_down() {
+    local f pid
+    lan_exists || return 0
+    for f in "$RUN"/lan/*.pid; do
+        pid=$(cat "$f")
+        if ip netns pids "$LAN" | grep -qx "$pid"; then kill "$pid"; fi
+    done
+    ip netns delete "$LAN"
+    rm -rf "$RUN/lan"
+}
+
+# Other hosts of the LAN, as peers for tests: a network namespace each. A silent one answers ARP and nothing else.
+host_add() {
+    local name=$1 address=$2 ns=iris-mk8s-host-$1 prefix=24
+    if [ "${3:-}" = --arp-only ]; then prefix=32; fi   # without a route to the LAN there is no answer but ARP's
+    ip netns add "$ns"
+    ip link add "h-${address##*.}" type veth peer name eth0 netns "$ns"
+    lan_plug "h-${address##*.}"
+    ip -n "$ns" link set lo up
+    ip -n "$ns" link set eth0 up
+    ip -n "$ns" address add "$address/$prefix" dev eth0
+    nsenter --net="/run/netns/$ns" -- sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0
+}
+
+host_del() { ip netns delete "iris-mk8s-host-$1"; }
+
+hosts() { ip netns list | sed -n 's/^iris-mk8s-host-\([^ ]*\).*/\1/p'; }
