@@ -27,8 +27,12 @@ type Database struct {
 
 // createDatabase makes the directory, with its parents, and an empty database in it. One that is there already is
 // mounted: what IRIS does when only the directory of its registry was lost is not publicly known.
-func createDatabase(dir string) (*Database, error) {
-	if err := os.MkdirAll(dir, 0o775); err != nil {
+func createDatabase(dir string, who identity) (*Database, error) {
+	err := who.mayCreate(dir)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o775)
+	}
+	if err != nil {
 		var no syscall.Errno
 		errors.As(err, &no)
 		return nil, fmt.Errorf("ERROR #5032: Cannot create directory '%s/, Error=-%d'", strings.TrimRight(dir, "/"), int(no))
