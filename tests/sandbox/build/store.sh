@@ -5,11 +5,10 @@
 set -euo pipefail
 out=$1
 export SNAPPY_TESTING=1 SNAPPY_USE_STAGING_STORE=0
-mkdir "$out/asserts"
 for snap in "$SNAP_DIR"/*.snap; do
     [ -e "$snap" ] || { echo "no snaps in $SNAP_DIR: a store without any"; break; }
     cp --reflink=auto "$snap" "$out/"
     for assertion in new-snap-declaration new-snap-revision; do
-        "$SNAPD_DIR/bin/fakestore" "$assertion" --dir "$out/asserts" "$out/${snap##*/}"
+        "$SNAPD_DIR/bin/fakestore" "$assertion" --dir "$out" "$out/${snap##*/}"
     done
 done
