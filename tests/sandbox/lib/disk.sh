@@ -21,7 +21,7 @@ disk_create() {
         fail "$address is not to be had: it must lie in 192.168.11.0/24 and belong to no other machine"
     fi
     rm -rf "$new"
-    mkdir -p "$new"/{upper/etc/sandbox,work,containerd,kubelet,snap}
+    mkdir -p "$new"/{upper/etc/sandbox,work,containerd,snap}
     readlink -f "$CACHE/current/machine/root" >"$new/base"
     echo "$era" >"$new/era"
     echo "$address" | tee "$new/address" >"$new/upper/etc/sandbox/address"
