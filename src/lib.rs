@@ -15,13 +15,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arp;
 pub mod cluster;
+pub mod credentials;
 pub mod engine;
 pub mod error;
 pub mod event;
 pub mod host;
 pub mod journal;
 pub mod lb_range;
+pub mod network;
 pub mod spec;
 pub mod step;
+pub mod steps;
 pub mod version;

@@ -82,15 +82,6 @@ pub enum MetallbApi {
     Crd,
 }
 
-/// When a claim gets its volume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binding {
-    /// At once.
-    Immediate,
-    /// When a pod uses it: a claim without a pod stays `Pending`.
-    FirstConsumer,
-}
-
 /// One line of the table: holds from `from` up to the next line.
 #[derive(Debug)]
 pub struct Row {
@@ -100,15 +91,16 @@ pub struct Row {
     pub storage_addon: &'static str,
     /// How MetalLB is configured.
     pub metallb: MetallbApi,
-    /// Binding mode of the class `microk8s-hostpath`.
-    pub binding: Binding,
+    /// Whether MicroK8s enables dns by itself, some seconds after its installation.
+    pub enables_dns: bool,
 }
 
 /// The table, oldest first.
 const TABLE: &[Row] = &[
-    Row { from: Minor(1, 20), storage_addon: "storage", metallb: MetallbApi::ConfigMap, binding: Binding::Immediate },
-    Row { from: Minor(1, 24), storage_addon: "hostpath-storage", metallb: MetallbApi::ConfigMap, binding: Binding::FirstConsumer },
-    Row { from: Minor(1, 25), storage_addon: "hostpath-storage", metallb: MetallbApi::Crd, binding: Binding::FirstConsumer },
+    Row { from: Minor(1, 20), storage_addon: "storage", metallb: MetallbApi::ConfigMap, enables_dns: false },
+    Row { from: Minor(1, 24), storage_addon: "hostpath-storage", metallb: MetallbApi::ConfigMap, enables_dns: false },
+    Row { from: Minor(1, 25), storage_addon: "hostpath-storage", metallb: MetallbApi::Crd, enables_dns: false },
+    Row { from: Minor(1, 27), storage_addon: "hostpath-storage", metallb: MetallbApi::Crd, enables_dns: true },
 ];
 
 impl Row {

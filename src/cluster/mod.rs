@@ -6,7 +6,7 @@ use serde_json::Value;
 mod client;
 pub mod state;
 
-pub use client::Client;
+pub use client::{CLIENT_CONFIG, Client};
 
 /// Field manager of every server-side apply: what it manages in an object is ours.
 pub const MANAGER: &str = "iris-mk8s";

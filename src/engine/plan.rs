@@ -71,7 +71,12 @@ impl Plan {
     pub fn refusals(&self) -> Result<()> {
         let refused: Vec<&StepPlan> = self.steps.iter().filter(|s| s.verdict == Verdict::Refuse).collect();
         let Some(first) = refused.first() else { return Ok(()) };
-        let code = if first.stage == "preflight" { ExitCode::Preflight } else { ExitCode::NotOurs };
+        let code = match (first.stage, first.step.as_str()) {
+            // A range that does not suit the network is wrong input.
+            (_, "preflight.range") => ExitCode::Usage,
+            ("preflight", _) => ExitCode::Preflight,
+            _ => ExitCode::NotOurs,
+        };
         let cause: Vec<String> = refused.iter().map(|s| format!("{}: {}", s.step, s.note)).collect();
         let mut hints: Vec<&str> = refused.iter().filter_map(|s| s.hint.as_deref()).collect();
         hints.dedup();

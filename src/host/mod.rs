@@ -16,6 +16,9 @@ mod watch;
 
 pub use command::{Cmd, Effect, Output};
 pub use real::Real;
+pub use snapd::doing;
+
+pub use crate::cluster::CLIENT_CONFIG;
 
 /// Everything that a step may read and the engine may do.
 pub trait Host: Send + Sync {

@@ -94,6 +94,16 @@ impl Place {
         self.dir.join("journal.jsonl")
     }
 
+    /// The password, readable for the user alone.
+    pub fn password(&self) -> PathBuf {
+        self.dir.join("password")
+    }
+
+    /// Its hash, so that a later run finds the CPF as it made it.
+    pub fn password_hash(&self) -> PathBuf {
+        self.dir.join("password.hash")
+    }
+
     /// The lock's file.
     pub fn lock(&self) -> PathBuf {
         self.dir.join("lock")

@@ -225,26 +225,5 @@ impl Step for Hold {
 
 /// A time as RFC 3339, which also sorts as text.
 fn date(unix: u64) -> String {
-    // Civil date from days (Howard Hinnant's algorithm, public domain): a calendar crate for one stamp would be too much.
-    let (days, second) = (unix / DAY, unix % DAY);
-    let z = days + 719_468;
-    let (era, day_of_era) = (z / 146_097, z % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates() {
-        assert_eq!(date(0), "1970-01-01T00:00:00Z");
-        assert_eq!(date(951_868_799), "2000-02-29T23:59:59Z");
-        assert_eq!(date(1_795_492_984), "2026-11-24T04:03:04Z");
-    }
+    i64::try_from(unix).ok().and_then(|s| jiff::Timestamp::from_second(s).ok()).map(|t| t.to_string()).unwrap_or_default()
 }

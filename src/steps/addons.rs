@@ -1,0 +1,190 @@
+//! MicroK8s' addons, one per call, judged by what they should bring and never by MicroK8s' own "enabled", which only means that
+//! some object exists.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::SNAP;
+use crate::{
+    cluster::{self, Kind, state},
+    error::Result,
+    host::{Cmd, Host, Watch},
+    spec::Spec,
+    step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    version::Row,
+};
+
+/// Where MicroK8s 1.27 and later keep the launch configuration that they still have to apply (they enable dns by themselves).
+const LAUNCHER: &str = "/var/snap/microk8s/common/etc/launcher";
+
+/// An object that an addon brings.
+pub(super) type Brings = (&'static Kind, Option<&'static str>, &'static str);
+
+/// What an addon brings, workloads first; none for an addon that we do not know.
+fn brings(name: &str) -> Option<&'static [Brings]> {
+    const DNS: &[Brings] =
+        &[(&cluster::DEPLOYMENT, Some("kube-system"), "coredns"), (&cluster::SERVICE, Some("kube-system"), "kube-dns")];
+    const STORAGE: &[Brings] = &[
+        (&cluster::DEPLOYMENT, Some("kube-system"), "hostpath-provisioner"),
+        (&cluster::STORAGE_CLASS, None, "microk8s-hostpath"),
+    ];
+    const REGISTRY: &[Brings] = &[
+        (&cluster::DEPLOYMENT, Some("container-registry"), "registry"),
+        (&cluster::PERSISTENT_VOLUME_CLAIM, Some("container-registry"), "registry-claim"),
+        (&cluster::SERVICE, Some("container-registry"), "registry"),
+    ];
+    match name {
+        "dns" => Some(DNS),
+        "hostpath-storage" => Some(STORAGE),
+        "registry" => Some(REGISTRY),
+        _ => None,
+    }
+}
+
+/// The steps of the spec's addons, storage before the registry (which would enable it otherwise, as a side effect of its own).
+pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
+    let mut names = spec.addons.clone();
+    names.sort_by_key(|n| match n.as_str() {
+        "dns" => 0,
+        "hostpath-storage" => 1,
+        _ => 2,
+    });
+    let step = |name: String| -> Box<dyn Step> { Box::new(Addon::new(spec, &name)) };
+    names.into_iter().map(step).collect()
+}
+
+/// One addon.
+pub(super) struct Addon {
+    id: String,
+    /// As this version of MicroK8s calls it.
+    called: String,
+    brings: Option<&'static [Brings]>,
+    row: &'static Row,
+    deadline: Duration,
+}
+
+impl Addon {
+    fn new(spec: &Spec, name: &str) -> Self {
+        let row = spec.channel.row();
+        let called = if name == "hostpath-storage" { row.storage_addon } else { name };
+        let id = format!("addon.{name}");
+        Self { id, called: called.to_owned(), brings: brings(name), row, deadline: spec.timeouts.addon.into() }
+    }
+
+    fn run(&self, verb: &str) -> Act {
+        Act::Run(Cmd::changes(self.deadline, ["microk8s", verb, &self.called]))
+    }
+
+    /// MicroK8s' own word, for addons that we do not know: `enabled` or `disabled`.
+    fn status(&self, host: &dyn Host) -> Result<bool> {
+        let output = host.run(&Cmd::reads(["microk8s", "status", "--addon", &self.called]), &mut |_| {})?;
+        Ok(output.stdout.lines().any(|l| l.trim() == "enabled"))
+    }
+}
+
+/// Looks at objects that must be there; a workload among them must be rolled out.
+pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
+    let mut missing = Vec::new();
+    let mut found = 0;
+    let mut waiting = None;
+    for (kind, namespace, name) in brings {
+        let Some(object) = host.get(kind, *namespace, name)? else {
+            missing.push(format!("{} {name}", kind.kind));
+            continue;
+        };
+        if state::going(&object) {
+            return Ok(Probe::pending(format!("{} {name} is being deleted", kind.kind)));
+        }
+        found += 1;
+        let workload = **kind == cluster::DEPLOYMENT || **kind == cluster::DAEMON_SET;
+        if workload && !state::rolled_out(&object) {
+            let pods = host.list(&cluster::POD, *namespace, &state::selector(&object))?;
+            let why = pods.iter().find_map(state::pod_trouble).unwrap_or_else(|| "its pods are not made yet".to_owned());
+            waiting.get_or_insert_with(|| format!("{} {name}: {why}", kind.kind));
+        } else if **kind == cluster::PERSISTENT_VOLUME_CLAIM && object["status"]["phase"] != "Bound" {
+            waiting.get_or_insert_with(|| format!("claim {name} is not bound yet"));
+        }
+    }
+    Ok(match (found, missing.as_slice(), waiting) {
+        (0, _, _) => Probe::Absent,
+        (_, [], None) => Probe::satisfied("works"),
+        (_, [], Some(why)) => Probe::pending(why),
+        (_, missing, _) => Probe::differs(json!({"missing": missing}), format!("half there: {} missing", missing.join(", "))),
+    })
+}
+
+impl Step for Addon {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn title(&self) -> String {
+        format!("addon {}", self.called)
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        let found = match self.brings {
+            Some(brings) => judge(host, brings)?,
+            None if self.status(host)? => Probe::satisfied("enabled, as MicroK8s says"),
+            None => Probe::Absent,
+        };
+        if found == Probe::Absent && self.called == "dns" && self.row.enables_dns {
+            let names = host.names(Path::new(LAUNCHER));
+            if names.iter().any(|n| n.ends_with(".yaml")) {
+                return Ok(Probe::pending("MicroK8s enables it by itself after its installation"));
+            }
+        }
+        Ok(found)
+    }
+
+    fn apply(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        let enable = self.run("enable");
+        // MicroK8s takes half an addon for an enabled one and would do nothing.
+        Ok(if let Probe::Differs { .. } = found { vec![self.run("disable"), enable] } else { vec![enable] })
+    }
+
+    fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
+        let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        Ok(Memo { prior, want: json!({"enabled": true}) })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        if !memory.prior.is_null() {
+            return Ok(Undo::Keep("it was there before, half; it was repaired and stays".to_owned()));
+        }
+        let gone = match self.brings {
+            Some(brings) => match judge(host, brings)? {
+                Probe::Absent => true,
+                Probe::Pending { why, .. } if why.contains("being deleted") => return Ok(Undo::Pending(why)),
+                _ => false,
+            },
+            None => !self.status(host)?,
+        };
+        Ok(if gone { Undo::Done } else { Undo::Acts(vec![self.run("disable")]) })
+    }
+
+    fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        let mut watches: Vec<Watch> = Vec::new();
+        for (kind, namespace, _) in self.brings.unwrap_or_default() {
+            let namespace = namespace.map(str::to_owned);
+            watches.push(Watch::Objects(kind, namespace.clone()));
+            watches.push(Watch::Objects(&cluster::POD, namespace));
+        }
+        watches.dedup();
+        watches.push(Watch::Pause(Duration::from_secs(1)));
+        watches
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        Some(SNAP)
+    }
+}

@@ -1,0 +1,123 @@
+//! The cluster runs: services, API, node, pod network. MicroK8s' own "running" is the text ` Ready ` in a list, and its API says
+//! ready before a node exists: what is waited for is counted here, and an empty list is not ready.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::SNAP;
+use crate::{
+    cluster::{self, state},
+    error::Result,
+    host::{Cmd, Host, Watch},
+    spec::Spec,
+    step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+};
+
+/// Written by `microk8s stop`.
+const STOPPED: &str = "/var/snap/microk8s/current/var/lock/stopped.lock";
+
+/// Services without which nothing works; which of them exist depends on the version.
+const SERVICES: &[&str] = &["daemon-kubelite", "daemon-apiserver", "daemon-kubelet", "daemon-containerd"];
+
+/// `microk8s start` waits up to a minute for the node by itself, and stop for the pods.
+const SWITCH_WITHIN: Duration = Duration::from_secs(180);
+
+/// The step.
+pub(super) struct Running {
+    deadline: Duration,
+}
+
+impl Running {
+    pub(super) fn new(spec: &Spec) -> Self {
+        Self { deadline: spec.timeouts.ready.into() }
+    }
+}
+
+/// Why the cluster does not run, as far as the host itself tells.
+fn stopped(host: &dyn Host) -> Result<Option<String>> {
+    if host.exists(Path::new(STOPPED)) {
+        return Ok(Some("MicroK8s is stopped".to_owned()));
+    }
+    let services = host.snapd_get("/v2/apps?names=microk8s&select=service")?.unwrap_or_default();
+    let down = services.as_array().into_iter().flatten().find(|s| {
+        s["name"].as_str().is_some_and(|name| SERVICES.contains(&name)) && s["active"] != true
+    });
+    Ok(down.map(|s| format!("service {} does not run", s["name"].as_str().unwrap_or("?"))))
+}
+
+impl Step for Running {
+    fn id(&self) -> &'static str {
+        "cluster.running"
+    }
+
+    fn title(&self) -> String {
+        "the cluster runs".to_owned()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        if let Some(why) = stopped(host)? {
+            return Ok(Probe::differs(json!({"stopped": true}), why));
+        }
+        let health = host.api_text("/readyz")?;
+        if health.trim() != "ok" {
+            return Ok(Probe::pending("the API server is not ready"));
+        }
+        let nodes = host.list(&cluster::NODE, None, "")?;
+        let Some(node) = nodes.first() else { return Ok(Probe::pending("no node has registered yet")) };
+        if let Some(node) = nodes.iter().find(|n| !state::is(n, "Ready")) {
+            let why = state::condition(node, "Ready").map_or("", |(_, message)| message);
+            return Ok(Probe::pending(format!("node {} is not ready: {why}", state::name(node))));
+        }
+        // Calico is MicroK8s' pod network; with another one there is nothing of that name, and the node's own word counts.
+        if let Some(calico) = host.get(&cluster::DAEMON_SET, Some("kube-system"), "calico-node")?
+            && !state::rolled_out(&calico)
+        {
+            let pods = host.list(&cluster::POD, Some("kube-system"), &state::selector(&calico))?;
+            let why = pods.iter().find_map(state::pod_trouble).unwrap_or_else(|| "its pods are not made yet".to_owned());
+            return Ok(Probe::pending(format!("pod network calico-node: {why}")));
+        }
+        let version = node["status"]["nodeInfo"]["kubeletVersion"].as_str().unwrap_or("?");
+        Ok(Probe::satisfied(format!("node {} is ready, Kubernetes {version}", state::name(node))))
+    }
+
+    fn apply(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        let start = Act::Run(Cmd::changes(SWITCH_WITHIN, ["microk8s", "start"]));
+        Ok(if let Probe::Differs { .. } = found { vec![start] } else { Vec::new() })
+    }
+
+    fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
+        let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        Ok(Memo { prior, want: json!({"stopped": false}) })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        let was_stopped = memory.prior["stopped"] == true;
+        if !was_stopped || host.exists(Path::new(STOPPED)) || host.snapd_get("/v2/snaps/microk8s")?.is_none() {
+            return Ok(Undo::Done);
+        }
+        Ok(Undo::Acts(vec![Act::Run(Cmd::changes(SWITCH_WITHIN, ["microk8s", "stop"]))]))
+    }
+
+    fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        let kube_system = Some("kube-system".to_owned());
+        vec![
+            Watch::Objects(&cluster::NODE, None),
+            Watch::Objects(&cluster::DAEMON_SET, kube_system),
+            // Neither a service nor `/readyz` can be watched.
+            Watch::Pause(Duration::from_millis(500)),
+        ]
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        Some(SNAP)
+    }
+}

@@ -1,0 +1,361 @@
+//! IRIS as objects of the cluster: claims, CPF, services, StatefulSet, typed from the spec.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        apps::v1::{StatefulSet, StatefulSetSpec},
+        core::v1::{
+            ClientIPConfig, Container, ContainerPort, EnvVar, ExecAction, HTTPGetAction, Namespace, PersistentVolumeClaim,
+            PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe as PodProbe, ResourceRequirements,
+            Secret, SecretVolumeSource, Service, ServicePort, ServiceSpec, SessionAffinityConfig, Volume, VolumeMount,
+            VolumeResourceRequirements,
+        },
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{SOON, check::Check, claims::Claims, foreign::UnlessForeign, object::Object, password::Password};
+use crate::{
+    cluster::{self, MANAGER},
+    credentials::Credentials,
+    host::Watch,
+    spec::{Iris, Spec},
+    step::{Probe, Step},
+};
+
+/// The web server of IRIS: portal, REST and metrics.
+pub(super) const WEB: i32 = 52773;
+
+/// The superserver.
+const SUPERSERVER: i32 = 1972;
+
+/// Where the claims are mounted, and with what name. Durable %SYS wants a directory below the mount point.
+const MGR: (&str, &str) = ("dbv-mgr", "/iris-mgr");
+const DATA: (&str, &str) = ("dbv-data", "/vol-data");
+const DURABLE: &str = "/iris-mgr/IRIS_conf.d";
+const CPF: (&str, &str) = ("iris-cpf", "/irissys/cpf/");
+const MERGE: &str = "merge.cpf";
+
+/// Group of the user irisowner in images of 2021.2 and later.
+const IRIS_GROUP: i64 = 51773;
+
+/// IRIS itself gives its shutdown 300 s; an idle instance is down in a few.
+const GRACE: i64 = 120;
+
+/// The first start clones the system database; a recovery after a power cut takes longer. 5 minutes at one look every 2 s.
+const START_LOOKS: i32 = 150;
+
+/// Both claims of each pod, as StatefulSets name them.
+pub(super) fn claim_names(iris: &Iris) -> Vec<(String, &'static str)> {
+    let of = |n: u32| [MGR.0, DATA.0].map(|claim| (format!("{claim}-{}-{n}", iris.name), claim));
+    (0..iris.replicas).flat_map(of).collect()
+}
+
+/// Name of the LoadBalancer service.
+pub(super) fn external(iris: &Iris) -> String {
+    format!("{}-ext", iris.service)
+}
+
+/// The steps.
+pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> {
+    let iris = &spec.iris;
+    let removal: Duration = spec.timeouts.remove.into();
+    let mut steps: Vec<Box<dyn Step>> = Vec::new();
+    if let Some(class) = &iris.storage_class {
+        steps.push(Box::new(storage_class(class.clone())));
+    }
+    if iris.namespace != "default" {
+        let meta = ObjectMeta { name: Some(iris.namespace.clone()), ..ObjectMeta::default() };
+        let namespace = object(&Namespace { metadata: meta, ..Namespace::default() });
+        steps.push(Box::new(Object { deadline: removal, ..Object::new("iris.namespace", &cluster::NAMESPACE, namespace, json!({})) }));
+    }
+    let set = object(&stateful_set(iris));
+    let set_step = Object { deadline: removal, ..Object::new("iris.statefulset", &cluster::STATEFUL_SET, set.clone(), essential(&set)) };
+    let cpf = object(&secret(iris, credentials));
+    let service = |id, service: &Service| Object::new(id, &cluster::SERVICE, object(service), essential_service(&object(service)));
+    let own = |inner: Box<dyn Step>| Box::new(UnlessForeign { inner, iris: iris.clone() });
+    steps.push(own(Box::new(Password::new(spec, credentials))));
+    steps.push(Box::new(Claims { iris: iris.clone(), wanted: claims(iris), deadline: removal }));
+    steps.push(own(Box::new(Object::new("iris.cpf", &cluster::SECRET, cpf, json!({"data": {}})))));
+    steps.push(Box::new(service("iris.service", &headless(iris))));
+    steps.push(Box::new(service("iris.service-ext", &load_balancer(iris))));
+    steps.push(Box::new(set_step));
+    steps
+}
+
+/// A class that the user named must be there: a claim of a class that is not would wait for ever.
+fn storage_class(class: String) -> Check {
+    let title = format!("StorageClass {class}");
+    Check {
+        id: "iris.storage-class",
+        title,
+        question: Box::new(move |host| {
+            Ok(if host.get(&cluster::STORAGE_CLASS, None, &class)?.is_some() {
+                Probe::satisfied("")
+            } else {
+                let there = host.list(&cluster::STORAGE_CLASS, None, "")?;
+                let names: Vec<&str> = there.iter().map(cluster::state::name).collect();
+                Probe::Refused {
+                    why: format!("there is no StorageClass `{class}`"),
+                    hint: format!("the cluster has: {}; name one of them with --storage", names.join(", ")),
+                }
+            })
+        }),
+        deadline: SOON,
+        watches: vec![Watch::Objects(&cluster::STORAGE_CLASS, None)],
+    }
+}
+
+fn labels(iris: &Iris) -> BTreeMap<String, String> {
+    BTreeMap::from([("app".to_owned(), iris.service.clone())])
+}
+
+fn meta(iris: &Iris, name: &str) -> ObjectMeta {
+    let mut labels = labels(iris);
+    labels.insert("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned());
+    ObjectMeta { name: Some(name.to_owned()), namespace: Some(iris.namespace.clone()), labels: Some(labels), ..ObjectMeta::default() }
+}
+
+/// A typed object as the value that is applied.
+fn object<T: Serialize + k8s_openapi::Resource>(typed: &T) -> Value {
+    serde_json::to_value(typed).unwrap_or_default()
+}
+
+fn claims(iris: &Iris) -> Vec<Value> {
+    let claim = |(name, claim): (String, &'static str)| {
+        let typed = PersistentVolumeClaim { metadata: meta(iris, &name), spec: Some(claim_spec(iris, claim)), ..Default::default() };
+        object(&typed)
+    };
+    claim_names(iris).into_iter().map(claim).collect()
+}
+
+fn claim_spec(iris: &Iris, claim: &str) -> PersistentVolumeClaimSpec {
+    let size = if claim == MGR.0 { &iris.mgr_size } else { &iris.data_size };
+    PersistentVolumeClaimSpec {
+        access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+        storage_class_name: iris.storage_class.clone(),
+        resources: Some(VolumeResourceRequirements {
+            requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(size.clone()))])),
+            limits: None,
+        }),
+        ..PersistentVolumeClaimSpec::default()
+    }
+}
+
+/// The CPF with the password's hash in its section `[Startup]`.
+fn merged(cpf: &str, hash: &str) -> String {
+    let line = format!("PasswordHash={hash}\n");
+    match cpf.find("[Startup]\n") {
+        Some(at) => {
+            let after = at + "[Startup]\n".len();
+            format!("{}{line}{}", &cpf[..after], &cpf[after..])
+        }
+        None => format!("[Startup]\n{line}\n{cpf}"),
+    }
+}
+
+fn cpf_name(iris: &Iris) -> String {
+    format!("{}-merge-cpf", iris.service)
+}
+
+fn secret(iris: &Iris, credentials: &Credentials) -> Secret {
+    let text = merged(&iris.cpf, credentials.hash().as_str());
+    let data = BTreeMap::from([(MERGE.to_owned(), ByteString(text.into_bytes()))]);
+    Secret { metadata: meta(iris, &cpf_name(iris)), data: Some(data), ..Secret::default() }
+}
+
+fn port(name: &str, number: i32) -> ServicePort {
+    let protocol = Some("TCP".to_owned());
+    ServicePort { name: Some(name.to_owned()), port: number, target_port: Some(IntOrString::Int(number)), protocol, ..Default::default() }
+}
+
+fn headless(iris: &Iris) -> Service {
+    let spec = ServiceSpec {
+        cluster_ip: Some("None".to_owned()),
+        selector: Some(labels(iris)),
+        ports: Some(vec![port("http", WEB), port("superserver", SUPERSERVER)]),
+        ..ServiceSpec::default()
+    };
+    Service { metadata: meta(iris, &iris.service), spec: Some(spec), ..Service::default() }
+}
+
+fn load_balancer(iris: &Iris) -> Service {
+    let spec = ServiceSpec {
+        type_: Some("LoadBalancer".to_owned()),
+        selector: Some(labels(iris)),
+        ports: Some(vec![port("http", WEB)]),
+        // A login at the portal lives in one instance: without affinity the next click may reach the other one.
+        session_affinity: Some("ClientIP".to_owned()),
+        session_affinity_config: Some(SessionAffinityConfig { client_ip: Some(ClientIPConfig { timeout_seconds: Some(10_800) }) }),
+        ..ServiceSpec::default()
+    };
+    Service { metadata: meta(iris, &external(iris)), spec: Some(spec), ..Service::default() }
+}
+
+/// A tag that moves has to be asked for each time: what a node keeps of it may be an image whose licence has run out.
+fn pull_policy(image: &str) -> &'static str {
+    let tag = image.rsplit('/').next().and_then(|last| last.split_once(':')).map_or("latest", |(_, tag)| tag);
+    if !image.contains('@') && (tag.starts_with("latest") || tag == "preview") { "Always" } else { "IfNotPresent" }
+}
+
+fn stateful_set(iris: &Iris) -> StatefulSet {
+    let env = |name: &str, value: &str| EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None };
+    let mut environment =
+        vec![env("ISC_CPF_MERGE_FILE", &format!("{}{MERGE}", CPF.1)), env("ISC_DATA_DIRECTORY", DURABLE)];
+    environment.extend(iris.time_zone.as_ref().map(|zone| env("TZ", zone)));
+    let mount = |(name, path): (&str, &str)| VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..Default::default() };
+    let container_port = |name: &str, number| ContainerPort {
+        container_port: number,
+        name: Some(name.to_owned()),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    };
+    let quantity = |cpu: Option<&str>, memory: &str| {
+        let cpu = cpu.map(|c| ("cpu".to_owned(), Quantity(c.to_owned())));
+        cpu.into_iter().chain([("memory".to_owned(), Quantity(memory.to_owned()))]).collect::<BTreeMap<_, _>>()
+    };
+    // Neither look costs a licence unit. `qlist` names the instance's state in its fourth field; its ninth one is of no use
+    // here, since it warns for half an hour after a power cut although IRIS works.
+    let running = "iris qlist IRIS | cut -d^ -f4 | grep -q ^running".to_owned();
+    let startup = PodProbe {
+        exec: Some(ExecAction { command: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), running]) }),
+        period_seconds: Some(2),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(START_LOOKS),
+        ..PodProbe::default()
+    };
+    let readiness = PodProbe {
+        http_get: Some(HTTPGetAction {
+            path: Some("/api/monitor/metrics".to_owned()),
+            port: IntOrString::Int(WEB),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(5),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(3),
+        ..PodProbe::default()
+    };
+    let container = Container {
+        name: "iris".to_owned(),
+        image: Some(iris.image.clone()),
+        image_pull_policy: Some(pull_policy(&iris.image).to_owned()),
+        env: Some(environment),
+        ports: Some(vec![container_port("superserver", SUPERSERVER), container_port("http", WEB)]),
+        resources: Some(ResourceRequirements {
+            requests: Some(quantity(Some(&iris.cpu_request), &iris.memory_request)),
+            limits: Some(quantity(None, &iris.memory_limit)),
+            claims: None,
+        }),
+        startup_probe: Some(startup),
+        readiness_probe: Some(readiness),
+        volume_mounts: Some(vec![mount(CPF), mount(MGR), mount(DATA)]),
+        ..Container::default()
+    };
+    let template = |name: &str| PersistentVolumeClaim {
+        metadata: ObjectMeta { name: Some(name.to_owned()), labels: Some(labels(iris)), ..ObjectMeta::default() },
+        spec: Some(claim_spec(iris, name)),
+        ..PersistentVolumeClaim::default()
+    };
+    // Memory settings of the CPF take effect only at a start: another CPF makes new pods.
+    let digest: String = Sha256::digest(iris.cpf.as_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let pod = PodSpec {
+        security_context: Some(PodSecurityContext { fs_group: Some(IRIS_GROUP), ..PodSecurityContext::default() }),
+        termination_grace_period_seconds: Some(GRACE),
+        containers: vec![container],
+        volumes: Some(vec![Volume {
+            name: CPF.0.to_owned(),
+            secret: Some(SecretVolumeSource { secret_name: Some(cpf_name(iris)), ..SecretVolumeSource::default() }),
+            ..Volume::default()
+        }]),
+        ..PodSpec::default()
+    };
+    StatefulSet {
+        metadata: meta(iris, &iris.name),
+        spec: Some(StatefulSetSpec {
+            replicas: i32::try_from(iris.replicas).ok(),
+            service_name: Some(iris.service.clone()),
+            // The instances know nothing of each other: none has to wait for another one.
+            pod_management_policy: Some("Parallel".to_owned()),
+            selector: LabelSelector { match_labels: Some(labels(iris)), match_expressions: None },
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(labels(iris)),
+                    annotations: Some(BTreeMap::from([(format!("{MANAGER}/cpf"), digest)])),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(pod),
+            },
+            volume_claim_templates: Some(vec![template(MGR.0), template(DATA.0)]),
+            ..StatefulSetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// What somebody else's StatefulSet must have to be the database that the spec asks for. Probes, resources and where its CPF comes
+/// from are theirs to choose; whether the CPF's databases are there is asked in the end.
+fn essential(set: &Value) -> Value {
+    let spec = &set["spec"];
+    let container = &spec["template"]["spec"]["containers"][0];
+    let environment: Vec<&Value> =
+        container["env"].as_array().into_iter().flatten().filter(|e| e["name"] == "ISC_DATA_DIRECTORY").collect();
+    let mounts: Vec<&Value> =
+        container["volumeMounts"].as_array().into_iter().flatten().filter(|m| m["name"] != CPF.0).collect();
+    let templates: Vec<Value> = spec["volumeClaimTemplates"].as_array().into_iter().flatten().map(|template| {
+        json!({"metadata": {"name": template["metadata"]["name"]}, "spec": template["spec"]})
+    }).collect();
+    json!({"spec": {
+        "replicas": spec["replicas"],
+        "serviceName": spec["serviceName"],
+        "selector": spec["selector"],
+        "template": {"spec": {"containers": [{"name": "iris", "image": container["image"], "env": environment, "volumeMounts": mounts}]}},
+        "volumeClaimTemplates": templates,
+    }})
+}
+
+/// The same for a service: its kind, whom it leads to, and the web server's port.
+fn essential_service(service: &Value) -> Value {
+    let spec = &service["spec"];
+    let mut essential = json!({"spec": {"selector": spec["selector"]}});
+    for field in ["type", "clusterIP"] {
+        if spec[field].is_string() {
+            essential["spec"][field] = spec[field].clone();
+        }
+    }
+    essential
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_goes_into_the_section_startup() {
+        let cpf = "[Startup]\nWebServer=1\n\n[config]\nroutines=32\n";
+        assert_eq!(merged(cpf, "h,s"), "[Startup]\nPasswordHash=h,s\nWebServer=1\n\n[config]\nroutines=32\n");
+        assert_eq!(merged("[config]\n", "h,s"), "[Startup]\nPasswordHash=h,s\n\n[config]\n");
+    }
+
+    #[test]
+    fn tags_that_move_are_pulled_always() {
+        for (image, policy) in [
+            ("intersystems/iris-community:latest-em", "Always"),
+            ("intersystems/iris-community", "Always"),
+            ("localhost:32000/simple", "Always"),
+            ("localhost:32000/simple:1.0", "IfNotPresent"),
+            ("intersystems/iris-community:2026.1", "IfNotPresent"),
+            ("intersystems/iris-community:latest-em@sha256:00", "IfNotPresent"),
+        ] {
+            assert_eq!(pull_policy(image), policy, "{image}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! MetalLB: the addon, and the pool. MicroK8s makes the pool last, in a loop without an end, and takes an addon without a pool for
+//! enabled ever after; another range it ignores. So the pool is read back, and applied by us when it is not what was asked for.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{SNAP, addons::judge};
+use crate::{
+    cluster::{self, MANAGER},
+    error::{Error, Result},
+    host::{Cmd, Host, Watch},
+    lb_range::LbRange,
+    spec::Spec,
+    step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    version::MetallbApi,
+};
+
+const NAMESPACE: &str = "metallb-system";
+
+/// As MicroK8s names them.
+const POOL: &str = "default-addresspool";
+const ADVERTISEMENT: &str = "default-advertise-all-pools";
+
+/// The steps.
+pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
+    let (lb, deadline, api) = (spec.lb.clone(), spec.timeouts.addon.into(), spec.channel.row().metallb);
+    vec![Box::new(Addon { lb: lb.clone(), deadline }), Box::new(Pool { lb, deadline, api })]
+}
+
+/// The addon.
+struct Addon {
+    lb: LbRange,
+    deadline: Duration,
+}
+
+impl Step for Addon {
+    fn id(&self) -> &'static str {
+        "addon.metallb"
+    }
+
+    fn title(&self) -> String {
+        "addon metallb".to_owned()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        judge(host, &[(&cluster::DEPLOYMENT, Some(NAMESPACE), "controller"), (&cluster::DAEMON_SET, Some(NAMESPACE), "speaker")])
+    }
+
+    fn apply(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        let run = |verb: &str, what: &str| Act::Run(Cmd::changes(self.deadline, ["microk8s", verb, what]));
+        let enable = run("enable", &format!("metallb:{}", self.lb));
+        Ok(if let Probe::Differs { .. } = found { vec![run("disable", "metallb"), enable] } else { vec![enable] })
+    }
+
+    fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
+        let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        Ok(Memo { prior, want: json!({"enabled": true}) })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        if !memory.prior.is_null() {
+            return Ok(Undo::Keep("it was there before, half; it was repaired and stays".to_owned()));
+        }
+        Ok(match host.get(&cluster::NAMESPACE, None, NAMESPACE)? {
+            None => Undo::Done,
+            Some(going) if cluster::state::going(&going) => Undo::Pending(format!("namespace {NAMESPACE} is being deleted")),
+            Some(_) => Undo::Acts(vec![Act::Run(Cmd::changes(self.deadline, ["microk8s", "disable", "metallb"]))]),
+        })
+    }
+
+    fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        let kinds = [&cluster::DEPLOYMENT, &cluster::DAEMON_SET, &cluster::POD];
+        kinds.map(|kind| Watch::Objects(kind, Some(NAMESPACE.to_owned()))).to_vec()
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        Some(SNAP)
+    }
+}
+
+/// The pool and its advertisement.
+struct Pool {
+    lb: LbRange,
+    deadline: Duration,
+    api: MetallbApi,
+}
+
+impl Pool {
+    /// What is configured: none = no pool; then whether it is advertised.
+    fn configured(&self, host: &dyn Host) -> Result<Option<(Vec<String>, bool)>> {
+        match self.api {
+            MetallbApi::Crd => {
+                let Some(pool) = host.get(&cluster::IP_ADDRESS_POOL, Some(NAMESPACE), POOL)? else { return Ok(None) };
+                let addresses = pool["spec"]["addresses"].as_array().into_iter().flatten();
+                let advertisements = host.list(&cluster::L2_ADVERTISEMENT, Some(NAMESPACE), "")?;
+                let advertised = advertisements.iter().any(|a| {
+                    let names = a["spec"]["ipAddressPools"].as_array();
+                    names.is_none_or(|names| names.is_empty() || names.iter().any(|n| n == POOL))
+                });
+                Ok(Some((addresses.filter_map(|a| a.as_str().map(str::to_owned)).collect(), advertised)))
+            }
+            MetallbApi::ConfigMap => {
+                let map = host.get(&cluster::CONFIG_MAP, Some(NAMESPACE), "config")?;
+                let Some(text) = map.as_ref().and_then(|m| m["data"]["config"].as_str()) else { return Ok(None) };
+                let config: Config = serde_saphyr::from_str(text)
+                    .map_err(|e| Error::failed(format!("ConfigMap {NAMESPACE}/config is not MetalLB's")).because(e))?;
+                let pools = config.address_pools;
+                let addresses = pools.iter().flat_map(|p| p.addresses.clone()).collect();
+                Ok((!pools.is_empty()).then_some((addresses, pools.iter().all(|p| p.protocol == "layer2"))))
+            }
+        }
+    }
+
+    fn objects(&self, addresses: &[String]) -> Vec<Value> {
+        let meta = |name: &str| json!({"name": name, "namespace": NAMESPACE});
+        match self.api {
+            MetallbApi::Crd => vec![
+                json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": meta(POOL),
+                    "spec": {"addresses": addresses}}),
+                json!({"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": meta(ADVERTISEMENT)}),
+            ],
+            // JSON is YAML: MetalLB reads it as it is.
+            MetallbApi::ConfigMap => {
+                let pool = json!({"name": "default", "protocol": "layer2", "addresses": addresses});
+                let config = json!({"address-pools": [pool]}).to_string();
+                vec![json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("config"), "data": {"config": config}})]
+            }
+        }
+    }
+
+    fn wanted(&self) -> Vec<String> {
+        self.lb.to_string().split(',').map(str::to_owned).collect()
+    }
+}
+
+/// MetalLB 0.9's configuration.
+#[derive(Deserialize)]
+struct Config {
+    #[serde(rename = "address-pools", default)]
+    address_pools: Vec<ConfigPool>,
+}
+
+#[derive(Deserialize)]
+struct ConfigPool {
+    #[serde(default)]
+    protocol: String,
+    #[serde(default)]
+    addresses: Vec<String>,
+}
+
+impl Step for Pool {
+    fn id(&self) -> &'static str {
+        "metallb.pool"
+    }
+
+    fn title(&self) -> String {
+        format!("addresses {}", self.lb)
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        let Some((addresses, advertised)) = self.configured(host)? else { return Ok(Probe::Absent) };
+        let same = LbRange::from_metallb(&addresses).is_ok_and(|now| now == self.lb);
+        Ok(match (same, advertised) {
+            (true, true) => Probe::satisfied(format!("{} addresses", self.lb.len())),
+            (true, false) => Probe::differs(json!(addresses), "the pool is not advertised"),
+            (false, _) => Probe::differs(json!(addresses), format!("the pool holds {}", addresses.join(","))),
+        })
+    }
+
+    fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        Ok(self.objects(&self.wanted()).into_iter().map(|o| Act::Apply(Box::new(o))).collect())
+    }
+
+    fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
+        let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        Ok(Memo { prior, want: json!(self.wanted()) })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        let Some((addresses, _)) = self.configured(host)? else { return Ok(Undo::Done) };
+        let now = json!(addresses);
+        if now == memory.prior {
+            return Ok(Undo::Done);
+        }
+        if !memory.open && !memory.wants.contains(&now) {
+            return Ok(Undo::Keep(format!("somebody made it {} since ({MANAGER} made it {})", addresses.join(","), self.lb)));
+        }
+        if let Ok(before) = serde_json::from_value::<Vec<String>>(memory.prior.clone()) {
+            return Ok(Undo::Acts(self.objects(&before).into_iter().map(|o| Act::Apply(Box::new(o))).collect()));
+        }
+        let delete = |object: &Value| {
+            cluster::kind_of(object).map(|kind| Act::Delete {
+                kind,
+                namespace: Some(NAMESPACE.to_owned()),
+                name: cluster::state::name(object).to_owned(),
+            })
+        };
+        Ok(Undo::Acts(self.objects(&[]).iter().rev().filter_map(delete).collect()))
+    }
+
+    fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        // The webhook that judges the pool cannot be watched; its pod can.
+        vec![Watch::Objects(&cluster::POD, Some(NAMESPACE.to_owned())), Watch::Pause(Duration::from_millis(500))]
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        Some(SNAP)
+    }
+}

@@ -1,0 +1,78 @@
+//! The password's files. They stay as long as the data: the volumes hold accounts with this password.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::SOON;
+use crate::{
+    credentials::Credentials,
+    error::Result,
+    host::{FileWrite, Host},
+    journal::Place,
+    spec::Spec,
+    step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+};
+
+/// The step.
+pub(super) struct Password {
+    user: String,
+    credentials: Credentials,
+    place: Place,
+}
+
+impl Password {
+    pub(super) fn new(spec: &Spec, credentials: &Credentials) -> Self {
+        Self { user: spec.user.clone(), credentials: credentials.clone(), place: Place::default() }
+    }
+}
+
+impl Step for Password {
+    fn id(&self) -> &'static str {
+        "iris.password"
+    }
+
+    fn title(&self) -> String {
+        format!("password of IRIS, for {}", self.user)
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        let hash = host.read(&self.place.password_hash())?;
+        let password = host.read(&self.place.password())?;
+        let same = hash.is_some_and(|h| h == self.credentials.hash().as_str().as_bytes())
+            && password.is_some_and(|p| p == self.credentials.password_file());
+        Ok(match (same, host.exists(&self.place.password())) {
+            (true, _) => Probe::satisfied(format!("in {}", self.place.password().display())),
+            (false, true) => Probe::differs(json!("another password"), "another password than before"),
+            (false, false) => Probe::Absent,
+        })
+    }
+
+    fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        let file = |path, bytes, owner| Act::Write(FileWrite { path, bytes, mode: 0o600, owner, secret: true });
+        let hash = self.credentials.hash().as_str().as_bytes().to_vec();
+        Ok(vec![
+            file(self.place.password_hash(), hash, None),
+            file(self.place.password(), self.credentials.password_file(), Some(self.user.clone())),
+        ])
+    }
+
+    fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
+        Ok(Memo { prior: Value::Null, want: Value::Null })
+    }
+
+    fn undo(&self, host: &dyn Host, _: &Memory) -> Result<Undo> {
+        let paths = [self.place.password_hash(), self.place.password()];
+        let acts: Vec<Act> =
+            paths.into_iter().filter(|p| host.exists(p)).map(|path| Act::Remove { path, all: false }).collect();
+        Ok(if acts.is_empty() { Undo::Done } else { Undo::Acts(acts) })
+    }
+
+    fn deadline(&self) -> Duration {
+        SOON
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Data
+    }
+}

@@ -1,0 +1,161 @@
+//! Ready means: the database answers. Each rung has its own check, and what cannot heal ends the wait at once.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use serde_json::Value;
+
+use super::{
+    check::Check,
+    iris::{WEB, external},
+};
+use crate::{
+    cluster::{self, state},
+    error::Result,
+    host::{Host, Watch},
+    spec::{Iris, Spec},
+    step::{Probe, Step},
+};
+
+/// The rungs, in order.
+pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
+    let namespace = Some(spec.iris.namespace.clone());
+    let check = |id, title: &str, watches, question: Box<dyn Fn(&dyn Host) -> Result<Probe> + Send + Sync>| -> Box<dyn Step> {
+        Box::new(Check { id, title: title.to_owned(), question, deadline: spec.timeouts.iris.into(), watches })
+    };
+    let pods = vec![Watch::Objects(&cluster::POD, namespace.clone()), Watch::Objects(&cluster::STATEFUL_SET, namespace.clone())];
+    let services = vec![Watch::Objects(&cluster::SERVICE, namespace)];
+    // Nobody tells when a page begins to answer.
+    let page = vec![Watch::Pause(Duration::from_millis(300))];
+    let iris = || spec.iris.clone();
+    let (of_pods, of_metrics, of_databases, of_address) = (iris(), iris(), iris(), iris());
+    let lb = spec.lb.clone();
+    vec![
+        check("ready.pods", "IRIS runs", pods, Box::new(move |host| pods_ready(host, &of_pods))),
+        check(
+            "ready.address",
+            "an address of the range",
+            services,
+            Box::new(move |host| {
+                Ok(match address(host, &of_address)? {
+                    Some(ip) if lb.contains(ip) => Probe::satisfied(ip.to_string()),
+                    Some(ip) => Probe::pending(format!("service {} still has {ip}, outside {lb}", external(&of_address))),
+                    None => Probe::pending(format!("service {} has no address yet", external(&of_address))),
+                })
+            }),
+        ),
+        check("ready.metrics", "metrics through that address", page.clone(), Box::new(move |host| metrics(host, &of_metrics))),
+        check("ready.database", "the CPF's databases", page, Box::new(move |host| databases(host, &of_databases))),
+    ]
+}
+
+/// The address that MetalLB gave to the LoadBalancer service.
+pub(super) fn address(host: &dyn Host, iris: &Iris) -> Result<Option<Ipv4Addr>> {
+    let service = host.get(&cluster::SERVICE, Some(&iris.namespace), &external(iris))?;
+    Ok(service.and_then(|s| state::addresses(&s).first().and_then(|a| a.parse().ok())))
+}
+
+fn iris_pods(host: &dyn Host, iris: &Iris) -> Result<Vec<Value>> {
+    let mut pods = host.list(&cluster::POD, Some(&iris.namespace), &format!("app={}", iris.service))?;
+    pods.sort_by_key(|p| state::name(p).to_owned());
+    Ok(pods)
+}
+
+fn pods_ready(host: &dyn Host, iris: &Iris) -> Result<Probe> {
+    let Some(set) = host.get(&cluster::STATEFUL_SET, Some(&iris.namespace), &iris.name)? else {
+        return Ok(Probe::pending("there is no StatefulSet yet"));
+    };
+    let pods = iris_pods(host, iris)?;
+    for pod in &pods {
+        if let Some(end) = hopeless(host, iris, pod)? {
+            return Ok(end);
+        }
+    }
+    if state::rolled_out(&set) {
+        return Ok(Probe::satisfied(format!("{} pods ready", pods.len())));
+    }
+    let why = pods.iter().find_map(state::pod_trouble);
+    Ok(Probe::pending(why.unwrap_or_else(|| format!("{} of {} pods are made", pods.len(), iris.replicas))))
+}
+
+/// Lines of IRIS' log after which no waiting helps: what is found, what it means, what to do.
+const FATAL: &[(&str, &str, &str)] = &[
+    (
+        "Community License expired",
+        "the licence of this image has run out (it is built in, and lasts a year)",
+        "take a newer image: --image intersystems/iris-community:latest-em",
+    ),
+    (
+        "Invalid Community Edition license",
+        "IRIS refuses its licence: it has run out, or the host has more cores than it allows (20)",
+        "take a newer image: --image intersystems/iris-community:latest-em",
+    ),
+    (
+        "Target exists but is not writeable",
+        "IRIS cannot write to its volume",
+        "the volume must belong to user 51773: see the StorageClass, or another one with --storage",
+    ),
+    (
+        "ERROR #5001: Cannot create target",
+        "IRIS cannot write to its volume",
+        "the volume must belong to user 51773: see the StorageClass, or another one with --storage",
+    ),
+];
+
+/// What a pod's state and log say that cannot heal by waiting.
+fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Result<Option<Probe>> {
+    let statuses = pod["status"]["containerStatuses"].as_array();
+    let Some(container) = statuses.into_iter().flatten().find(|c| c["name"] == "iris") else { return Ok(None) };
+    let waiting = &container["state"]["waiting"];
+    let message = waiting["message"].as_str().unwrap_or("");
+    let name = state::name(pod);
+    let pull = matches!(waiting["reason"].as_str(), Some("ErrImagePull" | "ImagePullBackOff" | "InvalidImageName"));
+    // A registry that is down, slow or counts too many pulls may come back; an image that it does not know will not.
+    if pull && (message.contains("not found") || message.contains("manifest unknown") || message.contains("InvalidImageName")) {
+        return Ok(Some(Probe::Hopeless {
+            why: format!("pod {name}: the registry does not have the image {}", iris.image),
+            hint: format!("see the name and the tag: --image (now {}); the registry said: {message}", iris.image),
+        }));
+    }
+    let ended = container["state"]["terminated"].is_object() || waiting["reason"] == "CrashLoopBackOff";
+    if !ended {
+        return Ok(None);
+    }
+    for previous in ["", "&previous=true"] {
+        let path = format!("/api/v1/namespaces/{}/pods/{name}/log?container=iris&tailLines=200{previous}", iris.namespace);
+        // There may be no log (yet): the next look will have it.
+        let Ok(log) = host.api_text(&path) else { continue };
+        if let Some((line, means, hint)) = FATAL.iter().find(|(line, _, _)| log.contains(line)) {
+            return Ok(Some(Probe::Hopeless { why: format!("pod {name}: {means} (its log says: {line})"), hint: (*hint).to_owned() }));
+        }
+    }
+    Ok(None)
+}
+
+fn metrics(host: &dyn Host, iris: &Iris) -> Result<Probe> {
+    let Some(ip) = address(host, iris)? else { return Ok(Probe::pending("no address yet")) };
+    let url = format!("http://{ip}:{WEB}/api/monitor/metrics");
+    let (status, text) = host.http_get(&url)?;
+    Ok(if status == 200 && text.contains("\niris_") {
+        Probe::satisfied(url)
+    } else {
+        Probe::pending(format!("{url} answers with status {status}"))
+    })
+}
+
+/// Each pod's own metrics name its databases; a sensor takes them once in a while, so they come later than the page.
+fn databases(host: &dyn Host, iris: &Iris) -> Result<Probe> {
+    for pod in iris_pods(host, iris)? {
+        let Some(ip) = pod["status"]["podIP"].as_str() else { return Ok(Probe::pending("a pod has no address")) };
+        let (status, text) = host.http_get(&format!("http://{ip}:{WEB}/api/monitor/metrics"))?;
+        if status != 200 {
+            return Ok(Probe::pending(format!("pod {}: metrics answer with status {status}", state::name(&pod))));
+        }
+        for database in &iris.databases {
+            let sample = format!("iris_db_size_mb{{id=\"{database}\"");
+            if !text.contains(&sample) {
+                return Ok(Probe::pending(format!("pod {}: database {database} is not in the metrics yet", state::name(&pod))));
+            }
+        }
+    }
+    Ok(Probe::satisfied(iris.databases.join(", ")))
+}
