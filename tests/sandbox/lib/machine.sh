@@ -10,7 +10,7 @@ cgroup_dirs() {
     awk -v name="$1" '$3 ~ /^cgroup2?$/ && $2 ~ "^/sys/fs/cgroup" { print $2 "/iris-mk8s-sandbox/" name }' /proc/self/mounts
 }
 
-# Moves the calling process into the machine's groups, as a process of no unit (systemd keeps its own tree below `payload`).
+# Moves the calling process into the machine's groups, which it makes.
 enter_cgroups() {
     local dir parent
     for dir in $(cgroup_dirs "$1"); do
@@ -23,7 +23,6 @@ enter_cgroups() {
                 done
             fi
         fi
-        if [ -d "$dir/payload/init.scope" ]; then dir=$dir/payload/init.scope; fi
         echo $BASHPID >"$dir/cgroup.procs"
     done
 }
@@ -92,8 +91,7 @@ machine_exec() {
         echo "sandbox: the machine $name does not run: boot it with \`sandbox up $name\`" >&2
         exit 125
     }
-    enter_cgroups "$name"
-    exec nsenter --target "$leader" --all -- /usr/bin/env -i HOME=/root USER=root LOGNAME=root SHELL=/bin/bash TERM="${TERM:-dumb}" LANG=C.UTF-8 \
+    exec nsenter --target "$leader" --all -- /usr/local/lib/sandbox/enter /usr/bin/env -i HOME=/root USER=root LOGNAME=root SHELL=/bin/bash TERM="${TERM:-dumb}" LANG=C.UTF-8 \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin "$@"
 }
 machine_run() { (machine_exec "$@"); }
