@@ -51,8 +51,12 @@ set_arg() {
 }
 drop_arg() { run_with_sudo sed -i "/--$1[= ]/d" "$SNAP_DATA/args/$2"; }
 
-# restart_service NAME: kubelet, apiserver and the like all live in kubelite.
-restart_service() { run_with_sudo snapctl restart "microk8s.daemon-${1/#@(apiserver|kubelet|proxy|scheduler|controller-manager)/kubelite}"; }
+# restart_service NAME: all programs of Kubernetes live in kubelite.
+restart_service() {
+    local service=kubelite
+    [[ $1 =~ ^(apiserver|kubelet|proxy|scheduler|controller-manager)$ ]] || service=$1
+    run_with_sudo snapctl restart "microk8s.daemon-$service"
+}
 
 # The address of the interface that has the default route.
 get_default_ip() {
