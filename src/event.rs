@@ -105,12 +105,15 @@ pub struct Outcome {
     pub seconds: f64,
     /// The errors, when it failed.
     pub errors: Vec<ErrorRecord>,
+    /// What is there in the end: addresses, users, volumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<serde_json::Value>,
 }
 
 impl Outcome {
     /// An outcome with nothing done yet.
     pub fn new(code: ExitCode) -> Self {
-        Self { exit: code as u8, created: 0, changed: 0, kept: 0, undone: 0, seconds: 0.0, errors: Vec::new() }
+        Self { exit: code as u8, created: 0, changed: 0, kept: 0, undone: 0, seconds: 0.0, errors: Vec::new(), result: None }
     }
 }
 

@@ -28,4 +28,5 @@ pub mod network;
 pub mod spec;
 pub mod step;
 pub mod steps;
+pub mod summary;
 pub mod version;

@@ -10,11 +10,13 @@ use crate::{cluster::Kind, error::Result, step::Progress};
 
 mod command;
 mod http;
+mod log;
 mod real;
 mod snapd;
 mod watch;
 
 pub use command::{Cmd, Effect, Output};
+pub use log::{DIR as LOG_DIR, Log};
 pub use real::Real;
 pub use snapd::doing;
 

@@ -24,7 +24,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Changes, Cmd, Effect, FileWrite, Host, Leftover, Output, Watch, http, snapd, watch::Bell};
+use super::{Changes, Cmd, Effect, FileWrite, Host, Leftover, Log, Output, Watch, http, snapd, watch::Bell};
 use crate::{
     cluster::{Client, Kind},
     error::{Error, ExitCode, Result},
@@ -49,6 +49,7 @@ pub struct Real {
     level: watch::Receiver<u8>,
     groups: Arc<Mutex<Vec<i32>>>,
     run: String,
+    log: Log,
 }
 
 impl Real {
@@ -84,7 +85,12 @@ impl Real {
                 }
             });
         }
-        Ok(Self { runtime, client: Arc::new(Client::default()), start: Instant::now(), level, groups, run: run.to_owned() })
+        Ok(Self { runtime, client: Arc::new(Client::default()), start: Instant::now(), level, groups, run: run.to_owned(), log: Log::new(run) })
+    }
+
+    /// The log of this run.
+    pub fn log(&self) -> &Log {
+        &self.log
     }
 
     fn environment(&self) -> Vec<(String, String)> {
@@ -125,8 +131,8 @@ impl Real {
     }
 }
 
-impl Host for Real {
-    fn run(&self, cmd: &Cmd, line: &mut dyn FnMut(&str)) -> Result<Output> {
+impl Real {
+    fn execute(&self, cmd: &Cmd, line: &mut dyn FnMut(&str)) -> Result<Output> {
         let expression = self.expression(cmd)?;
         let cannot = |e: std::io::Error| Error::failed(format!("cannot run `{}`", cmd.show())).because(e);
         let late = || {
@@ -161,6 +167,21 @@ impl Host for Real {
         }
         result.unwrap_or_else(|| Err(late()))
     }
+}
+
+impl Host for Real {
+    fn run(&self, cmd: &Cmd, line: &mut dyn FnMut(&str)) -> Result<Output> {
+        if cmd.effect == Effect::Changes {
+            // Its end may never come.
+            self.log.change(&format!("$ {} ...", cmd.show()));
+        }
+        let result = self.execute(cmd, line);
+        match &result {
+            Ok(output) => self.log.command(cmd, output),
+            Err(e) => self.log.change(&format!("$ {}\n{e}", cmd.show())),
+        }
+        result
+    }
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         match fs::read(path) {
@@ -186,6 +207,7 @@ impl Host for Real {
     }
 
     fn write(&self, file: &FileWrite) -> Result<()> {
+        self.log.change(&format!("write {} (mode {:04o})", file.path.display(), file.mode));
         let cannot = |e: &dyn std::fmt::Display| Error::failed(format!("cannot write {}", file.path.display())).because(e);
         let owner = match &file.owner {
             Some(name) => {
@@ -217,6 +239,7 @@ impl Host for Real {
     }
 
     fn remove(&self, path: &Path, all: bool) -> Result<()> {
+        self.log.change(&format!("remove {}", path.display()));
         let removed = match path.symlink_metadata() {
             Ok(meta) if meta.is_dir() && all => fs::remove_dir_all(path),
             Ok(meta) if meta.is_dir() => fs::remove_dir(path),
@@ -236,7 +259,10 @@ impl Host for Real {
     }
 
     fn snapd_change(&self, change: &SnapdChange, seen: &mut dyn FnMut(&str, Option<Progress>)) -> Result<()> {
-        self.runtime.block_on(snapd::change(change, seen, || self.stopping()))
+        self.log.change(&format!("snapd: {} {} (`{}`)", change.method, change.path, change.shown));
+        let result = self.runtime.block_on(snapd::change(change, seen, || self.stopping()));
+        self.log.change(&result.as_ref().map_or_else(ToString::to_string, |()| format!("snapd: done (`{}`)", change.shown)));
+        result
     }
 
     fn get(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>> {
@@ -248,10 +274,16 @@ impl Host for Real {
     }
 
     fn apply(&self, object: &Value, dry_run: bool) -> Result<Value> {
-        self.runtime.block_on(self.client.apply(object, dry_run))
+        let result = self.runtime.block_on(self.client.apply(object, dry_run));
+        if !dry_run {
+            let end = result.as_ref().err().map(|e| format!(": {e}")).unwrap_or_default();
+            self.log.change(&format!("apply {}{end}", crate::cluster::describe(object)));
+        }
+        result
     }
 
     fn delete(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<()> {
+        self.log.change(&format!("delete {} {}/{name}", kind.kind, namespace.unwrap_or("-")));
         self.runtime.block_on(self.client.delete(kind, namespace, name))
     }
 

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The web server of IRIS: portal, REST and metrics.
-pub(super) const WEB: i32 = 52773;
+pub const WEB: i32 = 52773;
 
 /// The superserver.
 const SUPERSERVER: i32 = 1972;
@@ -55,7 +55,7 @@ const GRACE: i64 = 120;
 const START_LOOKS: i32 = 150;
 
 /// Both claims of each pod, as StatefulSets name them.
-pub(super) fn claim_names(iris: &Iris) -> Vec<(String, &'static str)> {
+pub fn claim_names(iris: &Iris) -> Vec<(String, &'static str)> {
     let of = |n: u32| [MGR.0, DATA.0].map(|claim| (format!("{claim}-{}-{n}", iris.name), claim));
     (0..iris.replicas).flat_map(of).collect()
 }

@@ -36,6 +36,9 @@ mod preflight;
 mod ready;
 mod snap;
 
+pub use iris::{WEB, claim_names};
+pub use ready::address;
+
 /// The step that takes everything in the cluster along when it is undone.
 const SNAP: &str = "snap.microk8s";
 

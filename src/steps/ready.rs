@@ -49,7 +49,7 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
 }
 
 /// The address that MetalLB gave to the LoadBalancer service.
-pub(super) fn address(host: &dyn Host, iris: &Iris) -> Result<Option<Ipv4Addr>> {
+pub fn address(host: &dyn Host, iris: &Iris) -> Result<Option<Ipv4Addr>> {
     let service = host.get(&cluster::SERVICE, Some(&iris.namespace), &external(iris))?;
     Ok(service.and_then(|s| state::addresses(&s).first().and_then(|a| a.parse().ok())))
 }

@@ -1,0 +1,305 @@
+//! The commands: what each of them reads, runs and prints. Everything that is decided, is decided elsewhere.
+
+use std::{
+    io::{BufRead, IsTerminal, Write},
+    path::Path,
+    thread::JoinHandle,
+};
+
+use crate::{
+    cli::{self, Cli, Command, Format, Global},
+    credentials::Credentials,
+    engine::Engine,
+    error::{Error, ExitCode, Result},
+    event::{ErrorRecord, Event, Events, FORMAT, Outcome},
+    host::{Host, LOG_DIR, Real},
+    journal::{Contents, Journal, Place, Record},
+    profile,
+    report::{self, results},
+    spec::Spec,
+    step::{Scope, Stage},
+    steps,
+    summary::{Summary, volumes},
+};
+
+/// Stages that may run side by side: more than the graph ever offers.
+const WORKERS: usize = 8;
+
+/// Runs a command line to its exit code.
+pub fn run(cli: Cli) -> ExitCode {
+    let global = cli.global.clone();
+    let ended = match cli.command {
+        Command::Bootstrap(options) if options.dry_run => plan(&global, &options.spec, false),
+        Command::Bootstrap(options) => bootstrap(&global, &options.spec),
+        Command::Plan(options) => plan(&global, &options.spec, options.check),
+        Command::Status => status(&global),
+        Command::Teardown(options) => teardown(&global, &options),
+        Command::Profile(what) => profiles(what),
+        Command::Journal(cli::Journal::Show) => show_journal(&global),
+        Command::Completions { shell } => print(&cli::completions(shell)),
+        Command::Man { command } => cli::man(command.as_deref()).and_then(|page| print(&page)),
+    };
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            report::failure(&error, &global);
+            error.code
+        }
+    }
+}
+
+fn print(text: &str) -> Result<ExitCode> {
+    results(text);
+    Ok(ExitCode::Done)
+}
+
+/// Writes a value for programs.
+fn print_json(value: &impl serde::Serialize) -> Result<ExitCode> {
+    let text = serde_json::to_string(value).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
+    print(&format!("{text}\n"))
+}
+
+fn need_root() -> Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Error::new(ExitCode::NotRoot, "this needs root").hint("run the same command with sudo"))
+}
+
+/// A run: its name, its host, and the reporter that tells of it.
+struct Run {
+    name: String,
+    host: Real,
+    events: Events,
+    reporter: JoinHandle<()>,
+}
+
+impl Run {
+    fn begin(global: &Global, command: &str, stages: Vec<String>) -> Result<Self> {
+        let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
+        let name = format!("{now}-{command}-{}", std::process::id());
+        let host = Real::new(&name)?;
+        let (events, receiver) = Events::channel();
+        let reporter = report::spawn(receiver, report::Kind::choose(global));
+        let tool = format!("iris-mk8s {}", env!("CARGO_PKG_VERSION"));
+        events.send(Event::RunStarted { format: FORMAT, tool, command: command.to_owned(), run: name.clone(), stages });
+        Ok(Self { name, host, events, reporter })
+    }
+
+    /// Tells the outcome, and waits until it is shown.
+    fn end(self, mut outcome: Outcome, ended: Result<()>, result: Option<serde_json::Value>) -> ExitCode {
+        let code = match ended {
+            Ok(()) => ExitCode::Done,
+            Err(mut error) => {
+                if let Some(log) = self.host.log().file() {
+                    let see = format!("everything that was run, with its output: {}", log.display());
+                    error.hint = Some(error.hint.map_or(see.clone(), |hint| format!("{hint}\n{see}")));
+                }
+                outcome.errors.push(ErrorRecord::from(&error));
+                error.code
+            }
+        };
+        outcome.exit = code as u8;
+        outcome.result = result;
+        self.events.send(Event::RunFinished { outcome });
+        drop(self.events);
+        let _ = self.reporter.join();
+        code
+    }
+}
+
+fn stage_names(stages: &[Stage]) -> Vec<String> {
+    stages.iter().map(|s| s.id.to_owned()).collect()
+}
+
+/// The user who works with the cluster, unless one is named: who called sudo, else who runs this.
+fn default_user() -> String {
+    let current = || nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|u| u.name);
+    std::env::var("SUDO_USER").ok().filter(|u| !u.is_empty()).or_else(current).unwrap_or_else(|| "root".to_owned())
+}
+
+/// The wanted state and the password that goes with it.
+fn wanted(flags: &cli::SpecFlags) -> Result<(Spec, Credentials)> {
+    let (spec, _) = profile::resolve(flags, &default_user())?;
+    let known = nix::unistd::User::from_name(&spec.user).ok().flatten().is_some();
+    if !known {
+        return Err(Error::usage(format!("--user {}: there is no such user on this host", spec.user))
+            .hint("name the user who will work with the cluster"));
+    }
+    let source = flags.password_file.as_ref().map(|p| p.to_string_lossy().into_owned());
+    let credentials = Credentials::load_or_make(&Place::default(), source.as_deref())?;
+    Ok((spec, credentials))
+}
+
+fn bootstrap(global: &Global, flags: &cli::SpecFlags) -> Result<ExitCode> {
+    need_root()?;
+    let (spec, credentials) = wanted(flags)?;
+    let stages = steps::catalog(&spec, &credentials);
+    let run = Run::begin(global, "bootstrap", stage_names(&stages))?;
+    let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: WORKERS };
+    let place = Place::default();
+    let (outcome, ended) = engine.bootstrap(|| Journal::open(&place), &run.name, &spec);
+    let summary = ended.is_ok().then(|| Summary::read(&run.host, &spec)).transpose();
+    let (ended, summary) = match summary {
+        Ok(summary) => (ended, summary),
+        Err(e) => (Err(e), None),
+    };
+    let result = summary.as_ref().and_then(|s| serde_json::to_value(s).ok());
+    let code = run.end(outcome, ended, result);
+    if let (Some(summary), Format::Text) = (summary, global.output) {
+        results(&summary.to_string());
+    }
+    Ok(code)
+}
+
+fn plan(global: &Global, flags: &cli::SpecFlags, check: bool) -> Result<ExitCode> {
+    need_root()?;
+    let (spec, credentials) = wanted(flags)?;
+    let stages = steps::catalog(&spec, &credentials);
+    let host = Real::new("plan")?;
+    let (events, _) = Events::channel();
+    let plan = Engine { host: &host, stages: &stages, events: &events, workers: 1 }.plan()?;
+    match global.output {
+        Format::Text => results(&plan.show()),
+        Format::Json => _ = print_json(&plan)?,
+    }
+    plan.refusals()?;
+    Ok(if check && !plan.is_empty() { ExitCode::Differs } else { ExitCode::Done })
+}
+
+/// What the journal knows, and the stages of its newest spec.
+fn remembered() -> Result<Option<(Contents, Spec, Vec<Stage>)>> {
+    let contents = Contents::read(&Place::default())?;
+    let Some(spec) = contents.ledger.spec.clone() else { return Ok(None) };
+    let credentials = Credentials::load_or_make(&Place::default(), None)?;
+    let stages = steps::catalog(&spec, &credentials);
+    Ok(Some((contents, spec, stages)))
+}
+
+const NOTHING_KNOWN: &str = "no bootstrap has run on this host: there is no journal in /var/lib/iris-mk8s\n";
+
+fn status(global: &Global) -> Result<ExitCode> {
+    need_root()?;
+    let Some((_, spec, stages)) = remembered()? else {
+        match global.output {
+            Format::Text => results(NOTHING_KNOWN),
+            Format::Json => _ = print_json(&serde_json::json!({"steps": [], "summary": null}))?,
+        }
+        return Ok(ExitCode::Differs);
+    };
+    let host = Real::new("status")?;
+    let (events, _) = Events::channel();
+    let plan = Engine { host: &host, stages: &stages, events: &events, workers: 1 }.plan()?;
+    let summary = Summary::read(&host, &spec);
+    match global.output {
+        Format::Text => {
+            results(&plan.show());
+            match &summary {
+                Ok(summary) => results(&format!("\n{summary}")),
+                Err(e) => results(&format!("\nthe cluster cannot be asked: {}\n", crate::engine::one_line(e))),
+            }
+        }
+        Format::Json => _ = print_json(&serde_json::json!({"steps": plan.steps, "summary": summary.ok()}))?,
+    }
+    Ok(if plan.is_empty() { ExitCode::Done } else { ExitCode::Differs })
+}
+
+fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
+    need_root()?;
+    let reach = match (options.reset, options.data) {
+        (true, _) => Scope::Host,
+        (false, true) => Scope::Data,
+        (false, false) => Scope::App,
+    };
+    let Some((contents, spec, stages)) = remembered()? else {
+        let more = "nothing is known to be ours, so nothing is taken back. What is there can be removed by hand:\n  \
+                    snap remove --purge microk8s   (MicroK8s with everything in it, the data too)\n";
+        match global.output {
+            Format::Text => results(&format!("{NOTHING_KNOWN}{more}")),
+            Format::Json => _ = print_json(&serde_json::json!({"steps": []}))?,
+        }
+        return Ok(ExitCode::Done);
+    };
+    let run = Run::begin(global, "teardown", stage_names(&stages))?;
+    let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: 1 };
+    let undo = engine.undo_plan(&contents.ledger, reach)?;
+    if options.dry_run {
+        let code = run.end(Outcome::new(ExitCode::Done), Ok(()), serde_json::to_value(&undo).ok());
+        if global.output == Format::Text {
+            results(&undo.show());
+        }
+        return Ok(code);
+    }
+    if reach >= Scope::Data && !options.yes && !undo.steps.is_empty() {
+        confirm(&run.host, &spec, &undo.show())?;
+    }
+    let journal = Journal::open(&Place::default())?;
+    let (outcome, ended) = engine.teardown(&journal, &run.name, reach);
+    let forgotten = ended.is_ok() && reach == Scope::Host && journal.ledger().is_empty();
+    let ended = if forgotten {
+        // Our own files go last: until here each of them was needed to go on after an interruption.
+        ended.and_then(|()| run.host.remove(Path::new(LOG_DIR), true)).and_then(|()| journal.remove())
+    } else {
+        ended
+    };
+    Ok(run.end(outcome, ended, None))
+}
+
+/// Shows what will be lost, and asks.
+fn confirm(host: &Real, spec: &Spec, plan: &str) -> Result<()> {
+    let mut text = format!("this will be taken back:\n{plan}");
+    // While the cluster does not answer, the claims cannot be named; the plan above says what goes.
+    for volume in volumes(host, spec).unwrap_or_default() {
+        let at = volume.path.map(|p| format!(" at {p}")).unwrap_or_default();
+        text.push_str(&format!("  DATA   {} ({}){at}\n", volume.claim, volume.size));
+    }
+    let refused = |why: &str| Error::usage(format!("{why}: the data would be lost")).hint("say --yes, or leave --data and --reset out");
+    if !std::io::stdin().is_terminal() {
+        return Err(refused("nobody can be asked here").because(text));
+    }
+    report::prompt(&format!("{text}All data of these volumes will be lost. Type `yes` to go on: "));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(|e| refused("no answer").because(e))?;
+    let _ = std::io::stdout().flush();
+    if answer.trim() == "yes" { Ok(()) } else { Err(refused("not confirmed")) }
+}
+
+fn profiles(what: cli::Profile) -> Result<ExitCode> {
+    match what {
+        cli::Profile::List => print(&profile::list()),
+        cli::Profile::Show(flags) => print(&profile::show(&flags, &default_user())?),
+        cli::Profile::Check { file } => print(&profile::check_file(&file)?),
+    }
+}
+
+fn show_journal(global: &Global) -> Result<ExitCode> {
+    need_root()?;
+    let contents = Contents::read(&Place::default())?;
+    if global.output == Format::Json {
+        return print_json(&contents.records);
+    }
+    if contents.records.is_empty() {
+        return print(NOTHING_KNOWN);
+    }
+    let mut text = String::new();
+    for record in &contents.records {
+        text.push_str(&match record {
+            Record::Header { format, tool } => format!("written by {tool}, format {format}\n"),
+            Record::Run { run, command, at, .. } => {
+                let time = i64::try_from(*at).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+                format!("\n{} {command} ({run})\n", time.map(|t| t.to_string()).unwrap_or_default())
+            }
+            Record::Intent { step, memo } if memo.prior.is_null() => format!("  makes    {step} (nothing was there)\n"),
+            Record::Intent { step, memo } => format!("  changes  {step} (there was: {})\n", memo.prior),
+            Record::Done { step } => format!("  done     {step}\n"),
+            Record::UndoIntent { step } => format!("  undoes   {step}\n"),
+            Record::Undone { step } => format!("  undone   {step}\n"),
+        });
+    }
+    if contents.torn > 0 {
+        text.push_str(&format!("\nthe last {} bytes are a torn record: the host lost its power there\n", contents.torn));
+    }
+    let ours: Vec<&str> = contents.ledger.steps().collect();
+    text.push_str(&format!("\nours now: {}\n", if ours.is_empty() { "nothing".to_owned() } else { ours.join(", ") }));
+    print(&text)
+}
