@@ -44,6 +44,7 @@ CONTENT_LIVES = {
 }
 # Services that D-Bus starts when somebody asks, snapd among them, and that end by themselves.
 ON_DEMAND = ("systemd-hostnamed", "systemd-timedated", "systemd-localed")
+PASSING = (*ON_DEMAND, "(udev-worker)")  # udev's helpers end when there is nothing to do.
 # Those that belong to the machine alone; a container shares others, such as vm.overcommit_memory, with its host.
 SYSCTLS = [
     "net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/all/route_localnet",
@@ -185,7 +186,7 @@ def processes() -> dict[str, str]:
                 command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if command and pid not in mine and not command.endswith(ON_DEMAND):
+        if command and pid not in mine and not command.endswith(PASSING):
             # Numbers of processes, sessions and descriptors differ every time.
             lines.append(re.sub(r"\b\d{3,7}\b", "N", command))
     return counted(lines)
@@ -235,7 +236,8 @@ def firewall() -> dict[str, str]:
         for line in run(program):
             if line.startswith("*"):
                 table = line[1:]
-            elif line and not line.startswith(("#", "COMMIT")):
+            # A built-in chain that accepts is what there is before anybody looks at its table.
+            elif line and not line.startswith(("#", "COMMIT")) and not re.match(r":[A-Z]+ ACCEPT ", line):
                 found.append(f"{program.removesuffix('-save')} {table}: {re.sub(r' ?.[0-9]+:[0-9]+.$', '', line)}")
     return counted(found)
 
