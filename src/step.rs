@@ -60,6 +60,11 @@ pub trait Step: Send + Sync {
     fn inside(&self) -> Option<&'static str> {
         None
     }
+
+    /// The step whose traces this one's undo removes: before that one is undone there is nothing to see.
+    fn clears(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// What a probe found.

@@ -16,7 +16,7 @@ use crate::{
     event::{Change, Event, Events},
     host::{Changes, Host},
     journal::{Journal, Record},
-    step::{Act, Probe, Stage, Step},
+    step::{Act, Probe, Progress, Stage, Step},
 };
 
 mod bootstrap;
@@ -83,14 +83,8 @@ impl Engine<'_> {
                     return Err(Error::new(ExitCode::Unverified, format!("{}: {why}", step.title())).hint(hint.clone()));
                 }
                 Probe::Pending { why, progress } => {
-                    if let Some(p) = progress {
-                        self.events.send(Event::StepProgress {
-                            step: step.id().to_owned(),
-                            done: p.done,
-                            total: p.total,
-                            unit: p.unit.to_owned(),
-                            what: why.clone(),
-                        });
+                    if let Some(progress) = progress {
+                        self.tell_progress(step, why, progress);
                     }
                     why.clone()
                 }
@@ -163,24 +157,24 @@ impl Engine<'_> {
                 }
                 Err(Error::failed(format!("`{}` {}", cmd.show(), output.ended())).because(output.tail()))
             }
-            Act::Snapd(change) => self.host.snapd_change(change, &mut |what, progress| {
-                let event = match progress {
-                    Some(p) => Event::StepProgress {
-                        step: id.clone(),
-                        done: p.done,
-                        total: p.total,
-                        unit: p.unit.to_owned(),
-                        what: what.to_owned(),
-                    },
-                    None => Event::StepWaiting { step: id.clone(), title: step.title(), why: what.to_owned() },
-                };
-                self.events.send(event);
-            }),
+            Act::Snapd(change) => {
+                let mut wait = Wait::default();
+                self.host.snapd_change(change, &mut |what, progress| match progress {
+                    Some(progress) => self.tell_progress(step, what, &progress),
+                    None => wait.tell(self.events, step, what),
+                })
+            }
             Act::Write(file) => self.host.write(file),
             Act::Remove { path, all } => self.host.remove(path, *all),
             Act::Apply(object) => self.host.apply(object, false).map(|_| ()),
             Act::Delete { kind, namespace, name } => self.host.delete(kind, namespace.as_deref(), name),
         }
+    }
+
+    fn tell_progress(&self, step: &dyn Step, what: &str, progress: &Progress) {
+        let Progress { done, total, unit } = *progress;
+        let (step, unit, what) = (step.id().to_owned(), unit.to_owned(), what.to_owned());
+        self.events.send(Event::StepProgress { step, done, total, unit, what });
     }
 
     fn tell_done(&self, step: &dyn Step, change: Option<Change>, note: &str, start: Duration) {

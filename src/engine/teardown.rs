@@ -80,8 +80,11 @@ impl Engine<'_> {
         for step in &ours {
             let mut removal =
                 Removal { step: step.id().to_owned(), title: step.title(), acts: Vec::new(), keep: None, with: None };
+            let planned = |id: &str| steps.iter().any(|s: &Removal| s.step == id && s.keep.is_none());
             if let Some(carrier) = self.carrier(&ours, ledger, *step)? {
                 removal.with = Some(carrier.id().to_owned());
+            } else if let Some(of) = step.clears().filter(|id| planned(id)) {
+                removal.with = Some(format!("{of}: the traces that it leaves"));
             } else if let Some(memory) = ledger.memory(step.id()) {
                 match step.undo(self.host, memory) {
                     Ok(Undo::Acts(acts)) => removal.acts = acts.iter().map(crate::step::Act::show).collect(),

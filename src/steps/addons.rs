@@ -42,16 +42,21 @@ fn brings(name: &str) -> Option<&'static [Brings]> {
     }
 }
 
-/// The steps of the spec's addons, storage before the registry (which would enable it otherwise, as a side effect of its own).
-pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
-    let mut names = spec.addons.clone();
-    names.sort_by_key(|n| match n.as_str() {
-        "dns" => 0,
-        "hostpath-storage" => 1,
-        _ => 2,
-    });
-    let step = |name: String| -> Box<dyn Step> { Box::new(Addon::new(spec, &name)) };
-    names.into_iter().map(step).collect()
+/// What IRIS itself needs, in the order in which one needs the other.
+const BASICS: &[&str] = &["dns", "hostpath-storage"];
+
+/// The addons without which no pod of IRIS starts.
+pub(super) fn basics(spec: &Spec) -> Vec<Box<dyn Step>> {
+    steps(spec, BASICS.iter().copied().filter(|name| spec.addons.iter().any(|a| a == name)))
+}
+
+/// All others. The registry would enable storage as a side effect of its own: by now it is there.
+pub(super) fn others(spec: &Spec) -> Vec<Box<dyn Step>> {
+    steps(spec, spec.addons.iter().map(String::as_str).filter(|name| !BASICS.contains(name)))
+}
+
+fn steps<'a>(spec: &Spec, names: impl Iterator<Item = &'a str>) -> Vec<Box<dyn Step>> {
+    names.map(|name| Box::new(Addon::new(spec, name)) as Box<dyn Step>).collect()
 }
 
 /// One addon.

@@ -200,6 +200,10 @@ impl Step for Before {
     fn scope(&self) -> Scope {
         Scope::Host
     }
+
+    fn clears(&self) -> Option<&'static str> {
+        Some(super::SNAP)
+    }
 }
 
 /// A line of `iptables-save` that belongs to a chain of Kubernetes.

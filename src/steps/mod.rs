@@ -7,10 +7,11 @@
 //! | group | snap | | the user may use MicroK8s |
 //! | alias | snap | snapd | `kubectl`, or `kubectl2` when there is another one |
 //! | start | snap | | services run, the API answers, node and network are ready |
-//! | addons | start | addons | dns, storage, registry, ... by what they should bring |
-//! | metallb | addons | addons | the addon; the pool *equals* the range asked for |
-//! | iris | metallb | | storage class, password, claims, CPF, services, StatefulSet |
-//! | ready | iris | | pods ready, address in the range, metrics answer through it, the databases are there |
+//! | basics | start | addons | dns and storage, by what they should bring |
+//! | iris | basics | | storage class, password, claims, CPF, services, StatefulSet |
+//! | metallb | basics | addons | the addon; the pool *equals* the range asked for |
+//! | addons | basics | addons | registry, and what else the spec names |
+//! | ready | iris, metallb | | pods ready, address in the range, metrics answer through it, the databases are there |
 
 use std::time::Duration;
 
@@ -59,9 +60,11 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
         stage("group", &["snap"], None, vec![Box::new(group::Member::new(spec))]),
         stage("alias", &["snap"], Some(Lock::Snapd), vec![Box::new(alias::Alias::new(spec))]),
         stage("start", &["snap"], None, vec![Box::new(cluster::Running::new(spec))]),
-        stage("addons", &["start"], Some(Lock::Addons), addons::all(spec)),
-        stage("metallb", &["addons"], Some(Lock::Addons), metallb::all(spec)),
-        stage("iris", &["metallb"], None, iris::all(spec, credentials)),
-        stage("ready", &["iris"], None, ready::all(spec)),
+        stage("basics", &["start"], Some(Lock::Addons), addons::basics(spec)),
+        // The image of IRIS is what takes longest: its pull runs beside the other addons.
+        stage("iris", &["basics"], None, iris::all(spec, credentials)),
+        stage("metallb", &["basics"], Some(Lock::Addons), metallb::all(spec)),
+        stage("addons", &["basics"], Some(Lock::Addons), addons::others(spec)),
+        stage("ready", &["iris", "metallb"], None, ready::all(spec)),
     ]
 }
