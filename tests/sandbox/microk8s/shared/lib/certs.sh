@@ -9,12 +9,13 @@ new_ca() {
         -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
 }
 
-# new_cert NAME SUBJECT CA [SANS]
+# new_cert NAME SUBJECT CA [SANS]: of the requests MicroK8s keeps two.
 new_cert() {
     openssl req -newkey rsa:2048 -nodes -keyout "$C/$1.key" -out "$C/$1.csr" -subj "$2" 2>/dev/null
     openssl x509 -req -sha256 -in "$C/$1.csr" -CA "$C/$3.crt" -CAkey "$C/$3.key" -CAcreateserial -days 365 -out "$C/$1.crt" \
         -extfile <(printf 'keyUsage=keyEncipherment,dataEncipherment,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n%s\n' \
             "${4:+subjectAltName=$4}") 2>/dev/null
+    [[ $1 =~ ^(server|front-proxy-client)$ ]] || rm "$C/$1.csr"
 }
 
 # new_kubeconfig NAME USER CERTIFICATE
