@@ -5,6 +5,7 @@ prints JSON: {kind: {key: value}}. compare.py tells two of them apart.
 What changes while nobody does anything is left out here, each with its reason; what a tool leaves behind is not: that is for
 compare.py's list of exceptions."""
 
+import fnmatch
 import grp
 import hashlib
 import json
@@ -35,13 +36,16 @@ LEFT_OUT = {
     "/var/cache/snapd": "names of the store's snaps, fetched by a timer of snapd's",
     "/var/lib/snapd/system-key": "snapd writes it at its start",
 }
-# Known by name, mode and owner, but not by content.
+# Known by name, mode and owner, but not by content. The keys are shell patterns.
 CONTENT_LIVES = {
     "/var/lib/snapd/state.json": "snapd's memory of what it did; what came of it is looked at as snaps, aliases and settings",
     "/var/lib/systemd/random-seed": "new at every boot",
     "/var/lib/systemd/catalog/database": "the journal's catalogue is rebuilt",
     "/etc/resolv.conf": "the network's business",
+    "/var/snap/microk8s/*/var/kubernetes/backend/*": "the cluster's datastore; a node renews its lease every few seconds",
+    "/var/log/pods/*": "what containers write",
 }
+LIVES = re.compile("|".join(map(fnmatch.translate, CONTENT_LIVES)))
 # Services that D-Bus starts when somebody asks, snapd among them, and that end by themselves.
 ON_DEMAND = ("systemd-hostnamed", "systemd-timedated", "systemd-localed")
 PASSING = (*ON_DEMAND, "(udev-worker)")  # udev's helpers end when there is nothing to do.
@@ -103,7 +107,7 @@ def files() -> dict[str, str]:
         found[path] = f"{kind} {owner(info)}"
         if kind == "link":
             found[path] = f"link to {os.readlink(path)}"
-        elif kind == "file" and path not in CONTENT_LIVES:
+        elif kind == "file" and not LIVES.match(path):
             contents.append((path, info.st_size))
         return kind == "folder"
 
@@ -187,8 +191,8 @@ def processes() -> dict[str, str]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         if command and pid not in mine and not command.endswith(PASSING):
-            # Numbers of processes, sessions and descriptors differ every time.
-            lines.append(re.sub(r"\b\d{3,7}\b", "N", command))
+            # Arguments that are only a number are one of a process, a session or a descriptor, and differ every time.
+            lines.append(re.sub(r"(?<= )\d{3,7}(?= |$)", "N", command))
     return counted(lines)
 
 
@@ -238,7 +242,8 @@ def firewall() -> dict[str, str]:
                 table = line[1:]
             # A built-in chain that accepts is what there is before anybody looks at its table.
             elif line and not line.startswith(("#", "COMMIT")) and not re.match(r":[A-Z]+ ACCEPT ", line):
-                found.append(f"{program.removesuffix('-save')} {table}: {re.sub(r' ?.[0-9]+:[0-9]+.$', '', line)}")
+                rule = re.sub(r" \[[0-9]+:[0-9]+\]$", "", line)
+                found.append(f"{program.removesuffix('-save')} {table}: {rule}")
     return counted(found)
 
 

@@ -98,7 +98,7 @@ func clone(s Settings, who identity, between func()) error {
 			between()
 		}
 	}
-	for _, file := range []string{"mgr/IRIS.WIJ", "mgr/alerts.log", "mgr/SystemMonitor.log"} {
+	for _, file := range []string{"ContainerCheck", "mgr/IRIS.WIJ", "mgr/alerts.log", "mgr/SystemMonitor.log"} {
 		if err := os.WriteFile(filepath.Join(dir, file), nil, 0o664); err != nil {
 			return err
 		}
