@@ -36,8 +36,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Teardown(options) => teardown(&global, &options),
         Command::Profile(what) => profiles(what),
         Command::Journal(cli::Journal::Show) => show_journal(&global),
-        Command::Completions { shell } => print(&cli::completions(shell)),
-        Command::Man { command } => cli::man(command.as_deref()).and_then(|page| print(&page)),
+        Command::Completions { shell } => Ok(print(&cli::completions(shell))),
+        Command::Man { command } => cli::man(command.as_deref()).map(|page| print(&page)),
     };
     match ended {
         Ok(code) => code,
@@ -48,15 +48,15 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-fn print(text: &str) -> Result<ExitCode> {
+fn print(text: &str) -> ExitCode {
     results(text);
-    Ok(ExitCode::Done)
+    ExitCode::Done
 }
 
 /// Writes a value for programs.
 fn print_json(value: &impl serde::Serialize) -> Result<ExitCode> {
     let text = serde_json::to_string(value).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
-    print(&format!("{text}\n"))
+    Ok(print(&format!("{text}\n")))
 }
 
 fn need_root() -> Result<()> {
@@ -112,15 +112,9 @@ fn stage_names(stages: &[Stage]) -> Vec<String> {
     stages.iter().map(|s| s.id.to_owned()).collect()
 }
 
-/// The user who works with the cluster, unless one is named: who called sudo, else who runs this.
-fn default_user() -> String {
-    let current = || nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|u| u.name);
-    std::env::var("SUDO_USER").ok().filter(|u| !u.is_empty()).or_else(current).unwrap_or_else(|| "root".to_owned())
-}
-
 /// The wanted state and the password that goes with it.
 fn wanted(flags: &cli::SpecFlags) -> Result<(Spec, Credentials)> {
-    let (spec, _) = profile::resolve(flags, &default_user())?;
+    let (spec, _) = profile::resolve(&profile::Input::of_process(flags)?)?;
     let known = nix::unistd::User::from_name(&spec.user).ok().flatten().is_some();
     if !known {
         return Err(Error::usage(format!("--user {}: there is no such user on this host", spec.user))
@@ -266,9 +260,14 @@ fn confirm(host: &Real, spec: &Spec, plan: &str) -> Result<()> {
 
 fn profiles(what: cli::Profile) -> Result<ExitCode> {
     match what {
-        cli::Profile::List => print(&profile::list()),
-        cli::Profile::Show(flags) => print(&profile::show(&flags, &default_user())?),
-        cli::Profile::Check { file } => print(&profile::check_file(&file)?),
+        cli::Profile::List => {
+            Ok(print(&profile::list().map(|(name, what)| format!("{name:<10} {what}\n")).collect::<String>()))
+        }
+        cli::Profile::Show(flags) => Ok(print(&profile::Settings::gather(&profile::Input::of_process(&flags)?)?.to_string())),
+        cli::Profile::Check { file } => {
+            profile::check_file(&file)?;
+            Ok(print(&format!("{} is a good profile\n", file.display())))
+        }
     }
 }
 
@@ -279,7 +278,7 @@ fn show_journal(global: &Global) -> Result<ExitCode> {
         return print_json(&contents.records);
     }
     if contents.records.is_empty() {
-        return print(NOTHING_KNOWN);
+        return Ok(print(NOTHING_KNOWN));
     }
     let mut text = String::new();
     for record in &contents.records {
@@ -301,5 +300,5 @@ fn show_journal(global: &Global) -> Result<ExitCode> {
     }
     let ours: Vec<&str> = contents.ledger.steps().collect();
     text.push_str(&format!("\nours now: {}\n", if ours.is_empty() { "nothing".to_owned() } else { ours.join(", ") }));
-    print(&text)
+    Ok(print(&text))
 }

@@ -16,6 +16,7 @@ use crate::error::{Error, ExitCode};
 pub const FORMAT: u32 = 1;
 
 /// One thing that happened.
+#[expect(missing_docs, reason = "the fields' names say what they are")]
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {

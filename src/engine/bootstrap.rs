@@ -78,7 +78,7 @@ impl Engine<'_> {
                         let _ = ends.send(self.run_stage(journal, at, &plan));
                     } else {
                         let (ends, plan) = (ends.clone(), &plan);
-                        scope.spawn(move || ends.send(self.run_stage(journal, at, plan)));
+                        scope.spawn(move || drop(ends.send(self.run_stage(journal, at, plan))));
                     }
                 }
                 if running.is_empty() {
@@ -128,7 +128,7 @@ impl Engine<'_> {
                 }
             }
         }
-        let seconds = (self.host.now() - start).as_secs_f64();
+        let seconds = self.host.now().saturating_sub(start).as_secs_f64();
         self.events.send(Event::StageDone { stage: stage.id.to_owned(), seconds });
         end
     }

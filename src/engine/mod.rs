@@ -179,7 +179,7 @@ impl Engine<'_> {
 
     fn tell_done(&self, step: &dyn Step, change: Option<Change>, note: &str, start: Duration) {
         let (step, title, note) = (step.id().to_owned(), step.title(), note.to_owned());
-        let seconds = (self.host.now() - start).as_secs_f64();
+        let seconds = self.host.now().saturating_sub(start).as_secs_f64();
         self.events.send(match change {
             None => Event::StepKept { step, title, note },
             Some(change) => Event::StepDone { step, title, change, note, seconds },

@@ -143,9 +143,8 @@ impl Engine<'_> {
                         let acts = acts_for(&Probe::Differs { now, why: why.clone() })?;
                         (if acts.is_empty() { Verdict::Wait } else { Verdict::Change }, why, acts, None)
                     }
-                    Some(Probe::Pending { why, .. }) => (Verdict::Wait, why, Vec::new(), None),
+                    Some(Probe::Pending { why, .. } | Probe::Hopeless { why, .. }) => (Verdict::Wait, why, Vec::new(), None),
                     Some(Probe::Refused { why, hint }) => (Verdict::Refuse, why, Vec::new(), Some(hint)),
-                    Some(Probe::Hopeless { why, .. }) => (Verdict::Wait, why, Vec::new(), None),
                 };
                 let (id, title) = (step.id().to_owned(), step.title());
                 steps.push(StepPlan { stage: stage.id, step: id, title, verdict, note, acts, hint });

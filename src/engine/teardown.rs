@@ -169,7 +169,7 @@ impl Engine<'_> {
             let why = match todo {
                 Undo::Done => {
                     journal.append(&Record::Undone { step: id() })?;
-                    let seconds = (self.host.now() - start).as_secs_f64();
+                    let seconds = self.host.now().saturating_sub(start).as_secs_f64();
                     self.events.send(Event::StepUndone { step: id(), title: step.title(), seconds });
                     return Ok(true);
                 }

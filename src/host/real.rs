@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     os::unix::{
         fs::{OpenOptionsExt, chown},
         process::CommandExt,
@@ -134,39 +134,47 @@ impl Real {
 impl Real {
     fn execute(&self, cmd: &Cmd, line: &mut dyn FnMut(&str)) -> Result<Output> {
         let expression = self.expression(cmd)?;
-        let cannot = |e: std::io::Error| Error::failed(format!("cannot run `{}`", cmd.show())).because(e);
-        let late = || {
-            Error::new(ExitCode::TimedOut, format!("`{}` did not end within {} s", cmd.show(), cmd.deadline.as_secs()))
+        let ended = match cmd.effect {
+            Effect::Reads => read(&expression, cmd.deadline),
+            Effect::Changes => self.change(&expression, cmd.deadline, line),
         };
-        if cmd.effect == Effect::Reads {
-            let handle = expression.stdout_capture().stderr_capture().start().map_err(cannot)?;
-            let group = handle.pids().first().and_then(|pid| i32::try_from(*pid).ok());
-            return match handle.wait_timeout(cmd.deadline).map_err(cannot)? {
-                Some(output) => Ok(Output {
-                    code: output.status.code(),
-                    stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-                    stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-                }),
-                None => {
-                    if let Some(group) = group {
-                        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-                    }
-                    let _ = handle.wait();
-                    Err(late())
-                }
-            };
-        }
-        let reader = Arc::new(expression.stderr_to_stdout().reader().map_err(cannot)?);
-        let group = reader.pids().first().and_then(|pid| i32::try_from(*pid).ok());
+        ended.map_err(|e| Error::failed(format!("cannot run `{}`", cmd.show())).because(e))?.ok_or_else(|| {
+            Error::new(ExitCode::TimedOut, format!("`{}` did not end within {} s", cmd.show(), cmd.deadline.as_secs()))
+        })
+    }
+
+    /// Runs a command whose lines are told as they come; none when it passed its deadline.
+    fn change(&self, expression: &duct::Expression, deadline: Duration, line: &mut dyn FnMut(&str)) -> io::Result<Option<Output>> {
+        let reader = Arc::new(expression.stderr_to_stdout().reader()?);
+        let group = group_of(&reader.pids());
         if let (Some(group), Ok(mut groups)) = (group, self.groups.lock()) {
             groups.push(group);
         }
-        let result = follow(&reader, cmd, line, group);
+        let result = follow(&reader, deadline, line, group);
         if let (Some(group), Ok(mut groups)) = (group, self.groups.lock()) {
             groups.retain(|g| *g != group);
         }
-        result.unwrap_or_else(|| Err(late()))
+        result
     }
+}
+
+/// Runs a command for its two outputs; none when it passed its deadline.
+fn read(expression: &duct::Expression, deadline: Duration) -> io::Result<Option<Output>> {
+    let handle = expression.stdout_capture().stderr_capture().start()?;
+    let Some(output) = handle.wait_timeout(deadline)? else {
+        if let Some(group) = group_of(&handle.pids()) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+        let _ = handle.wait();
+        return Ok(None);
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Some(Output { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }))
+}
+
+/// The process group of a command: it leads its own.
+fn group_of(pids: &[u32]) -> Option<i32> {
+    pids.first().and_then(|pid| i32::try_from(*pid).ok())
 }
 
 impl Host for Real {
@@ -337,7 +345,12 @@ impl Host for Real {
 }
 
 /// Reads a command's lines until it ends; none when it passed its deadline (its group is ended then).
-fn follow(reader: &Arc<duct::ReaderHandle>, cmd: &Cmd, line: &mut dyn FnMut(&str), group: Option<i32>) -> Option<Result<Output>> {
+fn follow(
+    reader: &Arc<duct::ReaderHandle>,
+    deadline: Duration,
+    line: &mut dyn FnMut(&str),
+    group: Option<i32>,
+) -> io::Result<Option<Output>> {
     let (lines, heard) = mpsc::channel();
     let source = Arc::clone(reader);
     // The thread ends with the pipe: when the last process that holds it is gone.
@@ -351,7 +364,7 @@ fn follow(reader: &Arc<duct::ReaderHandle>, cmd: &Cmd, line: &mut dyn FnMut(&str
             bytes.clear();
         }
     });
-    let end = Instant::now() + cmd.deadline;
+    let end = Instant::now() + deadline;
     let mut stdout = String::new();
     loop {
         match heard.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -366,23 +379,20 @@ fn follow(reader: &Arc<duct::ReaderHandle>, cmd: &Cmd, line: &mut dyn FnMut(&str
                     end_group(group);
                 }
                 let _ = reader.kill();
-                return None;
+                return Ok(None);
             }
         }
     }
     // After the end of its output the command itself ends at once; its code comes with the handle.
     let mut code = None;
     for _ in 0..200 {
-        match reader.try_wait() {
-            Ok(Some(output)) => {
-                code = output.status.code();
-                break;
-            }
-            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
-            Err(e) => return Some(Err(Error::failed(format!("cannot wait for `{}`", cmd.show())).because(e))),
+        if let Some(output) = reader.try_wait()? {
+            code = output.status.code();
+            break;
         }
+        std::thread::sleep(Duration::from_millis(10));
     }
-    Some(Ok(Output { code, stdout, stderr: String::new() }))
+    Ok(Some(Output { code, stdout, stderr: String::new() }))
 }
 
 /// Asks a process group to end, and kills what is left of it after a while.

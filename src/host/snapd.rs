@@ -100,7 +100,7 @@ fn ended(change: &Value, shown: &str) -> Result<()> {
     if change["status"] == "Done" {
         return Ok(());
     }
-    let why = change["err"].as_str().map(str::to_owned).unwrap_or_else(|| format!("the change ended as {}", change["status"]));
+    let why = change["err"].as_str().map_or_else(|| format!("the change ended as {}", change["status"]), str::to_owned);
     let logs = change["tasks"].as_array().into_iter().flatten().filter_map(|t| t["log"].as_array()).flatten();
     let logs: Vec<&str> = logs.filter_map(Value::as_str).collect();
     let last = logs[logs.len().saturating_sub(5)..].join("\n");

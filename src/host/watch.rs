@@ -60,7 +60,7 @@ impl Changes for Bell {
         let Self { runtime, rings, stop, .. } = self;
         runtime.block_on(async {
             tokio::select! {
-                _ = tokio::time::sleep(limit) => {}
+                () = tokio::time::sleep(limit) => {}
                 _ = stop.wait_for(|level| *level > 0) => {}
                 Some(()) = rings.recv() => tokio::time::sleep(BURST).await,
             }

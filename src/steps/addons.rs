@@ -136,7 +136,7 @@ impl Step for Addon {
         };
         if found == Probe::Absent && self.called == "dns" && self.row.enables_dns {
             let names = host.names(Path::new(LAUNCHER));
-            if names.iter().any(|n| n.ends_with(".yaml")) {
+            if names.iter().any(|n| Path::new(n).extension().is_some_and(|e| e == "yaml")) {
                 return Ok(Probe::pending("MicroK8s enables it by itself after its installation"));
             }
         }

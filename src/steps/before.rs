@@ -114,7 +114,7 @@ impl Before {
     }
 
     /// The acts that take the traces away.
-    fn traces(&self, host: &dyn Host, before: &Found) -> Result<Vec<Act>> {
+    fn traces(host: &dyn Host, before: &Found) -> Result<Vec<Act>> {
         let mut acts = Vec::new();
         let run = |argv: &[&str]| Act::Run(Cmd::changes(SOON, argv.iter().copied()));
         for name in host.names(Path::new("/run/netns")) {
@@ -189,7 +189,7 @@ impl Step for Before {
         let Some(bytes) = host.read(&self.file)? else { return Ok(Undo::Done) };
         let before: Found = serde_json::from_slice(&bytes)
             .map_err(|e| Error::new(ExitCode::Journal, format!("{} is damaged", self.file.display())).because(e))?;
-        let acts = self.traces(host, &before)?;
+        let acts = Self::traces(host, &before)?;
         Ok(Undo::Acts(if acts.is_empty() { vec![Act::Remove { path: self.file.clone(), all: false }] } else { acts }))
     }
 

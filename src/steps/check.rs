@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The question that a check asks.
-type Question = Box<dyn Fn(&dyn Host) -> Result<Probe> + Send + Sync>;
+pub(super) type Question = Box<dyn Fn(&dyn Host) -> Result<Probe> + Send + Sync>;
 
 /// A check.
 pub(super) struct Check {

@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use serde_json::Value;
 
 use super::{
-    check::Check,
+    check::{Check, Question},
     iris::{WEB, external},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 /// The rungs, in order.
 pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
     let namespace = Some(spec.iris.namespace.clone());
-    let check = |id, title: &str, watches, question: Box<dyn Fn(&dyn Host) -> Result<Probe> + Send + Sync>| -> Box<dyn Step> {
+    let check = |id, title: &str, watches, question: Question| -> Box<dyn Step> {
         Box::new(Check { id, title: title.to_owned(), question, deadline: spec.timeouts.iris.into(), watches })
     };
     let pods = vec![Watch::Objects(&cluster::POD, namespace.clone()), Watch::Objects(&cluster::STATEFUL_SET, namespace.clone())];
@@ -66,7 +66,7 @@ fn pods_ready(host: &dyn Host, iris: &Iris) -> Result<Probe> {
     };
     let pods = iris_pods(host, iris)?;
     for pod in &pods {
-        if let Some(end) = hopeless(host, iris, pod)? {
+        if let Some(end) = hopeless(host, iris, pod) {
             return Ok(end);
         }
     }
@@ -102,33 +102,33 @@ const FATAL: &[(&str, &str, &str)] = &[
 ];
 
 /// What a pod's state and log say that cannot heal by waiting.
-fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Result<Option<Probe>> {
+fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
     let statuses = pod["status"]["containerStatuses"].as_array();
-    let Some(container) = statuses.into_iter().flatten().find(|c| c["name"] == "iris") else { return Ok(None) };
+    let container = statuses.into_iter().flatten().find(|c| c["name"] == "iris")?;
     let waiting = &container["state"]["waiting"];
     let message = waiting["message"].as_str().unwrap_or("");
     let name = state::name(pod);
     let pull = matches!(waiting["reason"].as_str(), Some("ErrImagePull" | "ImagePullBackOff" | "InvalidImageName"));
     // A registry that is down, slow or counts too many pulls may come back; an image that it does not know will not.
     if pull && (message.contains("not found") || message.contains("manifest unknown") || message.contains("InvalidImageName")) {
-        return Ok(Some(Probe::Hopeless {
+        return Some(Probe::Hopeless {
             why: format!("pod {name}: the registry does not have the image {}", iris.image),
             hint: format!("see the name and the tag: --image (now {}); the registry said: {message}", iris.image),
-        }));
+        });
     }
     let ended = container["state"]["terminated"].is_object() || waiting["reason"] == "CrashLoopBackOff";
     if !ended {
-        return Ok(None);
+        return None;
     }
     for previous in ["", "&previous=true"] {
         let path = format!("/api/v1/namespaces/{}/pods/{name}/log?container=iris&tailLines=200{previous}", iris.namespace);
         // There may be no log (yet): the next look will have it.
         let Ok(log) = host.api_text(&path) else { continue };
         if let Some((line, means, hint)) = FATAL.iter().find(|(line, _, _)| log.contains(line)) {
-            return Ok(Some(Probe::Hopeless { why: format!("pod {name}: {means} (its log says: {line})"), hint: (*hint).to_owned() }));
+            return Some(Probe::Hopeless { why: format!("pod {name}: {means} (its log says: {line})"), hint: (*hint).to_owned() });
         }
     }
-    Ok(None)
+    None
 }
 
 fn metrics(host: &dyn Host, iris: &Iris) -> Result<Probe> {
