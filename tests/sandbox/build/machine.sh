@@ -3,7 +3,7 @@
 # snapd is seeded and has the base snaps. Without them, the first `snap install` would have to download them.
 # needs: rootfs snapd
 # inputs: tests/sandbox/machine tests/sandbox/lib/machine.sh
-# packages: systemd-container squashfs-tools util-linux procps python3
+# packages: squashfs-tools
 set -euo pipefail
 root=$1/root
 here=$(cd "$(dirname "$0")/.." && pwd)

@@ -11,10 +11,8 @@ script_of() { echo "$SANDBOX/build/$1.sh"; }
 header() { sed -n "s/^# $2: *//p" "$(script_of "$1")" | tr '\n' ' '; }
 
 declare -A KEY
-# A part whose script is not there has a key too, so that what needs it is built anew once it comes.
 key_of() {
     local part=$1 need input
-    if [ ! -e "$(script_of "$part")" ]; then echo absent; return; fi
     {
         for need in $(header "$part" needs); do echo "$need ${KEY[$need]}"; done
         cd "$REPO" || exit
@@ -47,36 +45,51 @@ build_part() {
         vars+=("$(tr 'a-z-' 'A-Z_' <<<"${need}")_DIR=$CACHE/parts/$need/${KEY[$need]}")
     done
     scratch=$result.partial
-    rm -rf "$scratch"; mkdir -p "$scratch" "$CACHE/log" "$CACHE/downloads"
+    rm -rf "$scratch"; mkdir -p "$scratch" "$CACHE/downloads"
     printf 'sandbox: building %-12s' "$part" >&2
-    # 9 is the build's lock: a process that outlives the script must not hold it
     if ! { install_packages "${packages[@]}" && env "${vars[@]}" CACHE="$CACHE" CGO_ENABLED=0 GOFLAGS=-mod=readonly \
-            DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$(script_of "$part")" "$scratch"; } </dev/null >"$log" 2>&1 9>&-; then
+            DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$(script_of "$part")" "$scratch"; } </dev/null >"$log" 2>&1; then
         printf ' failed after %d s\n' $((SECONDS - started)) >&2
         tail -n 25 "$log" >&2
         echo "sandbox: the part $part could not be built; the lines above are the end of $log. Cure the cause and run the build again: what is built already is kept." >&2
         return 1
     fi
-    mv "$scratch" "$result"
+    mv "$scratch" "$result"                            # the move is what makes it a result: a build that was cut off leaves none
     printf ' %4d s\n' $((SECONDS - started)) >&2
 }
 
+# What the sandbox itself runs on, and the client PC's programs
+RUNS_ON=(systemd-container util-linux iproute2 procps python3 squashfs-tools iputils-ping curl)
+
 build_all() {
     local part result
-    mkdir -p "$CACHE/current" "$CACHE/parts"
-    exec 9>"$CACHE/build.lock"
-    if ! flock -n 9; then echo 'sandbox: another build is running; waiting for it' >&2; flock 9; fi
+    command -v go >/dev/null || { echo 'sandbox: no Go on this machine: install Go 1.25 or later, and put its bin folder on the PATH' >&2; return 1; }
+    mkdir -p "$CACHE/current" "$CACHE/log"
+    install_packages "${RUNS_ON[@]}" >"$CACHE/log/packages.log" 2>&1 || { tail "$CACHE/log/packages.log" >&2; return 1; }
     for part in "${PARTS[@]}"; do
         KEY[$part]=$(key_of "$part")
         result=$CACHE/parts/$part/${KEY[$part]}
-        if [ "${KEY[$part]}" = absent ]; then
-            echo "sandbox: SKIPPED: the part $part has no script $(script_of "$part"); what needs it goes without" >&2
-            mkdir -p "$result"
-        elif [ ! -d "$result" ]; then
+        if [ ! -d "$result" ]; then
             mkdir -p "$CACHE/parts/$part"
             build_part "$part" "$result"
+            if [ "$(key_of "$part")" != "${KEY[$part]}" ]; then
+                rm -rf "$result"
+                echo "sandbox: what $part is built from changed meanwhile: run the build again" >&2
+                return 1
+            fi
         fi
+        touch "$result"
         ln -sfn "../parts/$part/${KEY[$part]}" "$CACHE/current/$part"
     done
-    exec 9>&-
+    forget_old
+}
+
+# Of each part, the three results used last stay (to go back to another branch costs nothing), and those that a machine's disk stands on.
+forget_old() {
+    local part result
+    for part in "${PARTS[@]}"; do
+        find "$CACHE/parts/$part" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n +4 | while read -r _ result; do
+            if ! grep -qs "^$result/" "$CACHE"/machines/*/base; then rm -rf "$result"; fi
+        done
+    done
 }

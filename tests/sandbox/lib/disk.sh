@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A machine's disk: what it wrote over the file system that all machines start from. It outlives a power cut.
-# Sourced; expects CACHE, RUN and DISKS, the folder of all disks.
+# Sourced; expects CACHE, RUN, DISKS (the folder of all disks) and fail, which ends the program with a message.
 
 # disk_create NAME ERA ADDRESS: unless it is there already. Without an address, the first free one from 192.168.11.49 on.
 disk_create() {

@@ -37,7 +37,9 @@ lan_up() {
     if ! lan_exists; then
         ip netns add "$LAN"
         ip -n "$LAN" link set lo up
-        ip -n "$LAN" link add br0 type bridge
+        # Left to itself, a bridge takes the lowest address of its ports: it would change as machines come and go, and the others would
+        # send to one that is gone until their neighbour tables age.
+        ip -n "$LAN" link add br0 address 02:00:c0:a8:0b:01 type bridge
         ip -n "$LAN" address add 192.168.11.1/24 dev br0
         ip -n "$LAN" address add 192.168.11.2/24 dev br0
         ip -n "$LAN" link set br0 up
