@@ -41,8 +41,8 @@ impl Engine<'_> {
         }
         let result = self.run_locked(&journal, run, spec, outcome);
         // A refusal leaves the host as it was: not even an empty journal stays.
-        if journal.is_new() && journal.ledger().is_empty() && journal.ledger().spec.is_none() {
-            journal.remove()?;
+        if journal.ledger().is_empty() && journal.ledger().spec.is_none() {
+            journal.discard()?;
         }
         result
     }

@@ -3,15 +3,8 @@
 //! One JSON record a line. A power cut may tear the last line: reading takes the longest prefix of whole records, and the next
 //! writer cuts the rest off. Anything else that cannot be read is refused, never guessed.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::Mutex,
-};
+use std::{fs, path::PathBuf, sync::Mutex};
 
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -21,8 +14,12 @@ use crate::{
 };
 
 mod ledger;
+mod store;
 
 pub use ledger::Ledger;
+pub use store::Store;
+
+use store::FileStore;
 
 /// Version of the records; raised when an older program could misread them.
 pub const FORMAT: u32 = 1;
@@ -171,14 +168,20 @@ fn unreadable(line: usize, why: &str) -> Error {
     )
 }
 
-/// The journal, open for writing, and with it the right to change the host: it holds the lock.
+/// The journal, open for writing, and with it the right to change the host: its store holds the lock.
 pub struct Journal {
-    place: Place,
-    inner: Mutex<(File, Ledger)>,
-    _lock: Flock<File>,
+    /// Where it lies, for messages.
+    path: PathBuf,
+    inner: Mutex<Inner>,
     /// Bytes of a torn last line that were cut off.
     pub torn: u64,
-    created: bool,
+}
+
+struct Inner {
+    store: Box<dyn Store>,
+    /// Bytes of whole records.
+    len: u64,
+    ledger: Ledger,
 }
 
 impl Journal {
@@ -187,33 +190,30 @@ impl Journal {
     /// # Errors
     /// Another run holds the lock, or the journal cannot be read or written.
     pub fn open(place: &Place) -> Result<Self> {
-        let cannot = |what: &Path, e: &dyn std::fmt::Display| {
-            Error::new(ExitCode::Journal, format!("cannot write {}", what.display()))
-                .because(e)
-                .hint("nothing was changed: without a journal nothing could be taken back")
-        };
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(&place.dir).map_err(|e| cannot(&place.dir, &e))?;
-        let open = |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let lock = open(&place.lock()).map_err(|e| cannot(&place.lock(), &e))?;
-        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| {
-            if e == nix::errno::Errno::EWOULDBLOCK {
-                Error::new(ExitCode::Locked, "another run of iris-mk8s is at work on this host")
-                    .hint(format!("wait for it, or see who holds it: `fuser -v {}`", place.lock().display()))
-            } else {
-                cannot(&place.lock(), &e)
+        Self::over(Box::new(FileStore::open(place)?), place.journal())
+    }
+
+    /// A journal whose bytes lie in `store`; `path` is its name in messages.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub fn over(mut store: Box<dyn Store>, path: PathBuf) -> Result<Self> {
+        let cannot = |what: &str, e: std::io::Error| Error::new(ExitCode::Journal, format!("cannot {what} {}", path.display())).because(e);
+        let bytes = store.read().map_err(|e| cannot("read", e))?;
+        let contents = Contents::parse(&bytes).map_err(|e| Error { what: format!("{} ({})", e.what, path.display()), ..e })?;
+        if contents.torn > 0 {
+            store.cut(contents.whole).map_err(|e| cannot("write", e))?;
+        }
+        let is_new = contents.records.is_empty();
+        let inner = Mutex::new(Inner { store, len: contents.whole, ledger: contents.ledger });
+        let journal = Self { path, inner, torn: contents.torn };
+        if is_new {
+            let header = Record::Header { format: FORMAT, tool: format!("iris-mk8s {}", env!("CARGO_PKG_VERSION")) };
+            if let Err(e) = journal.append(&header) {
+                // Nothing of a journal that could not even be begun stays.
+                let _ = journal.discard();
+                return Err(e);
             }
-        })?;
-        let path = place.journal();
-        let contents = Contents::read(place)?;
-        let mut file = open(&path).map_err(|e| cannot(&path, &e))?;
-        file.set_len(contents.whole).and_then(|()| file.seek(SeekFrom::End(0))).map_err(|e| cannot(&path, &e))?;
-        let created = contents.records.is_empty();
-        let journal =
-            Self { place: place.clone(), inner: Mutex::new((file, contents.ledger)), _lock: lock, torn: contents.torn, created };
-        if created {
-            journal.append(&Record::Header { format: FORMAT, tool: format!("iris-mk8s {}", env!("CARGO_PKG_VERSION")) })?;
-            // The file's name is durable only with its directory.
-            File::open(&place.dir).and_then(|d| d.sync_all()).map_err(|e| cannot(&place.dir, &e))?;
         }
         Ok(journal)
     }
@@ -224,43 +224,52 @@ impl Journal {
     /// The disk is full or broken: then what the record announces must not be done.
     pub fn append(&self, record: &Record) -> Result<()> {
         let cannot = |e: &dyn std::fmt::Display| {
-            Error::new(ExitCode::Journal, format!("cannot write {}", self.place.journal().display()))
+            Error::new(ExitCode::Journal, format!("cannot write {}", self.path.display()))
                 .because(e)
                 .hint("make room on the disk and run the same command again; the act that it announces was not begun")
         };
         let mut inner = self.inner.lock().map_err(|e| cannot(&e))?;
-        let (file, ledger) = &mut *inner;
-        let mut next = ledger.clone();
+        let mut next = inner.ledger.clone();
         next.apply(record).map_err(|why| Error::new(ExitCode::Bug, "a record in an impossible order").because(why))?;
         let mut line = serde_json::to_vec(record).map_err(|e| cannot(&e))?;
         line.push(b'\n');
-        let before = file.stream_position().map_err(|e| cannot(&e))?;
-        if let Err(e) = file.write_all(&line).and_then(|()| file.sync_data()) {
+        if let Err(e) = inner.store.append(&line) {
             // A half-written line would be in the way of the next one.
-            let _ = file.set_len(before).and_then(|()| file.seek(SeekFrom::Start(before)));
+            let len = inner.len;
+            let _ = inner.store.cut(len);
             return Err(cannot(&e));
         }
-        *ledger = next;
+        inner.len += line.len() as u64;
+        inner.ledger = next;
         Ok(())
     }
 
     /// What the journal adds up to now.
     pub fn ledger(&self) -> Ledger {
-        self.inner.lock().map(|inner| inner.1.clone()).unwrap_or_default()
+        self.inner.lock().map(|inner| inner.ledger.clone()).unwrap_or_default()
     }
 
-    /// Removes the journal and everything beside it: the end of a reset. A journal that nothing was ever written to goes as well.
+    /// Removes a journal that says nothing. What lies beside it stays: a password belongs to data that may still be there.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn discard(self) -> Result<()> {
+        self.end(|store| store.remove())
+    }
+
+    /// The end of a reset: removes everything beside the journal, and the journal last, so that an interrupted removal goes on.
     ///
     /// # Errors
     /// The file system refuses.
     pub fn remove(self) -> Result<()> {
-        fs::remove_dir_all(&self.place.dir)
-            .map_err(|e| Error::new(ExitCode::Residue, format!("cannot remove {}", self.place.dir.display())).because(e))
+        self.end(|store| store.clear().and_then(|()| store.remove()))
     }
 
-    /// Whether this run made it.
-    pub fn is_new(&self) -> bool {
-        self.created
+    fn end(self, how: impl FnOnce(&mut dyn Store) -> std::io::Result<()>) -> Result<()> {
+        let cannot = |e: &dyn std::fmt::Display| {
+            Error::new(ExitCode::Residue, format!("cannot remove {} and what lies beside it", self.path.display())).because(e)
+        };
+        how(&mut *self.inner.into_inner().map_err(|e| cannot(&e))?.store).map_err(|e| cannot(&e))
     }
 }
 
@@ -317,15 +326,5 @@ mod tests {
         let place = Place { dir: dir.path().to_owned() };
         let _first = Journal::open(&place).expect("open");
         assert_eq!(Journal::open(&place).map(|_| ()).unwrap_err().code, ExitCode::Locked);
-    }
-
-    #[test]
-    fn a_full_disk_is_an_error_before_the_act() {
-        // /dev/full takes no byte, as a full disk does.
-        let dir = tempfile::tempdir().expect("dir");
-        let place = Place { dir: dir.path().to_owned() };
-        std::os::unix::fs::symlink("/dev/full", place.journal()).expect("link");
-        let error = Journal::open(&place).map(|_| ()).unwrap_err();
-        assert_eq!(error.code, ExitCode::Journal);
     }
 }
