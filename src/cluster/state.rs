@@ -80,6 +80,22 @@ pub fn pod_trouble(pod: &Value) -> Option<String> {
     Some(format!("pod {pod_name}: {}", pod["status"]["phase"].as_str().unwrap_or("being made").to_lowercase()))
 }
 
+/// What the registry said of an image that it does not have. One that is down, slow or counts too many pulls may come back; an
+/// image that it does not know will not.
+pub fn image_missing(pod: &Value) -> Option<String> {
+    let statuses = |field: &str| pod["status"][field].as_array().cloned().unwrap_or_default();
+    let all = [statuses("initContainerStatuses"), statuses("containerStatuses")].concat();
+    all.iter().find_map(|container| {
+        let waiting = &container["state"]["waiting"];
+        let message = waiting["message"].as_str().unwrap_or("");
+        let reason = waiting["reason"].as_str().unwrap_or("");
+        let refused = reason == "InvalidImageName"
+            || (matches!(reason, "ErrImagePull" | "ImagePullBackOff")
+                && (message.contains("not found") || message.contains("manifest unknown")));
+        refused.then(|| format!("image {}: {message}", container["image"].as_str().unwrap_or("?")))
+    })
+}
+
 /// The addresses that a LoadBalancer service got.
 pub fn addresses(service: &Value) -> Vec<String> {
     let ingress = service["status"]["loadBalancer"]["ingress"].as_array();
@@ -180,6 +196,18 @@ mod tests {
         assert_eq!(pod_trouble(&pod).as_deref(), Some("pod data-0: ImagePullBackOff: Back-off pulling image \"x\""));
         let ready = json!({"metadata": {"name": "data-0"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
         assert_eq!(pod_trouble(&ready), None);
+    }
+
+    #[test]
+    fn only_an_unknown_image_is_missing() {
+        let pod = |reason: &str, message: &str| {
+            json!({"status": {"containerStatuses": [{"image": "a:1", "state": {"waiting": {"reason": reason, "message": message}}}]}})
+        };
+        assert!(image_missing(&pod("ErrImagePull", "a:1: not found")).is_some());
+        assert!(image_missing(&pod("InvalidImageName", "")).is_some());
+        assert_eq!(image_missing(&pod("ErrImagePull", "connection refused")), None);
+        assert_eq!(image_missing(&pod("ImagePullBackOff", "429 Too Many Requests")), None);
+        assert_eq!(image_missing(&pod("CrashLoopBackOff", "not found")), None);
     }
 
     #[test]

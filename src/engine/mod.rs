@@ -9,12 +9,12 @@
 //! The probe alone decides what to do next; the journal alone decides what may be taken back. Whether an act took effect is asked
 //! of the host, never of an exit code.
 
-use std::time::Duration;
+use std::{ops::ControlFlow, time::Duration};
 
 use crate::{
     error::{Error, ExitCode, Result},
     event::{Change, Event, Events},
-    host::{Changes, Host},
+    host::{Changes, Heard, Host},
     journal::{Journal, Record},
     step::{Act, Probe, Progress, Stage, Step},
 };
@@ -98,6 +98,9 @@ impl Engine<'_> {
                     } else {
                         let memo = step.memo(self.host, &found)?;
                         journal.append(&Record::Intent { step: step.id().to_owned(), memo })?;
+                        if let Probe::Differs { why, .. } = &found {
+                            self.events.send(Event::Note { message: format!("{}: {why}", step.title()) });
+                        }
                         change.get_or_insert(if found == Probe::Absent { Change::Created } else { Change::Changed });
                         match self.act(step, &acts) {
                             Ok(()) => rounds += 1,
@@ -109,7 +112,7 @@ impl Engine<'_> {
                                 self.check(step, start, &why, trouble.as_ref())?;
                                 continue;
                             }
-                            Err(e) if e.code == ExitCode::Interrupted => return Err(e),
+                            Err(e) if matches!(e.code, ExitCode::Interrupted | ExitCode::Unverified) => return Err(e),
                             Err(e) => {
                                 // Its words count only if the host does not show the effect all the same.
                                 rounds = if e.code == ExitCode::TimedOut { ROUNDS } else { rounds + 1 };
@@ -150,8 +153,25 @@ impl Engine<'_> {
         let id = step.id().to_owned();
         match act {
             Act::Run(cmd) => {
-                let mut line = |line: &str| self.events.send(Event::Output { step: id.clone(), line: line.to_owned() });
-                let output = self.host.run(cmd, &mut line)?;
+                let mut wait = Wait::default();
+                let mut end = None;
+                let output = self.host.run(cmd, &mut |heard| {
+                    match heard {
+                        Heard::Line(line) => self.events.send(Event::Output { step: id.clone(), line: line.to_owned() }),
+                        // What the command waits for in silence, the step's own probe can tell.
+                        Heard::Silence => match self.look(step) {
+                            Ok(Probe::Pending { why, .. }) => wait.tell(self.events, step, &why),
+                            Ok(Probe::Hopeless { why, hint }) => end = Some((why, hint)),
+                            _ => {}
+                        },
+                    }
+                    if end.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                })?;
+                if let Some((why, hint)) = end {
+                    let what = format!("{}: {why}", step.title());
+                    let cause = format!("`{}` would have gone on for ever; it was ended", cmd.show());
+                    return Err(Error::new(ExitCode::Unverified, what).because(cause).hint(hint));
+                }
                 if output.ok() {
                     return Ok(());
                 }

@@ -2,7 +2,7 @@
 //!
 //! [`Real`] is the host we run on. Tests bring a modelled one.
 
-use std::{path::Path, path::PathBuf, time::Duration};
+use std::{ops::ControlFlow, path::Path, path::PathBuf, time::Duration};
 
 use serde_json::Value;
 
@@ -24,11 +24,20 @@ pub use crate::cluster::CLIENT_CONFIG;
 
 /// Everything that a step may read and the engine may do.
 pub trait Host: Send + Sync {
-    /// Runs a command to its end. Its exit code is the caller's to judge.
+    /// Runs a command to its end. Its exit code is the caller's to judge. Who listens may end it, with its process group, by
+    /// breaking off; its exit code is then none.
     ///
     /// # Errors
     /// It could not be started, or it passed its deadline and was ended with its process group.
-    fn run(&self, cmd: &Cmd, line: &mut dyn FnMut(&str)) -> Result<Output>;
+    fn run(&self, cmd: &Cmd, listen: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>) -> Result<Output>;
+
+    /// Runs a command that answers at once.
+    ///
+    /// # Errors
+    /// As for [`Host::run`].
+    fn ask(&self, cmd: &Cmd) -> Result<Output> {
+        self.run(cmd, &mut |_| ControlFlow::Continue(()))
+    }
 
     /// A file's content; none when there is no such file.
     ///
@@ -122,6 +131,15 @@ pub trait Host: Send + Sync {
 
     /// Whether the person asked us to stop.
     fn stopping(&self) -> bool;
+}
+
+/// What a running command gives to hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// A line of its output.
+    Line(&'a str),
+    /// Nothing for about a second: time to see whether what it does can still succeed.
+    Silence,
 }
 
 /// A file to be written.

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    ops::ControlFlow,
     io::{self, BufRead, BufReader, Write},
     os::unix::{
         fs::{OpenOptionsExt, chown},
@@ -24,7 +25,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Changes, Cmd, Effect, FileWrite, Host, Leftover, Log, Output, Watch, http, snapd, watch::Bell};
+use super::{Changes, Cmd, Effect, FileWrite, Heard, Host, Leftover, Log, Output, Watch, http, snapd, watch::Bell};
 use crate::{
     cluster::{Client, Kind},
     error::{Error, ExitCode, Result},
@@ -37,6 +38,12 @@ const MARK: &str = "IRIS_MK8S_RUN";
 /// Where commands are looked for. `/snap/bin` is not in the PATH of systemd units, cron and some sudo settings; and a `kubectl`
 /// of the user's must not come before MicroK8s' own (its helper scripts of 1.23 and older call a bare `kubectl`).
 const PATH: &str = "/snap/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Who listens to a running command.
+type Listener<'a> = &'a mut dyn FnMut(Heard<'_>) -> ControlFlow<()>;
+
+/// How often a silent command is looked after.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// How long a process group may take to end when asked.
 const GRACE: Duration = Duration::from_secs(10);
@@ -132,11 +139,11 @@ impl Real {
 }
 
 impl Real {
-    fn execute(&self, cmd: &Cmd, line: &mut dyn FnMut(&str)) -> Result<Output> {
+    fn execute(&self, cmd: &Cmd, listen: Listener<'_>) -> Result<Output> {
         let expression = self.expression(cmd)?;
         let ended = match cmd.effect {
             Effect::Reads => read(&expression, cmd.deadline),
-            Effect::Changes => self.change(&expression, cmd.deadline, line),
+            Effect::Changes => self.change(&expression, cmd.deadline, listen),
         };
         ended.map_err(|e| Error::failed(format!("cannot run `{}`", cmd.show())).because(e))?.ok_or_else(|| {
             Error::new(ExitCode::TimedOut, format!("`{}` did not end within {} s", cmd.show(), cmd.deadline.as_secs()))
@@ -144,13 +151,13 @@ impl Real {
     }
 
     /// Runs a command whose lines are told as they come; none when it passed its deadline.
-    fn change(&self, expression: &duct::Expression, deadline: Duration, line: &mut dyn FnMut(&str)) -> io::Result<Option<Output>> {
+    fn change(&self, expression: &duct::Expression, deadline: Duration, listen: Listener<'_>) -> io::Result<Option<Output>> {
         let reader = Arc::new(expression.stderr_to_stdout().reader()?);
         let group = group_of(&reader.pids());
         if let (Some(group), Ok(mut groups)) = (group, self.groups.lock()) {
             groups.push(group);
         }
-        let result = follow(&reader, deadline, line, group);
+        let result = follow(&reader, deadline, listen, group);
         if let (Some(group), Ok(mut groups)) = (group, self.groups.lock()) {
             groups.retain(|g| *g != group);
         }
@@ -178,12 +185,12 @@ fn group_of(pids: &[u32]) -> Option<i32> {
 }
 
 impl Host for Real {
-    fn run(&self, cmd: &Cmd, line: &mut dyn FnMut(&str)) -> Result<Output> {
+    fn run(&self, cmd: &Cmd, listen: Listener<'_>) -> Result<Output> {
         if cmd.effect == Effect::Changes {
             // Its end may never come.
             self.log.change(&format!("$ {} ...", cmd.show()));
         }
-        let result = self.execute(cmd, line);
+        let result = self.execute(cmd, listen);
         match &result {
             Ok(output) => self.log.command(cmd, output),
             Err(e) => self.log.change(&format!("$ {}\n{e}", cmd.show())),
@@ -348,7 +355,7 @@ impl Host for Real {
 fn follow(
     reader: &Arc<duct::ReaderHandle>,
     deadline: Duration,
-    line: &mut dyn FnMut(&str),
+    listen: Listener<'_>,
     group: Option<i32>,
 ) -> io::Result<Option<Output>> {
     let (lines, heard) = mpsc::channel();
@@ -365,22 +372,32 @@ fn follow(
         }
     });
     let end = Instant::now() + deadline;
+    let stop = || {
+        if let Some(group) = group {
+            end_group(group);
+        }
+        let _ = reader.kill();
+    };
     let mut stdout = String::new();
     loop {
-        match heard.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        let left = end.saturating_duration_since(Instant::now());
+        let flow = match heard.recv_timeout(left.min(SILENCE)) {
             Ok(text) => {
-                line(&text);
+                let flow = listen(Heard::Line(&text));
                 stdout.push_str(&text);
                 stdout.push('\n');
+                flow
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                if let Some(group) = group {
-                    end_group(group);
-                }
-                let _ = reader.kill();
+            Err(mpsc::RecvTimeoutError::Timeout) if left.is_zero() => {
+                stop();
                 return Ok(None);
             }
+            Err(mpsc::RecvTimeoutError::Timeout) => listen(Heard::Silence),
+        };
+        if flow.is_break() {
+            stop();
+            return Ok(Some(Output { code: None, stdout, stderr: String::new() }));
         }
     }
     // After the end of its output the command itself ends at once; its code comes with the handle.
@@ -421,7 +438,14 @@ mod tests {
     fn a_command_past_its_deadline_is_ended_with_its_group() {
         let cmd = Cmd::changes(Duration::from_millis(300), ["sh", "-c", "sleep 60 & echo $!; wait"]);
         let mut first = String::new();
-        let error = host().run(&cmd, &mut |line| first.push_str(line)).unwrap_err();
+        let error = host()
+            .run(&cmd, &mut |heard| {
+                if let Heard::Line(line) = heard {
+                    first.push_str(line);
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap_err();
         assert_eq!(error.code, ExitCode::TimedOut);
         let child: i32 = first.parse().expect("a process id");
         let state = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
@@ -429,11 +453,25 @@ mod tests {
     }
 
     #[test]
+    fn who_listens_may_end_a_command_that_is_silent() {
+        let cmd = Cmd::changes(Duration::from_secs(60), ["sleep", "60"]);
+        let output = host().run(&cmd, &mut |_| ControlFlow::Break(())).expect("it ran");
+        assert_eq!(output.code, None);
+    }
+
+    #[test]
     fn children_of_another_run_are_found_and_ended() {
         let other = Real::new("earlier-run").expect("a runtime");
         let cmd = Cmd::changes(Duration::from_secs(60), ["sh", "-c", "echo up; sleep 60"]);
         let (up, is_up) = mpsc::channel();
-        let waiting = std::thread::spawn(move || other.run(&cmd, &mut |_| up.send(()).expect("a listener")));
+        let waiting = std::thread::spawn(move || {
+            other.run(&cmd, &mut |heard| {
+                if heard != Heard::Silence {
+                    up.send(()).expect("a listener");
+                }
+                ControlFlow::Continue(())
+            })
+        });
         is_up.recv().expect("its first line");
         let left = host().leftovers();
         let found = left.iter().find(|l| l.command.contains("echo up")).expect("the child is found");

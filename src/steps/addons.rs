@@ -83,7 +83,7 @@ impl Addon {
 
     /// MicroK8s' own word, for addons that we do not know: `enabled` or `disabled`.
     fn status(&self, host: &dyn Host) -> Result<bool> {
-        let output = host.run(&Cmd::reads(["microk8s", "status", "--addon", &self.called]), &mut |_| {})?;
+        let output = host.ask(&Cmd::reads(["microk8s", "status", "--addon", &self.called]))?;
         Ok(output.stdout.lines().any(|l| l.trim() == "enabled"))
     }
 }
@@ -105,6 +105,13 @@ pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
         let workload = **kind == cluster::DEPLOYMENT || **kind == cluster::DAEMON_SET;
         if workload && !state::rolled_out(&object) {
             let pods = host.list(&cluster::POD, *namespace, &state::selector(&object))?;
+            if let Some(missing) = pods.iter().find_map(state::image_missing) {
+                return Ok(Probe::Hopeless {
+                    why: format!("{} {name}: the registry does not have its image ({missing})", kind.kind),
+                    hint: "see whether the registry or its mirror is the right one; the same command goes on when the image is there"
+                        .to_owned(),
+                });
+            }
             let why = pods.iter().find_map(state::pod_trouble).unwrap_or_else(|| "its pods are not made yet".to_owned());
             waiting.get_or_insert_with(|| format!("{} {name}: {why}", kind.kind));
         } else if **kind == cluster::PERSISTENT_VOLUME_CLAIM && object["status"]["phase"] != "Bound" {

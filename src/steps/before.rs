@@ -218,7 +218,7 @@ fn is_kubernetes(line: &str) -> bool {
 
 /// The packet filter's rules; none on a host without it.
 fn saved_rules(host: &dyn Host, program: &str) -> Result<Option<String>> {
-    match host.run(&Cmd::reads([program]), &mut |_| {}) {
+    match host.ask(&Cmd::reads([program])) {
         Ok(output) if output.ok() => Ok(Some(output.stdout)),
         Ok(_) => Ok(None),
         Err(e) if e.what.starts_with("there is no program") => Ok(None),
@@ -227,7 +227,7 @@ fn saved_rules(host: &dyn Host, program: &str) -> Result<Option<String>> {
 }
 
 fn links(host: &dyn Host) -> Result<Vec<String>> {
-    let output = host.run(&Cmd::reads(["ip", "-j", "link"]), &mut |_| {})?;
+    let output = host.ask(&Cmd::reads(["ip", "-j", "link"]))?;
     let links: Value = serde_json::from_str(&output.stdout).unwrap_or_default();
     Ok(links.as_array().into_iter().flatten().filter_map(|l| l["ifname"].as_str().map(str::to_owned)).collect())
 }

@@ -21,13 +21,12 @@ pub(super) struct Claims {
     pub(super) deadline: Duration,
 }
 
-impl Claims {
-    fn existing(&self, host: &dyn Host) -> Result<Vec<String>> {
-        let claims = host.list(&cluster::PERSISTENT_VOLUME_CLAIM, Some(&self.iris.namespace), "")?;
-        let names = claim_names(&self.iris);
-        let of_ours = claims.iter().filter(|c| !state::going(c)).map(|c| state::name(c).to_owned());
-        Ok(of_ours.filter(|n| names.iter().any(|(name, _)| name == n)).collect())
-    }
+/// Names of the claims of the spec that exist.
+pub(super) fn existing(host: &dyn Host, iris: &Iris) -> Result<Vec<String>> {
+    let claims = host.list(&cluster::PERSISTENT_VOLUME_CLAIM, Some(&iris.namespace), "")?;
+    let names = claim_names(iris);
+    let there = claims.iter().filter(|c| !state::going(c)).map(|c| state::name(c).to_owned());
+    Ok(there.filter(|n| names.iter().any(|(name, _)| name == n)).collect())
 }
 
 impl Step for Claims {
@@ -40,19 +39,19 @@ impl Step for Claims {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        let existing = self.existing(host)?;
-        let missing: Vec<&str> = self.wanted.iter().map(state::name).filter(|n| !existing.iter().any(|e| e == n)).collect();
-        Ok(match (existing.len(), missing.len()) {
-            (_, 0) => Probe::satisfied(format!("{} claims", existing.len())),
+        let there = existing(host, &self.iris)?;
+        let missing: Vec<&str> = self.wanted.iter().map(state::name).filter(|n| !there.iter().any(|e| e == n)).collect();
+        Ok(match (there.len(), missing.len()) {
+            (_, 0) => Probe::satisfied(format!("{} claims", there.len())),
             (0, _) => Probe::Absent,
-            _ => Probe::differs(json!(existing), format!("missing: {}", missing.join(", "))),
+            _ => Probe::differs(json!(there), format!("missing: {}", missing.join(", "))),
         })
     }
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
         // What is there stays as it is: a claim's spec cannot be changed.
-        let existing = if *found == Probe::Absent { Vec::new() } else { self.existing(host)? };
-        let missing = self.wanted.iter().filter(|w| !existing.iter().any(|e| e == state::name(w)));
+        let there = if *found == Probe::Absent { Vec::new() } else { existing(host, &self.iris)? };
+        let missing = self.wanted.iter().filter(|w| !there.iter().any(|e| e == state::name(w)));
         Ok(missing.map(|w| Act::Apply(Box::new(w.clone()))).collect())
     }
 

@@ -22,13 +22,13 @@ pub(super) fn exists(host: &dyn Host) -> Result<bool> {
 
 /// A user's home directory; none when there is no such user.
 pub(super) fn home(host: &dyn Host, user: &str) -> Result<Option<PathBuf>> {
-    let output = host.run(&Cmd::reads(["getent", "passwd", user]), &mut |_| {})?;
+    let output = host.ask(&Cmd::reads(["getent", "passwd", user]))?;
     Ok(output.stdout.trim_end().split(':').nth(5).map(PathBuf::from))
 }
 
 /// The group's members as the database has them; a login that is older than the change does not show it.
 fn members(host: &dyn Host) -> Result<Option<Vec<String>>> {
-    let output = host.run(&Cmd::reads(["getent", "group", GROUP]), &mut |_| {})?;
+    let output = host.ask(&Cmd::reads(["getent", "group", GROUP]))?;
     let list = output.ok().then(|| output.stdout.trim_end().split(':').nth(3).unwrap_or("").to_owned());
     Ok(list.map(|l| l.split(',').filter(|m| !m.is_empty()).map(str::to_owned).collect()))
 }

@@ -45,8 +45,13 @@ const DURABLE: &str = "/iris-mgr/IRIS_conf.d";
 const CPF: (&str, &str) = ("iris-cpf", "/irissys/cpf/");
 const MERGE: &str = "merge.cpf";
 
-/// Group of the user irisowner in images of 2021.2 and later.
-const IRIS_GROUP: i64 = 51773;
+/// Group of IRIS' processes: irisowner from 2021.2 on, irisuser before. A tag that does not begin with a year is of today.
+fn group_of(image: &str) -> i64 {
+    let tag = image.rsplit('/').next().and_then(|last| last.split_once(':')).map_or("", |(_, tag)| tag);
+    let mut numbers = tag.split(['.', '-', '@']).map(|n| n.parse::<u32>().unwrap_or(u32::MAX));
+    let release = (numbers.next().unwrap_or(u32::MAX), numbers.next().unwrap_or(0));
+    if release < (2021, 2) { 52773 } else { 51773 }
+}
 
 /// IRIS itself gives its shutdown 300 s; an idle instance is down in a few.
 const GRACE: i64 = 120;
@@ -268,7 +273,7 @@ fn stateful_set(iris: &Iris) -> StatefulSet {
     // Memory settings of the CPF take effect only at a start: another CPF makes new pods.
     let digest: String = Sha256::digest(iris.cpf.as_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect();
     let pod = PodSpec {
-        security_context: Some(PodSecurityContext { fs_group: Some(IRIS_GROUP), ..PodSecurityContext::default() }),
+        security_context: Some(PodSecurityContext { fs_group: Some(group_of(&iris.image)), ..PodSecurityContext::default() }),
         termination_grace_period_seconds: Some(GRACE),
         containers: vec![container],
         volumes: Some(vec![Volume {
@@ -343,6 +348,20 @@ mod tests {
         let cpf = "[Startup]\nWebServer=1\n\n[config]\nroutines=32\n";
         assert_eq!(merged(cpf, "h,s"), "[Startup]\nPasswordHash=h,s\nWebServer=1\n\n[config]\nroutines=32\n");
         assert_eq!(merged("[config]\n", "h,s"), "[Startup]\nPasswordHash=h,s\n\n[config]\n");
+    }
+
+    #[test]
+    fn the_group_is_that_of_the_release() {
+        for (image, group) in [
+            ("intersystems/iris-community:2021.1.0.215.3", 52773),
+            ("intersystems/iris-community:2020.4.0.524.0", 52773),
+            ("intersystems/iris-community:2021.2.0.649.0", 51773),
+            ("intersystemsdc/iris-community:2022.1.0.209.0-zpm", 51773),
+            ("localhost:32000/simple", 51773),
+            ("intersystems/iris-community:latest-em", 51773),
+        ] {
+            assert_eq!(group_of(image), group, "{image}");
+        }
     }
 
     #[test]

@@ -10,20 +10,21 @@ use crate::{
     error::Result,
     host::{FileWrite, Host},
     journal::Place,
-    spec::Spec,
+    spec::{Iris, Spec},
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
 
 /// The step.
 pub(super) struct Password {
     user: String,
+    iris: Iris,
     credentials: Credentials,
     place: Place,
 }
 
 impl Password {
     pub(super) fn new(spec: &Spec, credentials: &Credentials) -> Self {
-        Self { user: spec.user.clone(), credentials: credentials.clone(), place: Place::default() }
+        Self { user: spec.user.clone(), iris: spec.iris.clone(), credentials: credentials.clone(), place: Place::default() }
     }
 }
 
@@ -41,10 +42,26 @@ impl Step for Password {
         let password = host.read(&self.place.password())?;
         let same = hash.is_some_and(|h| h == self.credentials.hash().as_str().as_bytes())
             && password.is_some_and(|p| p == self.credentials.password_file());
-        Ok(match (same, host.exists(&self.place.password())) {
-            (true, _) => Probe::satisfied(format!("in {}", self.place.password().display())),
-            (false, true) => Probe::differs(json!("another password"), "another password than before"),
-            (false, false) => Probe::Absent,
+        if same {
+            return Ok(Probe::satisfied(format!("in {}", self.place.password().display())));
+        }
+        // IRIS takes the hash once for each volume, at its very first start.
+        let kept = super::claims::existing(host, &self.iris)?;
+        Ok(match (kept.is_empty(), host.exists(&self.place.password())) {
+            (true, true) => Probe::differs(json!("another password"), "another password than before"),
+            (true, false) => Probe::Absent,
+            (false, true) => Probe::Refused {
+                why: "the volumes that are there keep the password that they have; another one would not take effect".to_owned(),
+                hint: format!(
+                    "leave --password-file out (the password is in {}), change it in the portal, or begin with new volumes: \
+                     `iris-mk8s teardown --data`",
+                    self.place.password().display()
+                ),
+            },
+            (false, false) => Probe::differs(
+                json!("volumes with a password of their own"),
+                format!("the volumes {} were there before and keep the password that they have; this one is only for new ones", kept.join(", ")),
+            ),
         })
     }
 

@@ -78,7 +78,7 @@ fn control_groups(host: &dyn Host, minor: Minor) -> Option<Trouble> {
 }
 
 fn container(host: &dyn Host) -> Result<Option<Trouble>> {
-    let output = host.run(&Cmd::reads(["systemd-detect-virt", "--container"]), &mut |_| {})?;
+    let output = host.ask(&Cmd::reads(["systemd-detect-virt", "--container"]))?;
     let kind = output.stdout.trim().to_owned();
     let lxc = matches!(kind.as_str(), "lxc" | "lxc-libvirt");
     Ok((lxc && !host.exists(Path::new("/dev/kmsg"))).then(|| {
@@ -125,7 +125,7 @@ fn suits(host: &dyn Host, lb: &LbRange) -> Result<Probe> {
 
 fn read_network(host: &dyn Host) -> Result<Network> {
     let ip = |what: &str| -> Result<String> {
-        let output = host.run(&Cmd::reads(["ip", "-j", "-d", what]), &mut |_| {})?;
+        let output = host.ask(&Cmd::reads(["ip", "-j", "-d", what]))?;
         if output.ok() { Ok(output.stdout) } else { Err(Error::failed(format!("`ip {what}` {}", output.ended())).because(output.tail())) }
     };
     let mut network = Network::from_ip_json(&ip("addr")?, &ip("route")?)

@@ -103,27 +103,23 @@ const FATAL: &[(&str, &str, &str)] = &[
 
 /// What a pod's state and log say that cannot heal by waiting.
 fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
+    let name = state::name(pod);
+    if let Some(missing) = state::image_missing(pod) {
+        return Some(Probe::Hopeless {
+            why: format!("pod {name}: the registry does not have the image ({missing})"),
+            hint: format!("see the name and the tag: --image (now {})", iris.image),
+        });
+    }
     let statuses = pod["status"]["containerStatuses"].as_array();
     let container = statuses.into_iter().flatten().find(|c| c["name"] == "iris")?;
     let waiting = &container["state"]["waiting"];
-    let message = waiting["message"].as_str().unwrap_or("");
-    let name = state::name(pod);
-    let pull = matches!(waiting["reason"].as_str(), Some("ErrImagePull" | "ImagePullBackOff" | "InvalidImageName"));
-    // A registry that is down, slow or counts too many pulls may come back; an image that it does not know will not.
-    if pull && (message.contains("not found") || message.contains("manifest unknown") || message.contains("InvalidImageName")) {
-        return Some(Probe::Hopeless {
-            why: format!("pod {name}: the registry does not have the image {}", iris.image),
-            hint: format!("see the name and the tag: --image (now {}); the registry said: {message}", iris.image),
-        });
-    }
     let ended = container["state"]["terminated"].is_object() || waiting["reason"] == "CrashLoopBackOff";
     if !ended {
         return None;
     }
-    for previous in ["", "&previous=true"] {
-        let path = format!("/api/v1/namespaces/{}/pods/{name}/log?container=iris&tailLines=200{previous}", iris.namespace);
+    for previous in [false, true] {
         // There may be no log (yet): the next look will have it.
-        let Ok(log) = host.api_text(&path) else { continue };
+        let Ok(log) = log_of(host, iris, name, previous) else { continue };
         if let Some((line, means, hint)) = FATAL.iter().find(|(line, _, _)| log.contains(line)) {
             return Some(Probe::Hopeless { why: format!("pod {name}: {means} (its log says: {line})"), hint: (*hint).to_owned() });
         }
@@ -131,15 +127,31 @@ fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
     None
 }
 
+fn log_of(host: &dyn Host, iris: &Iris, pod: &str, previous: bool) -> Result<String> {
+    let previous = if previous { "&previous=true" } else { "" };
+    host.api_text(&format!("/api/v1/namespaces/{}/pods/{pod}/log?container=iris&tailLines=300{previous}", iris.namespace))
+}
+
+/// Below this many days of licence a user should look for a newer image.
+const LICENCE_SOON: f64 = 60.0;
+
 fn metrics(host: &dyn Host, iris: &Iris) -> Result<Probe> {
     let Some(ip) = address(host, iris)? else { return Ok(Probe::pending("no address yet")) };
     let url = format!("http://{ip}:{WEB}/api/monitor/metrics");
     let (status, text) = host.http_get(&url)?;
-    Ok(if status == 200 && text.contains("\niris_") {
-        Probe::satisfied(url)
-    } else {
-        Probe::pending(format!("{url} answers with status {status}"))
-    })
+    if status != 200 || !text.contains("\niris_") {
+        return Ok(Probe::pending(format!("{url} answers with status {status}")));
+    }
+    let days = text.lines().find_map(|l| l.strip_prefix("iris_license_days_remaining ")?.trim().parse::<f64>().ok());
+    Ok(Probe::satisfied(match days {
+        Some(days) if days < LICENCE_SOON => format!("{url}; the image's licence ends in {days} days: take a newer one soon"),
+        _ => url,
+    }))
+}
+
+/// Lines of IRIS' log that tell of an action of the CPF which failed; IRIS goes on without it.
+fn failed_actions(log: &str) -> Vec<&str> {
+    log.lines().filter(|l| l.contains("ERROR #507")).filter_map(|l| l.split_once("ERROR #507: ").map(|(_, what)| what)).collect()
 }
 
 /// Each pod's own metrics name its databases; a sensor takes them once in a while, so they come later than the page.
@@ -153,9 +165,32 @@ fn databases(host: &dyn Host, iris: &Iris) -> Result<Probe> {
         for database in &iris.databases {
             let sample = format!("iris_db_size_mb{{id=\"{database}\"");
             if !text.contains(&sample) {
-                return Ok(Probe::pending(format!("pod {}: database {database} is not in the metrics yet", state::name(&pod))));
+                let name = state::name(&pod);
+                let log = log_of(host, iris, name, false).unwrap_or_default();
+                if let Some(failed) = failed_actions(&log).first() {
+                    return Ok(Probe::Hopeless {
+                        why: format!("pod {name}: there is no database {database}, because an action of the CPF failed: {failed}"),
+                        hint: "correct the CPF in the profile (Error=-13: the directory is not writable for user 51773; -2: its \
+                               parent is not there; -28: the disk is full) and run the same command again"
+                            .to_owned(),
+                    });
+                }
+                return Ok(Probe::pending(format!("pod {name}: database {database} is not in the metrics yet")));
             }
         }
     }
     Ok(Probe::satisfied(iris.databases.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_actions_are_found() {
+        let log = "01/07/22-23:11:32:729 (1205) 1 [Utility.Event] ERROR #503: Error executing [Actions] section in file /x\n\
+                   01/07/22-23:11:32:729 (1205) 1 [Utility.Event] ERROR #507: Action 'CreateDatabase' failed at line 2, Error=-13\n";
+        assert_eq!(failed_actions(log), ["Action 'CreateDatabase' failed at line 2, Error=-13"]);
+        assert!(failed_actions("all is well").is_empty());
+    }
 }
