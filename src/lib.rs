@@ -15,7 +15,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod arp;
+pub mod cli;
 pub mod cluster;
 pub mod credentials;
 pub mod engine;
@@ -25,6 +27,8 @@ pub mod host;
 pub mod journal;
 pub mod lb_range;
 pub mod network;
+pub mod profile;
+pub mod report;
 pub mod spec;
 pub mod step;
 pub mod steps;
