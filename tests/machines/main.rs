@@ -1,0 +1,14 @@
+//! The real binary in sandbox machines: real systemd, snapd, Kubernetes and MetalLB (tests/sandbox/README.md). Each test boots a
+//! machine of its own; `scripts/test machines` builds what they need and runs them.
+
+mod support;
+
+mod article;
+mod clash;
+mod data;
+mod foreign;
+mod input;
+mod kills;
+mod lifecycle;
+mod ranges;
+mod storage;

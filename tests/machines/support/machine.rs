@@ -1,0 +1,254 @@
+//! A machine for one test: booted afresh, taken down at its end; what tells why a test failed is saved before.
+
+use std::{
+    fmt,
+    fs::{self, File, TryLockError},
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::run::Run;
+
+/// Each machine has a number of its own, which gives it an address and a range that nobody else on the LAN uses. Below 192.168.11.90
+/// and .131 lie the machines of people.
+const NUMBERS: u8 = 6;
+const FIRST_ADDRESS: u8 = 90;
+const FIRST_OF_RANGES: u8 = 131;
+const RANGE: u8 = 20;
+
+/// No command of a test takes longer than this.
+const DEADLINE: Duration = Duration::from_secs(900);
+
+/// A machine with the product in it.
+pub(crate) struct Machine {
+    name: &'static str,
+    number: u8,
+    booted: Instant,
+    /// Holds the number.
+    _lock: File,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Output {
+    command: String,
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Output {
+    /// Its standard output, after an exit with 0.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        self.exits(0).stdout
+    }
+
+    /// The same output, after an exit with this code.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert!(self.code == code, "it should exit with {code}: {self}");
+        self
+    }
+
+    /// The same output, which has all of these texts in it.
+    #[track_caller]
+    pub(crate) fn says(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.stdout.contains(text) || self.stderr.contains(text), "it should say `{text}`: {self}");
+        }
+        self
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { command, code, stdout, stderr } = self;
+        write!(f, "`{command}` exited with {code}\n--- stdout\n{stdout}--- stderr\n{stderr}---")
+    }
+}
+
+/// The folder for what tests leave behind.
+pub(super) fn kept(name: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
+    target.join("machines").join(name)
+}
+
+fn sandbox(args: &[&str]) -> Command {
+    let mut command = Command::new("timeout");
+    command.arg("--kill-after=10").arg(DEADLINE.as_secs().to_string());
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/sandbox")).args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs `scripts/sandbox` to its end.
+pub(super) fn run(args: &[&str]) -> Output {
+    let output = sandbox(args).output().expect("scripts/sandbox can be run");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // 128 + signal, as a shell says it: `timeout` ends itself by the signal that ended the command.
+    let code = output.status.code().unwrap_or(137);
+    Output { command: args.join(" "), code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+/// Why no machine can be booted here.
+fn cannot() -> Option<&'static str> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("machines need root");
+    }
+    let cache = std::env::var("IRIS_MK8S_CACHE").unwrap_or_else(|_| {
+        let home = std::env::var("HOME").unwrap_or_default();
+        format!("{home}/.cache/iris-mk8s")
+    });
+    let built = Path::new(&cache).join("sandbox/current/images").exists();
+    (!built).then_some("the sandbox is not built: run `scripts/sandbox build`")
+}
+
+fn take_number() -> (u8, File) {
+    let folder = kept("numbers");
+    fs::create_dir_all(&folder).expect("a folder for the numbers");
+    let files: Vec<File> =
+        (0..NUMBERS).map(|n| File::create(folder.join(n.to_string())).expect("a file for a number")).collect();
+    loop {
+        for (number, file) in (0..).zip(&files) {
+            match file.try_lock() {
+                Ok(()) => return (number, file.try_clone().expect("a second handle")),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(e)) => panic!("cannot lock the number {number}: {e}"),
+            }
+        }
+        // Only when more tests run at a time than there are numbers.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+impl Machine {
+    /// Boots a fresh machine and puts the product into it. None where machines cannot be: then the test does not run, which is said
+    /// loudly, and is a failure where `CI` is set.
+    pub(crate) fn up(name: &'static str) -> Option<Self> {
+        if let Some(why) = cannot() {
+            assert!(std::env::var_os("CI").is_none(), "{why}");
+            // Past the test's captured output.
+            let _ = writeln!(std::io::stderr(), "SKIPPED: the test `{name}` did NOT run: {why}");
+            return None;
+        }
+        let (number, lock) = take_number();
+        run(&["down", name]).ok();
+        let _ = fs::remove_dir_all(kept(name));
+        fs::create_dir_all(kept(name)).expect("a folder for the machine");
+        let machine = Self { name, number, booted: Instant::now(), _lock: lock };
+        run(&["up", name, "--ip", &machine.address()]).ok();
+        machine.put(env!("CARGO_BIN_EXE_iris-mk8s"), "/usr/local/bin/iris-mk8s");
+        // The first sudo leaves a file in the user's home, whatever it runs.
+        machine.ubuntu("sudo true").ok();
+        Some(machine)
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("192.168.11.{}", FIRST_ADDRESS + self.number)
+    }
+
+    /// Its own range for MetalLB, and another one: the last five addresses of the first.
+    pub(crate) fn range(&self) -> String {
+        format!("{}-{}", self.nth_address(0), FIRST_OF_RANGES + self.number * RANGE + RANGE - 1)
+    }
+
+    pub(crate) fn last_five(&self) -> String {
+        format!("{}-{}", self.nth_address(RANGE - 5), FIRST_OF_RANGES + self.number * RANGE + RANGE - 1)
+    }
+
+    /// The nth address of its range.
+    pub(crate) fn nth_address(&self, n: u8) -> String {
+        format!("192.168.11.{}", FIRST_OF_RANGES + self.number * RANGE + n)
+    }
+
+    /// Runs a line of shell as root.
+    pub(crate) fn root(&self, line: &str) -> Output {
+        run(&["exec", self.name, "bash", "-c", line])
+    }
+
+    /// Runs a line of shell in a login session of the user with sudo.
+    pub(crate) fn ubuntu(&self, line: &str) -> Output {
+        run(&["exec", "--user", "ubuntu", self.name, "bash", "-c", line])
+    }
+
+    /// Runs the product as a user does.
+    pub(crate) fn product(&self, args: &str) -> Output {
+        self.ubuntu(&format!("sudo iris-mk8s {args}"))
+    }
+
+    /// Starts the product with its events as JSON, to be followed.
+    pub(crate) fn start(&self, args: &str) -> Run {
+        let line = format!("sudo iris-mk8s --output json {args}");
+        Run::new(&line, sandbox(&["exec", "--user", "ubuntu", self.name, "bash", "-c", &line]))
+    }
+
+    /// Ends the product as the kernel does when memory is out: it has no say in it.
+    pub(crate) fn kill_9(&self) {
+        self.root("pkill -9 -x iris-mk8s").ok();
+    }
+
+    pub(crate) fn kubectl(&self, args: &str) -> Output {
+        self.root(&format!("microk8s kubectl {args}"))
+    }
+
+    pub(crate) fn put(&self, file: &str, to: &str) {
+        run(&["put", self.name, file, to]).ok();
+    }
+
+    /// Faults of the LAN's services, for this machine alone.
+    pub(crate) fn fault(&self, what: &str) {
+        let args: Vec<&str> = ["fault", self.name].into_iter().chain(what.split(' ')).collect();
+        run(&args).ok();
+    }
+
+    /// Fetches a page on the client PC, another computer of the LAN; `options` are curl's.
+    pub(crate) fn client_curl(&self, options: &[&str]) -> Output {
+        let args: Vec<&str> = ["client", "curl", "-sS", "--max-time", "20"].iter().chain(options).copied().collect();
+        run(&args)
+    }
+
+    /// Waits until something holds that no event tells.
+    #[track_caller]
+    pub(crate) fn wait_until(&self, what: &str, seconds: u64, holds: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            assert!(start.elapsed().as_secs() < seconds, "{}: after {seconds} s still not: {what}", self.name);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Saves what tells why a test failed.
+    fn save(&self) {
+        let folder = kept(self.name);
+        let _ = fs::copy(format!("/run/iris-mk8s-sandbox/{}/console.log", self.name), folder.join("console.log"));
+        for (file, line) in [
+            ("journal.log", "journalctl --no-pager --output=short-precise"),
+            ("product.log", "tail -n +1 /var/log/iris-mk8s/* /var/lib/iris-mk8s/journal.jsonl"),
+            ("snapd.log", "snap changes; for n in $(snap changes | awk '$1 + 0 {print $1}'); do snap change $n; done"),
+            ("cluster.log", "timeout 60 microk8s kubectl get all,pvc,pv,events -A -o wide; timeout 60 microk8s kubectl describe pods -A"),
+            ("processes.log", "ps axfww"),
+        ] {
+            let output = self.root(line);
+            let _ = fs::write(folder.join(file), output.stdout + &output.stderr);
+        }
+        let _ = writeln!(std::io::stderr(), "machines: {} FAILED; its logs are in {}", self.name, folder.display());
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = writeln!(std::io::stderr(), "machines: {:3} s {}", self.booted.elapsed().as_secs(), self.name);
+        if std::thread::panicking() {
+            self.save();
+        }
+        if std::env::var_os("IRIS_MK8S_KEEP").is_none_or(|keep| keep.is_empty()) {
+            let _ = run(&["down", self.name]);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What the tests share: a machine, a run of the product whose events can be followed, and the comparison of a machine with itself.
+
+mod machine;
+mod run;
+mod snapshot;
+
+pub(crate) use machine::{Machine, Output};
+pub(crate) use run::{Event, Run};
