@@ -34,9 +34,8 @@ class Line:
     def wait(self, size, rate):
         with self.lock:
             now = time.monotonic()
-            start = max(now, self.free_at)
-            self.free_at = start + size / rate
-        time.sleep(self.free_at - now)
+            self.free_at = until = max(now, self.free_at) + size / rate
+        time.sleep(until - now)
 
 
 class Gone(Exception):
@@ -66,8 +65,12 @@ class Front(ThreadingHTTPServer):
         return not self.fault(client_address[0]).get("down")
 
     def shutdown_request(self, request):
-        # A reset, as from a host on which nobody listens; the ordinary way of closing would first say "received".
-        if self.fault(request.getpeername()[0] if is_connected(request) else "").get("down"):
+        try:
+            down = self.fault(request.getpeername()[0]).get("down")
+        except OSError:  # the machine has hung up
+            down = False
+        if down:
+            # A reset, as from a host on which nobody listens; the ordinary way of closing would look like an answer cut short.
             request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             request.close()
         else:
@@ -76,14 +79,6 @@ class Front(ThreadingHTTPServer):
     def handle_error(self, request, client_address):
         # A client that hangs up in the middle is everyday life: snapd cancels downloads, tests kill machines.
         print(f"{self.service} {client_address[0]} broken off: {sys.exc_info()[1]!r}", flush=True)
-
-
-def is_connected(request):
-    try:
-        request.getpeername()
-        return True
-    except OSError:
-        return False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -174,12 +169,16 @@ class Handler(BaseHTTPRequestHandler):
         print(f"{self.server.service} {self.client_address[0]} {form % args}", flush=True)
 
 
+def host_port(text):
+    host, _, port = text.rpartition(":")
+    return host, int(port)
+
+
 def main():
     faults, *services = sys.argv[1:]
     for spec in services:
         service, listen, backend = spec.split("=")
-        split = lambda a: (a.rpartition(":")[0], int(a.rpartition(":")[2]))
-        front = Front(service, split(listen), split(backend), faults)
+        front = Front(service, host_port(listen), host_port(backend), faults)
         threading.Thread(target=front.serve_forever, name=service).start()
 
 
