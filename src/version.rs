@@ -82,7 +82,7 @@ pub enum MetallbApi {
     Crd,
 }
 
-/// One line of the table: holds from `from` up to the next line.
+/// What holds from `from` up to the next line of the table.
 #[derive(Debug)]
 pub struct Row {
     /// The first track it holds for.
@@ -91,17 +91,54 @@ pub struct Row {
     pub storage_addon: &'static str,
     /// How MetalLB is configured.
     pub metallb: MetallbApi,
+    /// Where MetalLB's images are by now, when those that the addon names are gone: repository prefix and tag.
+    pub metallb_images: Option<(&'static str, &'static str)>,
     /// Whether MicroK8s enables dns by itself, some seconds after its installation.
     pub enables_dns: bool,
+    /// Whether it runs on a host with cgroup v1, and with v2.
+    pub cgroups: (bool, bool),
+    /// Whether its commands work under sudo-rs (Ubuntu 25.10 and later), which does not pass the environment on.
+    pub sudo_rs: bool,
+    /// Whether its containers get their sockets under AppArmor 4.1 (Ubuntu 25.04 and later).
+    pub apparmor_4_1: bool,
 }
 
-/// The table, oldest first.
+const OLD_METALLB: Option<(&str, &str)> = Some(("quay.io/metallb", "v0.9.3"));
+
+/// The oldest line; each line below names only what changed.
+const OLDEST: Row = Row {
+    from: Minor(1, 20),
+    storage_addon: "storage",
+    metallb: MetallbApi::ConfigMap,
+    metallb_images: OLD_METALLB,
+    enables_dns: false,
+    cgroups: (true, false),
+    sudo_rs: false,
+    apparmor_4_1: false,
+};
+
+/// The table, oldest first. Sources: MicroK8s' release branches 1.20 to 1.35 (scripts, addons, snapcraft files) and their issues:
+/// metallb images canonical/microk8s#3854, cgroup v2 #1691, kubelet and cgroup v1 from Kubernetes 1.35's release notes,
+/// sudo-rs canonical/microk8s#5319, AppArmor #5218.
 const TABLE: &[Row] = &[
-    Row { from: Minor(1, 20), storage_addon: "storage", metallb: MetallbApi::ConfigMap, enables_dns: false },
-    Row { from: Minor(1, 24), storage_addon: "hostpath-storage", metallb: MetallbApi::ConfigMap, enables_dns: false },
-    Row { from: Minor(1, 25), storage_addon: "hostpath-storage", metallb: MetallbApi::Crd, enables_dns: false },
-    Row { from: Minor(1, 27), storage_addon: "hostpath-storage", metallb: MetallbApi::Crd, enables_dns: true },
+    OLDEST,
+    Row { from: Minor(1, 22), metallb_images: None, cgroups: (true, true), ..OLDEST },
+    Row { from: Minor(1, 24), storage_addon: "hostpath-storage", metallb_images: None, cgroups: (true, true), ..OLDEST },
+    Row { from: Minor(1, 25), metallb: MetallbApi::Crd, ..MODERN },
+    Row { from: Minor(1, 27), enables_dns: true, metallb: MetallbApi::Crd, ..MODERN },
+    Row { from: Minor(1, 32), apparmor_4_1: true, ..TODAY },
+    Row { from: Minor(1, 35), cgroups: (false, true), sudo_rs: true, apparmor_4_1: true, ..TODAY },
 ];
+
+/// What 1.25 has in common with its successors.
+const MODERN: Row =
+    Row { storage_addon: "hostpath-storage", metallb_images: None, cgroups: (true, true), metallb: MetallbApi::Crd, ..OLDEST };
+
+/// The same for 1.27.
+const TODAY: Row = Row { enables_dns: true, ..MODERN };
+
+/// The newest minor that was tried. A newer one takes the newest line.
+pub const NEWEST_KNOWN: Minor = Minor(1, 35);
 
 impl Row {
     /// The line that holds for a track. Newer tracks than the newest line take that line.
@@ -117,8 +154,76 @@ impl Row {
 }
 
 impl Channel {
+    /// The newest channel that a host with these control groups can run, and why it is that one.
+    pub fn for_host(cgroup_v2: bool) -> (Self, &'static str) {
+        let runs = |row: &&Row| if cgroup_v2 { row.cgroups.1 } else { row.cgroups.0 };
+        let newest = TABLE.iter().enumerate().rev().find(|(_, row)| runs(row)).map_or(0, |(at, _)| at);
+        // The line holds up to the one below it.
+        let minor = TABLE.get(newest + 1).map_or(NEWEST_KNOWN, |next| Minor(next.from.0, next.from.1 - 1));
+        let why = if cgroup_v2 { "the newest one known to work; this host has cgroup v2" } else { "the newest one that runs with cgroup v1, which this host has" };
+        (Self { minor, risk: "stable".to_owned() }, why)
+    }
+
+    /// Whether it is the next minor after `other`: MicroK8s is refreshed one minor at a time.
+    pub fn follows(&self, other: &Self) -> bool {
+        self.minor.0 == other.minor.0 && self.minor.1 == other.minor.1 + 1
+    }
+
+    /// The channel one minor after this one.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { minor: Minor(self.minor.0, self.minor.1 + 1), risk: self.risk.clone() }
+    }
+
     /// What holds for this channel. Parsing made sure that there is a line.
     pub fn row(&self) -> &'static Row {
         TABLE.iter().rev().find(|row| row.from <= self.minor).unwrap_or(&TABLE[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_form_is_the_same_channel() {
+        assert_eq!("1.34".parse::<Channel>().expect("good"), "1.34/stable".parse().expect("good"));
+        assert_eq!("1.20/edge".parse::<Channel>().expect("good").to_string(), "1.20/edge");
+    }
+
+    #[test]
+    fn channels_that_cannot_be_driven_are_refused_with_the_reason() {
+        for (channel, reason) in [
+            ("latest/stable", "moves to the next minor"),
+            ("stable", "moves to the next minor"),
+            ("1.32-strict", "strict"),
+            ("1.19", "older than 1.20"),
+            ("1.34/nightly", "risk level"),
+            ("34", "1.NN"),
+            ("", "1.NN"),
+        ] {
+            let error = channel.parse::<Channel>().unwrap_err();
+            assert!(error.what.contains(reason), "{channel}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_says_what_differs() {
+        assert!(TABLE.windows(2).all(|w| w[0].from < w[1].from));
+        let row = |minor| Row::of(Minor(1, minor)).expect("known");
+        assert_eq!((row(20).storage_addon, row(23).storage_addon, row(24).storage_addon), ("storage", "storage", "hostpath-storage"));
+        assert_eq!((row(24).metallb, row(25).metallb), (MetallbApi::ConfigMap, MetallbApi::Crd));
+        assert_eq!((row(21).metallb_images.is_some(), row(22).metallb_images.is_some()), (true, false));
+        assert_eq!((row(26).enables_dns, row(27).enables_dns), (false, true));
+        assert_eq!((row(21).cgroups, row(22).cgroups, row(34).cgroups, row(35).cgroups), ((true, false), (true, true), (true, true), (false, true)));
+        assert_eq!((row(34).sudo_rs, row(35).sudo_rs), (false, true));
+        assert_eq!((row(31).apparmor_4_1, row(32).apparmor_4_1), (false, true));
+        assert_eq!(row(40).from, Minor(1, 35));
+    }
+
+    #[test]
+    fn the_host_decides_what_auto_is() {
+        assert_eq!(Channel::for_host(false).0.to_string(), "1.34/stable");
+        assert_eq!(Channel::for_host(true).0.to_string(), "1.35/stable");
     }
 }

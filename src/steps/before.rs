@@ -69,6 +69,11 @@ const CHAINS: &[&str] = &["KUBE-", "CNI-", "cali-", "FLANNEL"];
 /// Links of Kubernetes' networks.
 const LINKS: &[&str] = &["cni0", "vxlan.calico", "flannel.1", "cali", "veth", "kube-ipvs0", "tunl0"];
 
+/// Where it is written down. It is there as long as the snap is ours.
+pub(super) fn file() -> PathBuf {
+    Place::default().dir.join("before.json")
+}
+
 /// What was there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Found {
@@ -88,7 +93,7 @@ pub(super) struct Before {
 
 impl Before {
     pub(super) fn new(spec: &Spec) -> Self {
-        Self { user: spec.user.clone(), file: Place::default().dir.join("before.json") }
+        Self { user: spec.user.clone(), file: file() }
     }
 
     fn homes(&self, host: &dyn Host) -> Result<Vec<PathBuf>> {

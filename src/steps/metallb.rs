@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{SNAP, addons::judge};
 use crate::{
-    cluster::{self, MANAGER},
+    cluster::{self, Kind, MANAGER},
     error::{Error, Result},
     host::{Cmd, Host, Watch},
     lb_range::LbRange,
@@ -25,14 +25,48 @@ const ADVERTISEMENT: &str = "default-advertise-all-pools";
 
 /// The steps.
 pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
-    let (lb, deadline, api) = (spec.lb.clone(), spec.timeouts.addon.into(), spec.channel.row().metallb);
-    vec![Box::new(Addon { lb: lb.clone(), deadline }), Box::new(Pool { lb, deadline, api })]
+    let (lb, deadline, row) = (spec.lb.clone(), spec.timeouts.addon.into(), spec.channel.row());
+    vec![Box::new(Addon { lb: lb.clone(), deadline, images: row.metallb_images }), Box::new(Pool { lb, deadline, api: row.metallb })]
 }
 
 /// The addon.
 struct Addon {
     lb: LbRange,
     deadline: Duration,
+    /// Where the images are, when those of the addon are gone.
+    images: Option<(&'static str, &'static str)>,
+}
+
+/// The addon's workloads, each with one container of the same name.
+const CONTROLLER: (&Kind, &str) = (&cluster::DEPLOYMENT, "controller");
+const SPEAKER: (&Kind, &str) = (&cluster::DAEMON_SET, "speaker");
+
+impl Addon {
+    /// The workloads with images that exist.
+    fn replaced(&self) -> Vec<Value> {
+        let Some((prefix, tag)) = self.images else { return Vec::new() };
+        let workload = |(kind, name): (&Kind, &str)| {
+            json!({"apiVersion": "apps/v1", "kind": kind.kind, "metadata": {"name": name, "namespace": NAMESPACE},
+                "spec": {"template": {"spec": {"containers": [{"name": name, "image": format!("{prefix}/{name}:{tag}")}]}}}})
+        };
+        vec![workload(CONTROLLER), workload(SPEAKER)]
+    }
+
+    /// Whether a workload is there and names an image that is gone.
+    fn outdated(&self, host: &dyn Host) -> Result<bool> {
+        for want in self.replaced() {
+            let kind = if want["kind"] == CONTROLLER.0.kind { CONTROLLER.0 } else { SPEAKER.0 };
+            let now = host.get(kind, Some(NAMESPACE), cluster::state::name(&want))?;
+            if now.is_some_and(|now| !cluster::state::differences(&want["spec"], &now["spec"]).is_empty()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn replace(&self) -> Vec<Act> {
+        self.replaced().into_iter().map(|w| Act::Apply(Box::new(w))).collect()
+    }
 }
 
 impl Step for Addon {
@@ -45,13 +79,20 @@ impl Step for Addon {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        judge(host, &[(&cluster::DEPLOYMENT, Some(NAMESPACE), "controller"), (&cluster::DAEMON_SET, Some(NAMESPACE), "speaker")])
+        if self.outdated(host)? {
+            return Ok(Probe::differs(json!({"images": "gone"}), "its images are gone from their registry since 2023"));
+        }
+        judge(host, &[CONTROLLER, SPEAKER].map(|(kind, name)| (kind, Some(NAMESPACE), name)))
     }
 
     fn apply(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
         let run = |verb: &str, what: &str| Act::Run(Cmd::changes(self.deadline, ["microk8s", verb, what]));
         let enable = run("enable", &format!("metallb:{}", self.lb));
-        Ok(if let Probe::Differs { .. } = found { vec![run("disable", "metallb"), enable] } else { vec![enable] })
+        Ok(match found {
+            Probe::Differs { now, .. } if now["images"] == "gone" => self.replace(),
+            Probe::Differs { .. } => vec![vec![run("disable", "metallb"), enable], self.replace()].concat(),
+            _ => vec![vec![enable], self.replace()].concat(),
+        })
     }
 
     fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {

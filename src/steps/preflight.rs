@@ -11,15 +11,12 @@ use crate::{
     network::{self, Network, Reserved, Severity},
     spec::Spec,
     step::Probe,
-    version::Minor,
+    version::Channel,
 };
 
 /// Kubernetes, IRIS twice, and room to work.
 const MEMORY_KIB: u64 = 3 * 1024 * 1024;
 
-/// Kubelet of this minor and later refuses a host with cgroup v1; MicroK8s up to the other one has a containerd that knows no v2.
-const NEEDS_CGROUP_V2: Minor = Minor(1, 35);
-const NEEDS_CGROUP_V1: Minor = Minor(1, 21);
 
 /// The host.
 pub(super) fn host(spec: &Spec) -> Check {
@@ -34,7 +31,7 @@ type Trouble = (String, String);
 fn look(host: &dyn Host, spec: &Spec) -> Result<Probe> {
     let mut found: Vec<Trouble> = Vec::new();
     found.extend(memory(host)?);
-    found.extend(control_groups(host, spec.channel.minor));
+    found.extend(control_groups(host, &spec.channel));
     found.extend(container(host)?);
     found.extend(host_name(host)?);
     if host.snapd_get("/v2/system-info").is_err() {
@@ -60,16 +57,17 @@ fn memory(host: &dyn Host) -> Result<Option<Trouble>> {
     }))
 }
 
-fn control_groups(host: &dyn Host, minor: Minor) -> Option<Trouble> {
+fn control_groups(host: &dyn Host, channel: &Channel) -> Option<Trouble> {
+    let (minor, (with_v1, with_v2)) = (channel.minor, channel.row().cgroups);
     let v2 = host.exists(Path::new("/sys/fs/cgroup/cgroup.controllers"));
-    if v2 && minor <= NEEDS_CGROUP_V1 {
+    if v2 && !with_v2 {
         return Some((
             format!("MicroK8s {minor} cannot run on this host: it knows only cgroup v1, and this host has v2"),
             "take a newer channel (--channel 1.34), or boot with systemd.unified_cgroup_hierarchy=0 where systemd still allows it"
                 .to_owned(),
         ));
     }
-    (!v2 && minor >= NEEDS_CGROUP_V2).then(|| {
+    (!v2 && !with_v1).then(|| {
         (
             format!("MicroK8s {minor} cannot run on this host: it wants cgroup v2, and this host has v1"),
             "take --channel 1.34, or a newer Ubuntu".to_owned(),

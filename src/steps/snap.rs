@@ -33,6 +33,26 @@ impl Snap {
         Self { channel: spec.channel.clone(), deadline: spec.timeouts.install.into(), removal: spec.timeouts.remove.into() }
     }
 
+    /// What to do about another channel: a snap of ours moves on to the next minor, and no further at a time, as MicroK8s asks for.
+    fn other_channel(&self, host: &dyn Host, tracking: &str, now: Option<Channel>) -> Probe {
+        let ours = host.exists(&super::before::file());
+        let newer = now.filter(|now| ours && now.minor < self.channel.minor);
+        let why = format!("MicroK8s is installed from channel {tracking}, not {}", self.channel);
+        match newer {
+            Some(now) if self.channel.follows(&now) => Probe::differs(json!({"channel": now}), why),
+            Some(now) => Probe::Refused {
+                why,
+                hint: format!("MicroK8s is refreshed one minor at a time: first --channel {}, then the next one", now.next().minor),
+            },
+            None => Probe::Refused {
+                why,
+                hint: format!(
+                    "use what is there: --channel {tracking}; or remove it first, with its data: `snap remove --purge microk8s`"
+                ),
+            },
+        }
+    }
+
     fn change(body: Value, shown: &str) -> Act {
         Act::Snapd(SnapdChange { method: "POST", path: PATH.to_owned(), body, shown: shown.to_owned() })
     }
@@ -55,14 +75,9 @@ impl Step for Snap {
         let version = snap["version"].as_str().unwrap_or("?");
         let tracking = snap["tracking-channel"].as_str().unwrap_or("");
         // A snap from a file tracks nothing; what counts then is that it is there.
-        let same = tracking.is_empty() || tracking.parse::<Channel>().is_ok_and(|c| c == self.channel);
-        if !same {
-            return Ok(Probe::Refused {
-                why: format!("MicroK8s is installed from channel {tracking}, not {}", self.channel),
-                hint: format!(
-                    "use what is there: --channel {tracking}; or remove it first, with its data: `snap remove --purge microk8s`"
-                ),
-            });
+        let now = tracking.parse::<Channel>();
+        if !tracking.is_empty() && now.as_ref().ok() != Some(&self.channel) {
+            return Ok(self.other_channel(host, tracking, now.ok()));
         }
         if snap["status"] != "active" {
             return Ok(Probe::differs(json!({"enabled": false}), "the snap is disabled"));
@@ -71,14 +86,17 @@ impl Step for Snap {
     }
 
     fn apply(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        Ok(vec![if let Probe::Differs { .. } = found {
-            Self::change(json!({"action": "enable"}), "snap enable microk8s")
-        } else {
-            let channel = self.channel.to_string();
-            Self::change(
+        let channel = self.channel.to_string();
+        Ok(vec![match found {
+            Probe::Differs { now, .. } if now["channel"].is_string() => Self::change(
+                json!({"action": "refresh", "channel": channel}),
+                &format!("snap refresh microk8s --channel={channel}"),
+            ),
+            Probe::Differs { .. } => Self::change(json!({"action": "enable"}), "snap enable microk8s"),
+            _ => Self::change(
                 json!({"action": "install", "channel": channel, "classic": true}),
                 &format!("snap install microk8s --classic --channel={channel}"),
-            )
+            ),
         }])
     }
 
@@ -92,7 +110,7 @@ impl Step for Snap {
             return Ok(Undo::Pending(format!("snapd: {why}")));
         }
         let Some(snap) = host.snapd_get(PATH)? else { return Ok(Undo::Done) };
-        if memory.prior.is_object() {
+        if memory.prior["enabled"] == false {
             let disable = Self::change(json!({"action": "disable"}), "snap disable microk8s");
             return Ok(if snap["status"] == "active" { Undo::Acts(vec![disable]) } else { Undo::Done });
         }
