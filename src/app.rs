@@ -30,7 +30,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let global = cli.global.clone();
     let ended = match cli.command {
         Command::Bootstrap(options) if options.dry_run => plan(&global, &options.spec, false),
-        Command::Bootstrap(options) => bootstrap(&global, &options.spec),
+        Command::Bootstrap(options) => bootstrap(&global, &options),
         Command::Plan(options) => plan(&global, &options.spec, options.check),
         Command::Status => status(&global),
         Command::Teardown(options) => teardown(&global, &options),
@@ -125,15 +125,19 @@ fn wanted(flags: &cli::SpecFlags) -> Result<(Spec, Credentials)> {
     Ok((spec, credentials))
 }
 
-fn bootstrap(global: &Global, flags: &cli::SpecFlags) -> Result<ExitCode> {
+fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     need_root()?;
-    let (spec, credentials) = wanted(flags)?;
-    let stages = steps::catalog(&spec, &credentials);
+    let (spec, credentials) = wanted(&options.spec)?;
+    let mut stages = steps::catalog(&spec, &credentials);
+    if let Some(last) = &options.until {
+        stages = steps::until(stages, last)?;
+    }
     let run = Run::begin(global, "bootstrap", stage_names(&stages))?;
     let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: WORKERS };
     let place = Place::default();
     let (outcome, ended) = engine.bootstrap(|| Journal::open(&place), &run.name, &spec);
-    let summary = ended.is_ok().then(|| Summary::read(&run.host, &spec)).transpose();
+    let whole = stages.iter().any(|s| s.id == "ready");
+    let summary = (ended.is_ok() && whole).then(|| Summary::read(&run.host, &spec)).transpose();
     let (ended, summary) = match summary {
         Ok(summary) => (ended, summary),
         Err(e) => (Err(e), None),

@@ -73,6 +73,12 @@ impl Credentials {
         Ok(Self { password, hash })
     }
 
+    /// For tests of what is built with one.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self { password: "example".to_owned(), hash: PasswordHash("hash,salt,10000,SHA512".to_owned()) }
+    }
+
     /// The file's content.
     pub fn password_file(&self) -> Vec<u8> {
         format!("{}\n", self.password).into_bytes()

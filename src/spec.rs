@@ -85,3 +85,12 @@ impl From<Seconds> for Duration {
         Self::from_secs(s.0)
     }
 }
+
+/// A spec for tests of what is built from one.
+#[cfg(test)]
+pub(crate) fn example() -> Spec {
+    let lb = "192.168.11.110-130".parse().expect("a range");
+    let flags = crate::cli::SpecFlags { lb: Some(lb), user: Some("ubuntu".to_owned()), ..Default::default() };
+    let input = crate::profile::Input { flags, ..Default::default() };
+    crate::profile::resolve(&input).expect("the built-in profile").0
+}

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::{
     credentials::Credentials,
+    error::{Error, Result},
     spec::Spec,
     step::{Lock, Stage, Step},
 };
@@ -67,4 +68,55 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
         stage("addons", &["basics"], Some(Lock::Addons), addons::others(spec)),
         stage("ready", &["iris", "metallb"], None, ready::all(spec)),
     ]
+}
+
+/// The stages up to the named one: itself and all that it needs.
+///
+/// # Errors
+/// There is no such stage.
+pub fn until(mut stages: Vec<Stage>, last: &str) -> Result<Vec<Stage>> {
+    if !stages.iter().any(|s| s.id == last) {
+        let names: Vec<&str> = stages.iter().map(|s| s.id).collect();
+        return Err(Error::usage(format!("--until {last}: there is no such stage")).hint(format!("one of {}", names.join(", "))));
+    }
+    let mut wanted = vec![last];
+    // Each stage comes after those it needs: one walk backwards finds them all.
+    for stage in stages.iter().rev() {
+        if wanted.contains(&stage.id) {
+            wanted.extend(stage.needs);
+        }
+    }
+    stages.retain(|s| wanted.contains(&s.id));
+    Ok(stages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::example;
+
+    fn ids(stages: &[Stage]) -> Vec<&str> {
+        stages.iter().map(|s| s.id).collect()
+    }
+
+    #[test]
+    fn every_stage_comes_after_those_it_needs_and_every_step_has_a_name_of_its_own() {
+        let stages = catalog(&example(), &Credentials::example());
+        for (at, stage) in stages.iter().enumerate() {
+            assert!(stage.needs.iter().all(|need| ids(&stages[..at]).contains(need)), "{}", stage.id);
+        }
+        let mut steps: Vec<String> = stages.iter().flat_map(|s| &s.steps).map(|s| s.id().to_owned()).collect();
+        let count = steps.len();
+        steps.sort();
+        steps.dedup();
+        assert_eq!(steps.len(), count);
+    }
+
+    #[test]
+    fn until_takes_what_a_stage_needs_and_no_more() {
+        let all = || catalog(&example(), &Credentials::example());
+        assert_eq!(ids(&until(all(), "start").expect("a stage")), ["preflight", "snap", "start"]);
+        assert_eq!(ids(&until(all(), "iris").expect("a stage")), ["preflight", "snap", "start", "basics", "iris"]);
+        assert!(until(all(), "Start").is_err());
+    }
 }

@@ -1,0 +1,218 @@
+//! The command line as types: the doc comments are the help, and nothing here decides anything.
+//!
+//! Values that have a type of their own are parsed into it here, so that a wrong one ends with exit code 2 before anything runs.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+
+use crate::{
+    error::{Error, Result},
+    lb_range::LbRange,
+    version::Channel,
+};
+
+/// Takes an Ubuntu host to InterSystems IRIS Community Edition on MicroK8s, in one command, and back
+///
+/// Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 defect of this program, 2 usage, 10 host or range
+/// not fit, 11 not root, 12 another run is at work, 20 a command failed, 21 timed out, 22 acted but not verified, 23 not ours,
+/// 30 differs (status, plan --check), 40 journal unreadable, 41 residue after a reset, 130 interrupted (run the same command
+/// again: it goes on).
+#[derive(Debug, Parser)]
+#[command(name = "iris-mk8s", version, max_term_width = 110, arg_required_else_help = true)]
+pub struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct Global {
+    /// How to report: `text` for people, `json` for programs (JSON Lines on stdout)
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t, env = "IRIS_MK8S_OUTPUT")]
+    pub output: Format,
+    /// Report only warnings, failures and the result
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Report also what the commands print
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// How to report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: a live view on a terminal, plain lines otherwise
+    #[default]
+    Text,
+    /// JSON Lines on stdout: the first record carries the format's version, the last one the outcome
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the host match the spec
+    ///
+    /// Run again it changes nothing; interrupted, the same command goes on. Nothing is rolled back on a failure: what works
+    /// stays, and the failed step is named with what to do.
+    Bootstrap(Bootstrap),
+    /// Show what bootstrap would run, write and apply; changes nothing
+    Plan(Plan),
+    /// Compare the host with the spec of the last bootstrap; exit code 30 when it differs
+    Status,
+    /// Take back what bootstrap did, and nothing else
+    ///
+    /// Without options IRIS goes, and its data (the volume claims) and the cluster stay: the next bootstrap finds the data again.
+    Teardown(Teardown),
+    /// List, show and check profiles
+    #[command(subcommand)]
+    Profile(Profile),
+    /// Show the record of what this tool did on this host
+    #[command(subcommand)]
+    Journal(Journal),
+    /// Print the completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (`iris-mk8s man | man -l -`)
+    Man {
+        /// The command to print the page of [default: the page of iris-mk8s]
+        command: Option<String>,
+    },
+}
+
+/// Options of `bootstrap`.
+#[derive(Args, Debug)]
+pub struct Bootstrap {
+    /// Stop after this stage (and all that it needs): preflight, snap, group, alias, start, basics, iris, metallb, addons, ready
+    #[arg(long, value_name = "STAGE")]
+    pub until: Option<String>,
+    /// Show what would be done and change nothing (the same as `plan`)
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The wanted state.
+    #[command(flatten)]
+    pub spec: SpecFlags,
+}
+
+/// Options of `plan`.
+#[derive(Args, Debug)]
+pub struct Plan {
+    /// End with exit code 30 when bootstrap would change something
+    #[arg(long)]
+    pub check: bool,
+    /// The wanted state.
+    #[command(flatten)]
+    pub spec: SpecFlags,
+}
+
+/// Options of `teardown`.
+#[derive(Args, Debug)]
+pub struct Teardown {
+    /// Also delete the data: the volume claims are named and asked for
+    #[arg(long)]
+    pub data: bool,
+    /// Also take back everything else that the journal says is ours, the data and the snap included
+    #[arg(long)]
+    pub reset: bool,
+    /// Do not ask before data is deleted (needed where there is no terminal)
+    #[arg(long)]
+    pub yes: bool,
+    /// Show what would be taken back and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// The wanted state, as far as it is given on the command line.
+///
+/// Each of them but the password is also a key of a profile and an environment variable (`IRIS_MK8S_LB`, ...).
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Wanted state (flag, else environment, else profile)")]
+pub struct SpecFlags {
+    /// Addresses that MetalLB may give out: 192.168.11.110-192.168.11.130, 192.168.11.110-130 or 192.168.11.112/28
+    #[arg(long, value_name = "RANGE")]
+    pub lb: Option<LbRange>,
+    /// A built-in profile (see `profile list`), or a file when it contains a `/` or ends in `.toml` [default: current]
+    #[arg(long, value_name = "NAME|FILE", value_parser = NonEmptyStringValueParser::new())]
+    pub profile: Option<String>,
+    /// Channel of the snap microk8s, such as 1.34 or 1.34/stable
+    #[arg(long)]
+    pub channel: Option<Channel>,
+    /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else who runs this]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// StorageClass of the volume claims [default: the cluster's default class]
+    #[arg(long, value_name = "CLASS")]
+    pub storage: Option<String>,
+    /// Image of IRIS, with a tag or a digest
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Number of IRIS instances
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<u64>,
+    /// Kubernetes namespace of IRIS
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// File that holds the password of IRIS's users in its first line; `-` reads it from stdin
+    #[arg(long, value_name = "FILE|-")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// What to do with profiles.
+#[derive(Debug, Subcommand)]
+pub enum Profile {
+    /// List the built-in profiles
+    List,
+    /// Print every key with its value and where the value comes from
+    Show(SpecFlags),
+    /// Check a profile; exit code 2 when something in it is wrong
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// What to do with the journal.
+#[derive(Debug, Subcommand)]
+pub enum Journal {
+    /// Print what was done on this host, oldest first
+    Show,
+}
+
+/// The completion script for a shell.
+pub fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "iris-mk8s", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// The manual page of the program or of one of its commands, as roff.
+///
+/// # Errors
+/// When there is no such command.
+pub fn man(command: Option<&str>) -> Result<String> {
+    let mut cli = Cli::command();
+    cli.build();
+    let page = match command {
+        None => cli,
+        Some(name) => {
+            let known = || cli.get_subcommands().map(clap::Command::get_name).collect::<Vec<_>>().join(", ");
+            let found = cli.find_subcommand(name).cloned();
+            // A page is found by its name, and `man iris-mk8s-plan` is the customary one.
+            let named = |page: clap::Command| page.name(format!("iris-mk8s-{name}"));
+            found.map(named).ok_or_else(|| Error::usage(format!("no command `{name}`")).hint(format!("one of {}", known())))?
+        }
+    };
+    let mut roff = Vec::new();
+    clap_mangen::Man::new(page)
+        .render(&mut roff)
+        .map_err(|e| Error::new(crate::error::ExitCode::Bug, "the manual page cannot be rendered").because(e))?;
+    Ok(String::from_utf8_lossy(&roff).into_owned())
+}
