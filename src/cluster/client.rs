@@ -64,8 +64,14 @@ impl Client {
     /// One object.
     pub async fn get(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>> {
         let api = self.api(kind, namespace).await?;
-        let found = within(&format!("get {}/{name}", kind.plural), api.get_opt(name)).await?;
-        found.map(|object| to_value(&object)).transpose()
+        let found = within(&format!("get {}/{name}", kind.plural), async {
+            match api.get(name).await {
+                // Without its kind, the server says so in plain text: only the code tells.
+                Err(KubeError::Api(status)) if status.code == 404 => Ok(None),
+                other => other.map(Some),
+            }
+        });
+        found.await?.map(|object| to_value(&object)).transpose()
     }
 
     /// Objects of a kind; none when the kind is not there.
