@@ -16,7 +16,9 @@ packages=(
     busybox-static
 )
 # shellcheck disable=SC2016 # apt expands it
-mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Codename: $suite" 'Component: main' | head -n 1)
+mirrors() { apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Codename: $suite" 'Component: main'; }
+[ -n "$(mirrors)" ] || apt-get update -q              # apt knows only the sources whose lists it has
+mirror=$(mirrors | head -n 1)
 [ -n "$mirror" ] || { echo "no Debian mirror with the suite $suite among this machine's package sources: the sandbox is built on Debian $suite" >&2; exit 1; }
 debootstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" "$suite" "$out/root" "$mirror"
 chroot "$out/root" apt-get clean
