@@ -41,9 +41,11 @@ def line(text, table=False):
 
 
 def listing(text):
-    """A line of `ls -la` as mode, owner, group and name; links, sizes and dates do not count."""
+    """A line of `ls -la` as mode, owner, group and name; links, sizes, dates and the folder above do not count."""
     found = re.match(r"([-dlrwxst]{10})\S? +\d+ +(\S+) +(\S+) +\d+ +\w+ +\d+ +[\d:]+ (.*)", text)
-    return " ".join(found.groups()) if found else None if text.startswith("total ") else text
+    if text.startswith("total ") or found and found[4] == "..":
+        return None
+    return " ".join(found.groups()) if found else text
 
 
 def text(lines, machine, address, command):
