@@ -78,8 +78,9 @@ impl Run {
     fn begin(global: &Global, command: &str, stages: Vec<String>) -> Result<Self> {
         let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
         let name = format!("{now}-{command}-{}", std::process::id());
-        let host = Real::new(&name)?;
         let (events, receiver) = Events::channel();
+        let notices = events.clone();
+        let host = Real::new(&name, move |notice| notices.send(Event::Warning { message: notice.to_owned() }))?;
         let reporter = report::spawn(receiver, report::Kind::choose(global));
         let tool = format!("iris-mk8s {}", env!("CARGO_PKG_VERSION"));
         events.send(Event::RunStarted { format: FORMAT, tool, command: command.to_owned(), run: name.clone(), stages });
@@ -154,7 +155,7 @@ fn plan(global: &Global, flags: &cli::SpecFlags, check: bool) -> Result<ExitCode
     need_root()?;
     let (spec, credentials) = wanted(flags)?;
     let stages = steps::catalog(&spec, &credentials);
-    let host = Real::new("plan")?;
+    let host = Real::new("plan", |_| {})?;
     let (events, _) = Events::channel();
     let plan = Engine { host: &host, stages: &stages, events: &events, workers: 1 }.plan()?;
     match global.output {
@@ -185,7 +186,7 @@ fn status(global: &Global) -> Result<ExitCode> {
         }
         return Ok(ExitCode::Differs);
     };
-    let host = Real::new("status")?;
+    let host = Real::new("status", |_| {})?;
     let (events, _) = Events::channel();
     let plan = Engine { host: &host, stages: &stages, events: &events, workers: 1 }.plan()?;
     let summary = Summary::read(&host, &spec);
@@ -220,27 +221,41 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
     };
     let run = Run::begin(global, "teardown", stage_names(&stages))?;
     let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: 1 };
-    let undo = engine.undo_plan(&contents.ledger, reach)?;
+    let mut outcome = Outcome::new(ExitCode::Done);
+    let planned = if reach < Scope::Host && steps::is_stopped(&run.host) {
+        Err(Error::failed("MicroK8s is stopped: what IRIS has in the cluster can be removed only while it runs")
+            .hint("`microk8s start`, then the same command again; `teardown --reset` needs no running cluster"))
+    } else {
+        engine.undo_plan(&contents.ledger, reach)
+    };
+    let undo = match planned {
+        Ok(undo) => undo,
+        Err(e) => return Ok(run.end(outcome, Err(e), None)),
+    };
     if options.dry_run {
-        let code = run.end(Outcome::new(ExitCode::Done), Ok(()), serde_json::to_value(&undo).ok());
+        let code = run.end(outcome, Ok(()), serde_json::to_value(&undo).ok());
         if global.output == Format::Text {
             results(&undo.show());
         }
         return Ok(code);
     }
-    if reach >= Scope::Data && !options.yes && !undo.steps.is_empty() {
-        confirm(&run.host, &spec, &undo.show())?;
-    }
-    let journal = Journal::open(&Place::default())?;
-    let (outcome, ended) = engine.teardown(&journal, &run.name, reach);
-    let forgotten = ended.is_ok() && reach == Scope::Host && journal.ledger().is_empty();
-    let ended = if forgotten {
-        // Our own files go last: until here each of them was needed to go on after an interruption.
-        ended.and_then(|()| run.host.remove(Path::new(LOG_DIR), true)).and_then(|()| journal.remove())
-    } else {
-        ended
-    };
+    let ask = reach >= Scope::Data && !options.yes && !undo.steps.is_empty();
+    let ended = if ask { confirm(&run.host, &spec, &undo.show()) } else { Ok(()) };
+    let ended = ended.and_then(|()| take_back(&run, &engine, reach, &mut outcome));
     Ok(run.end(outcome, ended, None))
+}
+
+fn take_back(run: &Run, engine: &Engine<'_>, reach: Scope, outcome: &mut Outcome) -> Result<()> {
+    let journal = Journal::open(&Place::default())?;
+    let (done, ended) = engine.teardown(&journal, &run.name, reach);
+    *outcome = done;
+    ended?;
+    if reach == Scope::Host && journal.ledger().is_empty() {
+        // Our own files go last: until here each of them was needed to go on after an interruption.
+        run.host.remove(Path::new(LOG_DIR), true)?;
+        journal.remove()?;
+    }
+    Ok(())
 }
 
 /// Shows what will be lost, and asks.

@@ -64,7 +64,8 @@ impl Client {
     /// One object.
     pub async fn get(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>> {
         let api = self.api(kind, namespace).await?;
-        let found = within(&format!("get {}/{name}", kind.plural), async {
+        let what = format!("get {}/{name}", kind.plural);
+        let found = within(&what, async {
             match api.get(name).await {
                 // Without its kind, the server says so in plain text: only the code tells.
                 Err(KubeError::Api(status)) if status.code == 404 => Ok(None),

@@ -60,12 +60,12 @@ pub struct Real {
 }
 
 impl Real {
-    /// The host, with our signal handlers in place: the first SIGINT or SIGTERM asks us to stop after the running act, the second
-    /// one also ends its process group, the third one ends us.
+    /// The host, with our signal handlers in place: the first SIGINT, SIGTERM or SIGHUP asks us to stop after the running act, the
+    /// second one also ends its process group, the third one ends us. `told` hears of the first two.
     ///
     /// # Errors
     /// The runtime cannot be started.
-    pub fn new(run: &str) -> Result<Self> {
+    pub fn new(run: &str, told: impl Fn(&str) + Send + Sync + 'static) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|e| Error::new(ExitCode::Bug, "cannot start the runtime").because(e))?;
         let groups = Arc::new(Mutex::new(Vec::new()));
@@ -75,12 +75,18 @@ impl Real {
             let cannot = |e| Error::new(ExitCode::Bug, "cannot listen for signals").because(e);
             let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
             let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+            let mut hangup = signal(SignalKind::hangup()).map_err(cannot)?;
             let groups = Arc::clone(&groups);
             runtime.spawn(async move {
                 loop {
-                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
                     sender.send_modify(|level| *level += 1);
                     let now = *sender.borrow();
+                    match now {
+                        1 => told("stopping after what runs now; once more ends that too"),
+                        2 => told("ending what runs now; once more ends at once"),
+                        _ => {}
+                    }
                     if now >= 2 {
                         for group in groups.lock().map(|g| g.clone()).unwrap_or_default() {
                             let _ = killpg(Pid::from_raw(group), if now == 2 { Signal::SIGTERM } else { Signal::SIGKILL });
@@ -431,7 +437,7 @@ mod tests {
     use super::*;
 
     fn host() -> Real {
-        Real::new("test-run").expect("a runtime")
+        Real::new("test-run", |_| {}).expect("a runtime")
     }
 
     #[test]
@@ -461,7 +467,7 @@ mod tests {
 
     #[test]
     fn children_of_another_run_are_found_and_ended() {
-        let other = Real::new("earlier-run").expect("a runtime");
+        let other = Real::new("earlier-run", |_| {}).expect("a runtime");
         let cmd = Cmd::changes(Duration::from_secs(60), ["sh", "-c", "echo up; sleep 60"]);
         let (up, is_up) = mpsc::channel();
         let waiting = std::thread::spawn(move || {

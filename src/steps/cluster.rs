@@ -23,6 +23,11 @@ const SERVICES: &[&str] = &["daemon-kubelite", "daemon-apiserver", "daemon-kubel
 /// `microk8s start` waits up to a minute for the node by itself, and stop for the pods.
 const SWITCH_WITHIN: Duration = Duration::from_secs(180);
 
+/// Whether `microk8s stop` was called and no start since.
+pub fn is_stopped(host: &dyn Host) -> bool {
+    host.exists(Path::new(STOPPED))
+}
+
 /// The step.
 pub(super) struct Running {
     deadline: Duration,
@@ -36,7 +41,7 @@ impl Running {
 
 /// Why the cluster does not run, as far as the host itself tells.
 fn stopped(host: &dyn Host) -> Result<Option<String>> {
-    if host.exists(Path::new(STOPPED)) {
+    if is_stopped(host) {
         return Ok(Some("MicroK8s is stopped".to_owned()));
     }
     let services = host.snapd_get("/v2/apps?names=microk8s&select=service")?.unwrap_or_default();
@@ -93,7 +98,7 @@ impl Step for Running {
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         let was_stopped = memory.prior["stopped"] == true;
-        if !was_stopped || host.exists(Path::new(STOPPED)) || host.snapd_get("/v2/snaps/microk8s")?.is_none() {
+        if !was_stopped || is_stopped(host) || host.snapd_get("/v2/snaps/microk8s")?.is_none() {
             return Ok(Undo::Done);
         }
         Ok(Undo::Acts(vec![Act::Run(Cmd::changes(SWITCH_WITHIN, ["microk8s", "stop"]))]))

@@ -38,6 +38,7 @@ mod preflight;
 mod ready;
 mod snap;
 
+pub use cluster::is_stopped;
 pub use iris::{WEB, claim_names};
 pub use ready::address;
 
