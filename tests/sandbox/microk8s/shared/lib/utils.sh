@@ -15,8 +15,8 @@ pause() { sleep "$(awk "BEGIN {print $1 * $PACE}")"; }
 # Permission is whether the caller can read the admin's kubeconfig, so before the install hook has made it even root is refused.
 exit_if_no_permissions() {
     [ ! -r "$SNAP_DATA/credentials/client.config" ] || return 0
+    echo "Insufficient permissions to access MicroK8s." >&2
     cat >&2 <<TEXT
-Insufficient permissions to access MicroK8s.
 You can either try again with sudo or add the user $USER to the 'microk8s' group:
 
     sudo usermod -a -G microk8s $USER
