@@ -115,6 +115,7 @@ pub struct Plan {
 
 /// Options of `teardown`.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Teardown {
     /// Also delete the data: the volume claims are named and asked for
     #[arg(long)]
@@ -207,7 +208,9 @@ pub fn man(command: Option<&str>) -> Result<String> {
             let found = cli.find_subcommand(name).cloned();
             // A page is found by its name, and `man iris-mk8s-plan` is the customary one.
             let named = |page: clap::Command| page.name(format!("iris-mk8s-{name}"));
-            found.map(named).ok_or_else(|| Error::usage(format!("no command `{name}`")).hint(format!("one of {}", known())))?
+            found
+                .map(named)
+                .ok_or_else(|| Error::usage(format!("no command `{name}`")).hint(format!("one of {}", known())))?
         }
     };
     let mut roff = Vec::new();

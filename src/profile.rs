@@ -1,0 +1,327 @@
+//! From flags, environment and profile to the [`Spec`], and where each value came from.
+//!
+//! The strongest that speaks wins: flag, environment, the chosen profile, the built-in profile `current`. A name that nobody
+//! knows is refused wherever it stands, since a misspelt key that is silently ignored is the dearest mistake of all.
+
+mod check;
+mod cpf;
+mod file;
+mod keys;
+mod show;
+mod spec;
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use file::{Source, nearest};
+pub use keys::{KEYS, Key, Value};
+use keys::{Kind, Refusal};
+
+use crate::{
+    cli::SpecFlags,
+    error::{Error, ExitCode, Result},
+    spec::Spec,
+};
+
+/// What the environment variables of this program begin with.
+pub const PREFIX: &str = "IRIS_MK8S_";
+/// Variables of that prefix that are no keys: the choice of the profile, the option --output, the cache of the development scripts.
+const OTHER_VARIABLES: [&str; 3] = ["IRIS_MK8S_PROFILE", "IRIS_MK8S_OUTPUT", "IRIS_MK8S_CACHE"];
+
+/// The profile that holds what no other layer names.
+const DEFAULT: &str = "current";
+/// The one profile that may bring a password's hash: it is the published one of the article.
+const ARTICLE: &str = "article";
+const BUILT_IN: [(&str, &str); 2] =
+    [(DEFAULT, include_str!("../profiles/current.toml")), (ARTICLE, include_str!("../profiles/article.toml"))];
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A flag of the command line.
+    Flag(&'static str),
+    /// An environment variable.
+    Variable(String),
+    /// A line of a profile in a file.
+    File(PathBuf, usize),
+    /// A built-in profile.
+    BuiltIn(&'static str),
+    /// The user who called sudo.
+    Sudo,
+    /// The user who runs this.
+    Login,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => f.write_str(flag),
+            Self::Variable(name) => f.write_str(name),
+            Self::File(path, line) => write!(f, "{}, line {line}", path.display()),
+            Self::BuiltIn(name) => write!(f, "profile {name}"),
+            Self::Sudo => f.write_str("SUDO_USER"),
+            Self::Login => f.write_str("who runs this"),
+        }
+    }
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The value.
+    pub value: Value,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Everything that decides the spec.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// The command line.
+    pub flags: SpecFlags,
+    /// The environment; only names that begin with [`PREFIX`], and `SUDO_USER`, matter.
+    pub environment: Vec<(String, String)>,
+    /// Name of the user who runs this.
+    pub login: Option<String>,
+}
+
+impl Input {
+    /// The given flags, with this process's environment and user.
+    ///
+    /// # Errors
+    /// When a variable of ours is not UTF-8.
+    pub fn of_process(flags: &SpecFlags) -> Result<Self> {
+        let ours = |name: &str| name.starts_with(PREFIX) || name == "SUDO_USER";
+        let mut environment = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            let Some(name) = name.to_str().filter(|name| ours(name)) else { continue };
+            let value = value.into_string().map_err(|_| Error::usage(format!("{name}: the value is not UTF-8")))?;
+            environment.push((name.to_owned(), value));
+        }
+        // By the user id, not by `USER`, which a service or a container may lack.
+        let login = nix::unistd::User::from_uid(nix::unistd::Uid::current()).ok().flatten().map(|user| user.name);
+        Ok(Self { flags: flags.clone(), environment, login })
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        // A template that fills in nothing means nothing.
+        self.environment.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
+    }
+}
+
+/// All values with their origins.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name or file of the chosen profile.
+    pub profile: String,
+    values: BTreeMap<&'static str, Setting>,
+}
+
+/// Names of the built-in profiles, each with its first line, which says what it is.
+pub fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
+    BUILT_IN.iter().map(|(name, text)| (*name, text.lines().next().unwrap_or_default().trim_start_matches("# ")))
+}
+
+/// The wanted state, and where each part of it came from.
+///
+/// # Errors
+/// Exit code 2: names the flag, variable or line that is wrong, or what is missing.
+pub fn resolve(input: &Input) -> Result<(Spec, Settings)> {
+    let settings = Settings::gather(input)?;
+    Ok((settings.spec()?, settings))
+}
+
+/// Reads a profile by itself, without flags and environment.
+///
+/// # Errors
+/// Exit code 2: names all that is wrong in the file.
+pub fn check_file(path: &Path) -> Result<Settings> {
+    let mut settings = Settings { profile: path.display().to_string(), values: BTreeMap::new() };
+    settings.built_in(DEFAULT)?;
+    settings.file(path)?;
+    settings.agree()?;
+    Ok(settings)
+}
+
+impl Settings {
+    /// Puts the layers on top of each other, the weakest first.
+    ///
+    /// # Errors
+    /// Exit code 2: names the flag, variable or line that is wrong.
+    pub fn gather(input: &Input) -> Result<Self> {
+        let chosen = input.flags.profile.as_deref().or(input.variable("IRIS_MK8S_PROFILE")).unwrap_or(DEFAULT);
+        let mut settings = Self { profile: chosen.to_owned(), values: BTreeMap::new() };
+        settings.person(input)?;
+        settings.built_in(DEFAULT)?;
+        if chosen.contains('/') || Path::new(chosen).extension().is_some_and(|ending| ending == "toml") {
+            settings.file(Path::new(chosen))?;
+        } else if chosen != DEFAULT {
+            settings.built_in(chosen)?;
+        }
+        settings.environment(input)?;
+        settings.flags(&input.flags)?;
+        settings.agree()?;
+        Ok(settings)
+    }
+
+    /// The value of a key, if any layer names it.
+    pub fn get(&self, key: &str) -> Option<&Setting> {
+        self.values.get(key)
+    }
+
+    /// The weakest layer: who is there.
+    fn person(&mut self, input: &Input) -> Result<()> {
+        let sudo = input.variable("SUDO_USER").map(|name| (name, Origin::Sudo));
+        let login = input.login.as_deref().map(|name| (name, Origin::Login));
+        let Some((name, origin)) = sudo.or(login) else { return Ok(()) };
+        self.read("user", name, origin)
+    }
+
+    fn built_in(&mut self, name: &str) -> Result<()> {
+        let Some((name, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) else {
+            let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+            let meant = nearest(name, names.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
+            return Err(Error::usage(format!("no profile is called `{name}`{}", meant.unwrap_or_default())).hint(
+                format!(
+                    "built in are {}; a file of your own is given with a `/` in its name or with the ending .toml",
+                    names.join(" and ")
+                ),
+            ));
+        };
+        self.toml(text, &Source::BuiltIn(name))
+    }
+
+    fn file(&mut self, path: &Path) -> Result<()> {
+        let text = fs::read_to_string(path)
+            .map_err(|e| Error::usage(format!("the profile {} cannot be read", path.display())).because(e))?;
+        self.toml(&text, &Source::File(path))
+    }
+
+    fn environment(&mut self, input: &Input) -> Result<()> {
+        let names: Vec<String> = KEYS.iter().map(Key::variable).collect();
+        for (name, _) in input.environment.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+            if !names.contains(name) && !OTHER_VARIABLES.contains(&name.as_str()) {
+                let meant = nearest(name, names.iter().map(String::as_str));
+                return Err(Error::usage(format!("the environment variable {name} is not known")).hint(
+                    meant.map_or("`iris-mk8s profile show` lists the keys".to_owned(), |near| {
+                        format!("did you mean {near}?")
+                    }),
+                ));
+            }
+        }
+        for (key, name) in KEYS.iter().zip(names) {
+            if let Some(text) = input.variable(&name) {
+                self.read(key.name, text, Origin::Variable(name.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flags(&mut self, flags: &SpecFlags) -> Result<()> {
+        let text = |value: &Option<String>| value.clone().map(Value::Text);
+        let given = [
+            ("lb", "--lb", flags.lb.clone().map(Value::Range)),
+            ("channel", "--channel", flags.channel.clone().map(Value::Channel)),
+            ("user", "--user", text(&flags.user)),
+            ("storage.class", "--storage", text(&flags.storage)),
+            ("iris.image", "--image", text(&flags.image)),
+            ("iris.replicas", "--replicas", flags.replicas.map(Value::Number)),
+            ("iris.namespace", "--namespace", text(&flags.namespace)),
+        ];
+        for (name, flag, value) in given {
+            if let (Some(value), Some(key)) = (value, key(name)) {
+                let origin = Origin::Flag(flag);
+                let value = key.checked(value).map_err(|refusal| refused(&origin, refusal))?;
+                self.set(key, value, origin)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One value as a person types it.
+    fn read(&mut self, name: &str, text: &str, origin: Origin) -> Result<()> {
+        let Some(key) = key(name) else { return Err(bug(name)) };
+        let value = key.read_text(text).map_err(|refusal| refused(&origin, refusal))?;
+        self.set(key, value, origin)
+    }
+
+    fn set(&mut self, key: &'static Key, value: Value, origin: Origin) -> Result<()> {
+        if key.name == "iris.password_hash" && origin != Origin::BuiltIn(ARTICLE) {
+            return Err(Error::usage(format!(
+                "{origin}: only the profile `{ARTICLE}` may bring the hash of a password"
+            ))
+            .hint("give the password with --password-file; its hash is made from it"));
+        }
+        let (key, value) = match (&key.kind, value) {
+            (Kind::CpfFile, Value::Text(path)) => ("iris.cpf", cpf_in_file(&path, &origin)?),
+            (_, value) => (key.name, value),
+        };
+        self.values.insert(key, Setting { value, origin });
+        Ok(())
+    }
+
+    /// All of a profile, with all that is wrong in it.
+    fn toml(&mut self, text: &str, source: &Source<'_>) -> Result<()> {
+        let mut content = file::read(text, source)?;
+        let mut cpf = None;
+        for found in std::mem::take(&mut content.found) {
+            if matches!(found.key.kind, Kind::Cpf | Kind::CpfFile) && cpf.replace(found.key.name).is_some() {
+                content
+                    .wrong(found.line, "the CPF is given twice, in `cpf` and in `cpf_file`; take one out".to_owned());
+            } else if let Err(e) = self.set(found.key, found.value, source.origin(found.line)) {
+                content.wrong(
+                    found.line,
+                    e.what.split_once(": ").map_or(e.what.clone(), |(_, why)| why.to_owned()) + &file::suffix(e.hint),
+                );
+            }
+        }
+        content.verdict(source)
+    }
+
+    /// What no single value can tell.
+    fn agree(&self) -> Result<()> {
+        let (Some(request), Some(limit)) = (self.get("iris.memory_request"), self.get("iris.memory_limit")) else {
+            return Ok(());
+        };
+        if check::bytes(&request.value.to_string()) <= check::bytes(&limit.value.to_string()) {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "iris.memory_request is {} ({}), more than iris.memory_limit, which is {} ({})",
+            request.value, request.origin, limit.value, limit.origin
+        )))
+    }
+}
+
+fn key(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The CPF in a file, relative to the profile that names it.
+fn cpf_in_file(path: &str, origin: &Origin) -> Result<Value> {
+    let full = match origin {
+        Origin::File(profile, _) => profile.parent().unwrap_or(Path::new("")).join(path),
+        _ => PathBuf::from(path),
+    };
+    let text = fs::read_to_string(&full)
+        .map_err(|e| Error::usage(format!("{origin}: the CPF {} cannot be read ({e})", full.display())))?;
+    let text = cpf::normalise(&text);
+    cpf::check(&text).map_err(|why| Error::usage(format!("{origin}: {}: {why}", full.display())))?;
+    Ok(Value::Text(text))
+}
+
+fn refused(origin: &Origin, Refusal { why, hint }: Refusal) -> Error {
+    let error = Error::usage(format!("{origin}: {why}"));
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// The built-in profile names every key but the optional ones; a test holds it to that.
+fn bug(key: &str) -> Error {
+    Error::new(ExitCode::Bug, format!("the built-in profile `{DEFAULT}` lacks the key `{key}`"))
+}

@@ -1,0 +1,141 @@
+//! From events to what a person or a program reads. Nothing else in the crate prints.
+//!
+//! Results go to stdout, everything else to stderr. A reader that is gone (`| head`) is no reason to stop the work, so a write that
+//! fails is ignored everywhere here.
+
+mod json;
+mod lines;
+mod terminal;
+mod words;
+
+use std::{
+    env,
+    io::{self, IsTerminal, Write},
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+pub use json::Json;
+pub use lines::Lines;
+pub use terminal::Terminal;
+
+use crate::{
+    cli::{Format, Global},
+    error::Error,
+    event::{ErrorRecord, Event, Stamped},
+};
+
+/// How often a reporter may say something although nothing happened.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Shows events.
+pub trait Reporter {
+    /// Something happened.
+    fn event(&mut self, e: &Stamped);
+
+    /// Time passed: so many milliseconds since the run began.
+    fn tick(&mut self, _ms: u64) {}
+}
+
+/// How much is told to people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Warnings and failures.
+    Quiet,
+    /// What was done, and why it waits.
+    #[default]
+    Normal,
+    /// Also each act, and what the commands print.
+    Verbose,
+}
+
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A person at a terminal: a live view.
+    Terminal(Verbosity),
+    /// A person who reads a log.
+    Lines(Verbosity),
+    /// A program.
+    Json,
+}
+
+impl Kind {
+    /// By the options and by where stderr goes.
+    pub fn choose(global: &Global) -> Self {
+        let verbosity = match (global.quiet, global.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, false) => Verbosity::Normal,
+            (false, true) => Verbosity::Verbose,
+        };
+        // A terminal that cannot move its cursor gets the plain lines.
+        let live =
+            io::stderr().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty());
+        match global.output {
+            Format::Json => Self::Json,
+            Format::Text if live && verbosity != Verbosity::Quiet => Self::Terminal(verbosity),
+            Format::Text => Self::Lines(verbosity),
+        }
+    }
+
+    fn reporter(self) -> Box<dyn Reporter> {
+        match self {
+            Self::Terminal(verbosity) => Box::new(Terminal::on_stderr(verbosity)),
+            Self::Lines(verbosity) => Box::new(Lines::new(io::stderr(), verbosity)),
+            Self::Json => Box::new(Json::new(io::stdout())),
+        }
+    }
+}
+
+/// Shows the events on a thread of its own, up to the outcome.
+pub fn spawn(events: Receiver<Stamped>, kind: Kind) -> JoinHandle<()> {
+    thread::spawn(move || drive(&events, &mut *kind.reporter()))
+}
+
+fn drive(events: &Receiver<Stamped>, reporter: &mut dyn Reporter) {
+    // The run's clock as the events carry it, told from the first of them.
+    let mut began: Option<Instant> = None;
+    loop {
+        match events.recv_timeout(TICK) {
+            Ok(e) => {
+                began.get_or_insert_with(|| {
+                    Instant::now().checked_sub(Duration::from_millis(e.ms)).unwrap_or_else(Instant::now)
+                });
+                reporter.event(&e);
+                // Nothing follows the outcome, though somebody may still hold a sender.
+                if matches!(e.event, Event::RunFinished { .. }) {
+                    return;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if let Some(began) = began {
+            reporter.tick(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+/// Prints a result.
+pub fn results(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Tells of an error outside a run: on stderr, or as one JSON record on stdout.
+pub fn failure(error: &Error, global: &Global) {
+    let record = ErrorRecord::from(error);
+    match global.output {
+        Format::Text => {
+            let _ = writeln!(io::stderr(), "{}", words::explain(&record));
+        }
+        Format::Json => results(&format!("{}\n", serde_json::json!({ "error": record }))),
+    }
+}
+
+/// Asks: the text without a new line, on stderr.
+pub fn prompt(text: &str) {
+    let mut err = io::stderr().lock();
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+}
