@@ -23,6 +23,7 @@ pub mod credentials;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod finding;
 pub mod host;
 pub mod journal;
 pub mod lb_range;

@@ -74,6 +74,8 @@ pub enum Probe {
     Satisfied {
         /// What is there, for the report.
         note: String,
+        /// What the person should know all the same.
+        warnings: Vec<String>,
     },
     /// Nothing there.
     Absent,
@@ -110,7 +112,7 @@ pub enum Probe {
 impl Probe {
     /// As wanted.
     pub fn satisfied(note: impl Into<String>) -> Self {
-        Self::Satisfied { note: note.into() }
+        Self::Satisfied { note: note.into(), warnings: Vec::new() }
     }
 
     /// On its way.

@@ -50,6 +50,9 @@ impl Engine<'_> {
     fn run_locked(&self, journal: &Journal, run: &str, spec: &Spec, outcome: &mut Outcome) -> Result<()> {
         self.settle_leftovers()?;
         let plan = self.plan()?;
+        for step in &plan.steps {
+            self.warn(&step.warnings);
+        }
         plan.refusals()?;
         let command = "bootstrap".to_owned();
         // A spec that changes nothing needs no record: a second run writes nothing at all.

@@ -69,7 +69,8 @@ impl Engine<'_> {
         loop {
             let found = self.look(step)?;
             let why = match &found {
-                Probe::Satisfied { note } => {
+                Probe::Satisfied { note, warnings } => {
+                    self.warn(warnings);
                     if change.is_some() || journal.ledger().is_open(step.id()) {
                         journal.append(&Record::Done { step: step.id().to_owned() })?;
                     }
@@ -204,6 +205,12 @@ impl Engine<'_> {
             None => Event::StepKept { step, title, note },
             Some(change) => Event::StepDone { step, title, change, note, seconds },
         });
+    }
+
+    fn warn(&self, warnings: &[String]) {
+        for message in warnings {
+            self.events.send(Event::Warning { message: message.clone() });
+        }
     }
 
     fn pause(&self, step: &dyn Step, trouble: Option<&Error>, wait: &mut Wait) {

@@ -44,6 +44,9 @@ pub struct StepPlan {
     /// What the user can do about a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// What the person should know although it is as wanted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A plan: every step in order.
@@ -77,7 +80,9 @@ impl Plan {
             ("preflight", _) => ExitCode::Preflight,
             _ => ExitCode::NotOurs,
         };
-        let cause: Vec<String> = refused.iter().map(|s| format!("{}: {}", s.step, s.note)).collect();
+        // Preflight names each of its findings itself.
+        let said = |s: &&StepPlan| if s.stage == "preflight" { s.note.clone() } else { format!("{}: {}", s.step, s.note) };
+        let cause: Vec<String> = refused.iter().map(said).collect();
         let mut hints: Vec<&str> = refused.iter().filter_map(|s| s.hint.as_deref()).collect();
         hints.dedup();
         Err(Error::new(code, "refused; nothing was changed").because(cause.join("\n")).hint(hints.join("\n")))
@@ -97,6 +102,9 @@ impl Plan {
             text.push_str(&format!("  {verdict:<7} {:<22} {}{note}\n", step.step, step.title));
             for act in &step.acts {
                 text.push_str(&format!("            {act}\n"));
+            }
+            for warning in &step.warnings {
+                text.push_str(&format!("            warning: {warning}\n"));
             }
         }
         let count = |verdict| self.steps.iter().filter(|s| s.verdict == verdict).count();
@@ -135,9 +143,13 @@ impl Engine<'_> {
                 let acts_for = |probe: &Probe| -> Result<Vec<String>> {
                     Ok(step.apply(self.host, probe)?.iter().map(crate::step::Act::show).collect())
                 };
+                let mut warnings = Vec::new();
                 let (verdict, note, acts, hint) = match found {
                     None => (Verdict::Later, String::new(), acts_for(&Probe::Absent)?, None),
-                    Some(Probe::Satisfied { note }) => (Verdict::Keep, note, Vec::new(), None),
+                    Some(Probe::Satisfied { note, warnings: found }) => {
+                        warnings = found;
+                        (Verdict::Keep, note, Vec::new(), None)
+                    }
                     Some(Probe::Absent) => (Verdict::Create, String::new(), acts_for(&Probe::Absent)?, None),
                     Some(Probe::Differs { now, why }) => {
                         let acts = acts_for(&Probe::Differs { now, why: why.clone() })?;
@@ -147,7 +159,7 @@ impl Engine<'_> {
                     Some(Probe::Refused { why, hint }) => (Verdict::Refuse, why, Vec::new(), Some(hint)),
                 };
                 let (id, title) = (step.id().to_owned(), step.title());
-                steps.push(StepPlan { stage: stage.id, step: id, title, verdict, note, acts, hint });
+                steps.push(StepPlan { stage: stage.id, step: id, title, verdict, note, acts, hint, warnings });
             }
         }
         Ok(Plan { steps })

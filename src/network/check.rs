@@ -2,38 +2,16 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
-use serde::Serialize;
-
 use super::{
     Interface, Network, Reserved,
     advice::{Case, is, short},
     claims::{Claim, claims},
     dhcp,
 };
-use crate::lb_range::LbRange;
-
-/// What a finding means for the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// It would not work, or break something: nothing is begun.
-    Refused,
-    /// It may work; the user should know.
-    Warned,
-}
-
-/// Something that stands against a range.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// One of [`ORDER`].
-    pub id: &'static str,
-    /// What it means for the run.
-    pub severity: Severity,
-    /// What is wrong, with the evidence.
-    pub message: String,
-    /// What to do about it.
-    pub hint: String,
-}
+use crate::{
+    finding::{Finding, Severity},
+    lb_range::LbRange,
+};
 
 /// The ids of all findings, the weightiest first.
 pub const ORDER: [&str; 22] = [
@@ -88,7 +66,7 @@ impl Case<'_> {
             let message = format!("{} {}", is(&common), claim.says);
             let hint = match claim.severity {
                 Severity::Refused => self.suggestion(&BTreeSet::new()),
-                Severity::Warned => self.clear_of_dhcp(),
+                Severity::Warned | Severity::Fine => self.clear_of_dhcp(),
             };
             Some(Finding { id: claim.id, severity: claim.severity, message, hint })
         };
