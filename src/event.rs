@@ -26,8 +26,8 @@ pub enum Event {
     StageStarted { stage: String },
     /// A stage is done.
     StageDone { stage: String, seconds: f64 },
-    /// A step is already as it should be.
-    StepKept { step: String, title: String, note: String },
+    /// A step is as it should be without any act of ours: at once, or after `seconds` of waiting for others.
+    StepKept { step: String, title: String, note: String, seconds: f64 },
     /// A step acts: what it runs, as a person would type it.
     StepActing { step: String, title: String, act: String },
     /// A step acts and knows how far it is.

@@ -83,6 +83,7 @@ fn recorded() -> Vec<(u64, Event)> {
                 step: "preflight.host".into(),
                 title: "the host is fit".into(),
                 note: "Ubuntu 24.04".into(),
+                seconds: 0.0,
             },
         ),
         (91, Event::StageDone { stage: "preflight".into(), seconds: 0.09 }),

@@ -117,7 +117,7 @@ impl Engine<'_> {
             let reached = match planned {
                 Some(kept) => {
                     let (step, title, note) = (kept.step.clone(), kept.title.clone(), kept.note.clone());
-                    self.events.send(Event::StepKept { step, title, note });
+                    self.events.send(Event::StepKept { step, title, note, seconds: 0.0 });
                     Ok(Reached::Kept)
                 }
                 None => self.check_stop().and_then(|()| self.converge(journal, &**step)),

@@ -202,7 +202,7 @@ impl Engine<'_> {
         let (step, title, note) = (step.id().to_owned(), step.title(), note.to_owned());
         let seconds = self.host.now().saturating_sub(start).as_secs_f64();
         self.events.send(match change {
-            None => Event::StepKept { step, title, note },
+            None => Event::StepKept { step, title, note, seconds },
             Some(change) => Event::StepDone { step, title, change, note, seconds },
         });
     }

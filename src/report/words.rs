@@ -44,8 +44,10 @@ impl Teller {
             if self.verbosity >= verbosity { vec![Line { tone, text }] } else { Vec::new() }
         };
         match event {
-            Event::StepKept { step, title, note } => {
-                least(Verbosity::Normal, Tone::Calm, about("kept", step, title, note))
+            Event::StepKept { step, title, note, seconds } => {
+                let waited = time(*seconds);
+                let (verb, tone) = if waited.is_empty() { ("kept", Tone::Calm) } else { ("reached", Tone::Good) };
+                least(Verbosity::Normal, tone, about(verb, step, title, note) + &waited)
             }
             Event::StepDone { step, title, change, note, seconds } => {
                 let verb = match change {

@@ -16,9 +16,21 @@ use crate::{
 const PATH: &str = "/v2/snaps/microk8s";
 
 /// What snapd is doing with the snap right now, whoever asked for it.
-fn in_progress(host: &dyn Host) -> Result<Option<(String, Option<Progress>)>> {
+struct Doing {
+    why: String,
+    progress: Option<Progress>,
+    id: String,
+    /// It can be aborted: it installs, and is not being undone already.
+    installs: bool,
+}
+
+fn in_progress(host: &dyn Host) -> Result<Option<Doing>> {
     let changes = host.snapd_get("/v2/changes?select=in-progress&for=microk8s")?.unwrap_or_default();
-    Ok(changes.as_array().and_then(|c| c.first()).map(crate::host::doing))
+    Ok(changes.as_array().and_then(|c| c.first()).map(|change| {
+        let (why, progress) = crate::host::doing(change);
+        let installs = change["kind"] == "install-snap" && (change["status"] == "Doing" || change["status"] == "Do");
+        Doing { why: format!("snapd: {why}"), progress, id: change["id"].as_str().unwrap_or_default().to_owned(), installs }
+    }))
 }
 
 /// The snap in its channel.
@@ -68,8 +80,8 @@ impl Step for Snap {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        if let Some((why, progress)) = in_progress(host)? {
-            return Ok(Probe::Pending { why: format!("snapd: {why}"), progress });
+        if let Some(Doing { why, progress, .. }) = in_progress(host)? {
+            return Ok(Probe::Pending { why, progress });
         }
         let Some(snap) = host.snapd_get(PATH)? else { return Ok(Probe::Absent) };
         let version = snap["version"].as_str().unwrap_or("?");
@@ -106,8 +118,13 @@ impl Step for Snap {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        if let Some((why, _)) = in_progress(host)? {
-            return Ok(Undo::Pending(format!("snapd: {why}")));
+        if let Some(doing) = in_progress(host)? {
+            // An installation that an interrupted run of ours began would be finished only to be removed.
+            if doing.installs && memory.open && memory.prior.is_null() {
+                let (path, shown) = (format!("/v2/changes/{}", doing.id), format!("snap abort {}", doing.id));
+                return Ok(Undo::Acts(vec![Act::Snapd(SnapdChange { method: "POST", path, body: json!({"action": "abort"}), shown })]));
+            }
+            return Ok(Undo::Pending(doing.why));
         }
         let Some(snap) = host.snapd_get(PATH)? else { return Ok(Undo::Done) };
         if memory.prior["enabled"] == false {
