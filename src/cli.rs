@@ -34,7 +34,7 @@ pub struct Cli {
 #[command(next_help_heading = "Output")]
 pub struct Global {
     /// How to report: `text` for people, `json` for programs (JSON Lines on stdout)
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t, env = "IRIS_MK8S_OUTPUT")]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
     pub output: Format,
     /// Report only warnings, failures and the result
     #[arg(short, long, global = true, conflicts_with = "verbose")]

@@ -28,8 +28,8 @@ use crate::{
 
 /// What the environment variables of this program begin with.
 pub const PREFIX: &str = "IRIS_MK8S_";
-/// Variables of that prefix that are no keys: the choice of the profile, the option --output, the cache of the development scripts.
-const OTHER_VARIABLES: [&str; 3] = ["IRIS_MK8S_PROFILE", "IRIS_MK8S_OUTPUT", "IRIS_MK8S_CACHE"];
+/// Variables of that prefix that are no keys: the choice of the profile, and the cache of the development scripts.
+const OTHER_VARIABLES: [&str; 2] = ["IRIS_MK8S_PROFILE", "IRIS_MK8S_CACHE"];
 
 /// The profile that holds what no other layer names.
 const DEFAULT: &str = "current";

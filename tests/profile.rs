@@ -355,6 +355,11 @@ fn bad_profiles_are_refused_by_name_and_line() {
             "p.toml, line 3: the CPF is given twice, in `cpf` and in `cpf_file`; take one out",
         ),
         (
+            "[iris]\ncpf_file = \"x\"\ncpf = \"[A]\\nB=1\"",
+            "p.toml: 2 mistakes\n  cause: line 2: the CPF DIR/x cannot be read (No such file or directory (os error 2))\n         \
+             line 3: the CPF is given twice, in `cpf` and in `cpf_file`; take one out",
+        ),
+        (
             "[iris]\npassword_hash = \"1,2\"",
             "p.toml, line 2: only the profile `article` may bring the hash of a password; give the password with --password-file; its hash is made from it",
         ),

@@ -289,7 +289,7 @@ fn on_screen(columns: u16) -> (InMemoryTerm, Terminal) {
 fn a_terminal_shows_what_is_at_work_in_place() {
     let (term, mut view) = on_screen(100);
     let mut events = recorded();
-    let rest = events.split_off(9);
+    let mut rest = events.split_off(9);
     show(&mut view, events);
     let working = "\
 · kept     preflight.host         the host is fit: Ubuntu 24.04
@@ -297,7 +297,17 @@ fn a_terminal_shows_what_is_at_work_in_place() {
 * bootstrap, 1 of 3 stages done                                                                   0s
 ";
     assert_eq!(screen(&term, working), working);
+    let last = rest.split_off(5);
     show(&mut view, rest);
+    let done = "\
+· kept     preflight.host         the host is fit: Ubuntu 24.04
+✓ created  snap.microk8s          MicroK8s 1.34/stable: revision 1 (12.2 s)
+! warning  time runs backwards
+* addon.dns                0s  addon dns: microk8s enable dns
+* bootstrap, 2 of 3 stages done                                                                   0s
+";
+    assert_eq!(screen(&term, done), done);
+    show(&mut view, last);
     let ended = "\
 · kept     preflight.host         the host is fit: Ubuntu 24.04
 ✓ created  snap.microk8s          MicroK8s 1.34/stable: revision 1 (12.2 s)
