@@ -1,0 +1,200 @@
+//! The command line: help, usage errors and their exit code, what the documents promise. Nothing here touches the host.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::{Command, Output, Stdio};
+
+use clap::CommandFactory;
+use iris_mk8s::{cli::Cli, profile::KEYS};
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_iris-mk8s"));
+    // What the person who runs the tests has set must not decide.
+    let ours =
+        std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("IRIS_MK8S_"));
+    ours.for_each(|name| _ = command.env_remove(name));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The program or command, and all below it.
+fn all_commands(command: &clap::Command) -> Vec<clap::Command> {
+    let below = command.get_subcommands().filter(|c| c.get_name() != "help").flat_map(all_commands);
+    [command.clone()].into_iter().chain(below).collect()
+}
+
+#[test]
+fn every_command_and_option_explains_itself() {
+    Cli::command().debug_assert();
+    let mut cli = Cli::command();
+    cli.build();
+    for command in all_commands(&cli) {
+        assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{} {} has no help", command.get_name(), argument.get_id());
+        }
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_names_the_part() {
+    let table: &[(&[&str], &str)] = &[
+        (&[], "Usage: iris-mk8s"),
+        (&["bootstap"], "a similar subcommand exists: 'bootstrap'"),
+        (&["plan", "--replica", "2"], "a similar argument exists: '--replicas'"),
+        (&["plan", "--lb"], "--lb <RANGE>"),
+        (&["plan", "--lb", ""], "the range is empty"),
+        (&["plan", "--lb", "192.168.11.130-110"], "`192.168.11.130-110` runs backwards"),
+        (&["plan", "--lb", "192.168.11.300-310"], "300 in `192.168.11.300"),
+        (&["bootstrap", "--lb", "999.999.999.999-1.1.1.1"], "999 in `999.999.999.999"),
+        (&["plan", "--channel", "latest/stable"], "`latest` moves to the next minor version by itself"),
+        (&["plan", "--profile", ""], "--profile <NAME|FILE>"),
+        (&["plan", "--replicas", "two"], "'two' for '--replicas <N>'"),
+        (&["plan", "--output", "yaml"], "[possible values: text, json]"),
+        (&["plan", "-q", "-v"], "'--quiet' cannot be used with '--verbose'"),
+        (&["profile", "show", "--replicas", "0"], "--replicas: 0 is not between 1 and 16"),
+        (&["profile", "show", "--profile", "articel"], "did you mean `article`?"),
+        (&["profile", "check", "/nonexistent/p.toml"], "the profile /nonexistent/p.toml cannot be read"),
+        (&["man", "nope"], "no command `nope`"),
+        (&["completions", "cmd"], "invalid value 'cmd'"),
+    ];
+    for (args, part) in table {
+        let output = run(args);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(part), "{args:?} says\n{said}");
+        assert_eq!(text(&output.stdout), "", "{args:?}: an error is no result");
+    }
+}
+
+#[test]
+fn an_error_for_programs_is_one_record() {
+    let output = run(&["profile", "show", "--replicas", "0", "--output", "json"]);
+    let record: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        (&record["error"]["code"], &record["error"]["what"]),
+        (&2.into(), &"--replicas: 0 is not between 1 and 16".into())
+    );
+}
+
+#[test]
+fn the_environment_is_heard() {
+    let show = |name: &str, value: &str| command(&["profile", "show"]).env(name, value).output().unwrap();
+    let output = show("IRIS_MK8S_IRIS_REPLICAS", "5");
+    let line = text(&output.stdout).lines().find(|line| line.starts_with("iris.replicas")).map(str::to_owned).unwrap();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["iris.replicas", "5", "IRIS_MK8S_IRIS_REPLICAS"]);
+    let output = show("IRIS_MK8S_REPLICAS", "5");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("did you mean IRIS_MK8S_IRIS_REPLICAS?"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn profiles_are_listed_and_the_built_in_ones_are_good_files() {
+    let listed = text(&run(&["profile", "list"]).stdout);
+    let names: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["current", "article"]);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/current.toml");
+    let output = run(&["profile", "check", file]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn completions_and_manual_pages_are_made_for_all() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = text(&run(&["completions", shell]).stdout);
+        assert!(script.contains("bootstrap") && script.contains("password-file"), "{shell}:\n{script}");
+    }
+    assert!(text(&run(&["man"]).stdout).contains("bootstrap"));
+    let mut cli = Cli::command();
+    cli.build();
+    for command in cli.get_subcommands() {
+        let name = command.get_name();
+        let page = text(&run(&["man", name]).stdout);
+        assert!(page.contains(&format!(".TH iris-mk8s-{name} 1")), "{name}:\n{page}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_does_not_make_it_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command(&["completions", "zsh"]).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+}
+
+/// The numbers in `src/error.rs`, which are the truth.
+fn exit_codes() -> Vec<String> {
+    let source = include_str!("../src/error.rs");
+    let codes =
+        source.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = ")?.1.parse::<u8>().ok());
+    let codes: Vec<String> = codes.map(|code| code.to_string()).collect();
+    assert!(codes.len() >= 13, "{codes:?}");
+    codes
+}
+
+#[test]
+fn every_exit_code_is_documented_and_no_other() {
+    let help = text(&run(&["--help"]).stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    for code in exit_codes() {
+        assert!(help.contains(&format!(" {code} ")), "--help lacks {code}");
+    }
+    for (name, readme) in
+        [("README.md", include_str!("../README.md")), ("README.ja.md", include_str!("../README.ja.md"))]
+    {
+        let first_cell = |line: &str| line.strip_prefix("| ")?.split(" |").next().map(str::to_owned);
+        let listed: Vec<String> =
+            readme.lines().filter_map(first_cell).filter(|cell| cell.parse::<u8>().is_ok()).collect();
+        assert_eq!(listed, exit_codes(), "{name}");
+    }
+}
+
+#[test]
+fn the_documents_name_all_keys_commands_and_stages_that_there_are() {
+    let mut cli = Cli::command();
+    cli.build();
+    for (name, readme) in
+        [("README.md", include_str!("../README.md")), ("README.ja.md", include_str!("../README.ja.md"))]
+    {
+        for command in cli.get_subcommands().map(clap::Command::get_name).filter(|command| *command != "help") {
+            assert!(
+                readme.contains(&format!("| `{command}")) || readme.contains(&format!("`{command} ")),
+                "{name} lacks {command}"
+            );
+        }
+        for key in KEYS.iter().filter(|key| key.name != "iris.password_hash") {
+            let last = key.name.rsplit('.').next().unwrap();
+            assert!(readme.contains(&format!("{last}`")), "{name} lacks {}", key.name);
+        }
+        let catalogue = include_str!("../src/steps/mod.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! | ")?.split(" |").next());
+        for stage in catalogue.skip(1) {
+            assert!(readme.contains(&format!("| {stage} |")), "{name} lacks the stage {stage}");
+        }
+    }
+}
+
+/// The one is the translation of the other: same headings, same tables, same commands.
+#[test]
+fn both_readmes_have_the_same_structure() {
+    let shape = |readme: &str| -> Vec<String> {
+        let kept = |line: &str| match line.get(..2)? {
+            "##" => Some("##".to_owned()),
+            "| " | "|-" => Some(format!("| with {} cells", line.matches('|').count())),
+            "- " => Some("-".to_owned()),
+            "``" | "{\"" => Some(line.to_owned()),
+            _ => None,
+        };
+        readme.lines().filter_map(kept).collect()
+    };
+    assert_eq!(shape(include_str!("../README.md")), shape(include_str!("../README.ja.md")));
+}
