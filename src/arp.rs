@@ -37,7 +37,8 @@ const DISCARD: u16 = 9;
 /// needs to give up (3 s), at the most `budget`. Without root, what the kernel knew before cannot be forgotten: such a
 /// neighbour counts only when it was heard of within the last seconds.
 pub fn in_use(range: &LbRange, budget: Duration) -> io::Result<BTreeMap<Ipv4Addr, String>> {
-    let deadline = Instant::now() + budget;
+    // The rest is for the tidying. Of 3 s it is 0.3, and the kernel asks for the last time after 2.
+    let last_look = Instant::now() + budget * 9 / 10;
     let net = Network::from_ip_json(&ip(&["-j", "-d", "-4", "addr"])?, "").map_err(io::Error::other)?;
     let mut questions: Vec<Question> = questions(range, &net);
     for question in &mut questions {
@@ -50,7 +51,7 @@ pub fn in_use(range: &LbRange, budget: Duration) -> io::Result<BTreeMap<Ipv4Addr
         for question in &questions {
             settled &= question.read_answers(&mut answers)?;
         }
-        if settled || Instant::now() + POLL >= deadline {
+        if settled || Instant::now() + POLL >= last_look {
             break;
         }
         std::thread::sleep(POLL);
@@ -91,10 +92,17 @@ fn questions(range: &LbRange, net: &Network) -> Vec<Question> {
 
 impl Question {
     fn forget_old_answers(&mut self) -> io::Result<()> {
-        self.known = self.neighbours()?.into_keys().collect();
-        if !self.known.is_empty() {
-            forget(&self.dev, &self.known)?;
-            self.doubtful = self.neighbours()?.into_keys().collect();
+        let before = self.neighbours()?;
+        self.known = before.keys().copied().collect();
+        // What somebody wrote down by hand is not ours to forget.
+        let learned: BTreeSet<Ipv4Addr> = before
+            .into_iter()
+            .filter(|(_, n)| !has(&n.state, "PERMANENT") && !has(&n.state, "NOARP"))
+            .map(|(a, _)| a)
+            .collect();
+        if !learned.is_empty() {
+            forget(&self.dev, &learned)?;
+            self.doubtful = self.neighbours()?.into_keys().filter(|a| learned.contains(a)).collect();
         }
         Ok(())
     }
@@ -117,7 +125,7 @@ impl Question {
         match refused {
             Some(e) if !sent => Err(io::Error::new(
                 e.kind(),
-                format!("nothing can be sent by {} ({e}): a firewall on this machine may forbid it", self.dev),
+                format!("nothing can be sent by {} ({e}): a firewall or a route of this machine forbids it", self.dev),
             )),
             _ => Ok(()),
         }
@@ -141,7 +149,7 @@ impl Question {
 
     fn believable(&self, address: Ipv4Addr, state: &[String]) -> bool {
         if self.doubtful.contains(&address) {
-            return has(state, "REACHABLE") || has(state, "PERMANENT");
+            return has(state, "REACHABLE");
         }
         !has(state, "FAILED") && !has(state, "INCOMPLETE")
     }
@@ -198,4 +206,21 @@ fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new("ip");
     command.args(arguments).env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_so_when_nothing_can_be_sent() {
+        // Without leave to broadcast, the kernel refuses this one as a firewall refuses others.
+        let addresses = BTreeSet::from([Ipv4Addr::BROADCAST]);
+        let question =
+            Question { dev: "eth0".to_owned(), addresses, known: BTreeSet::new(), doubtful: BTreeSet::new() };
+        let error = question.ask().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().starts_with("nothing can be sent by eth0 (Permission denied"), "{error}");
+    }
 }

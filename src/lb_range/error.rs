@@ -11,7 +11,7 @@ const QUOTED: usize = 60;
 
 /// Why a text is no range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum ParseError {
     #[error("the range is empty: type the addresses that MetalLB may give out, like 192.168.11.110-130")]
     Empty,

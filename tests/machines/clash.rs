@@ -1,1 +1,21 @@
-//! ...
+//! Names that are taken: another `kubectl` on the host keeps its name.
+
+use crate::support::Machine;
+
+#[test]
+fn a_kubectl_of_the_host_keeps_its_name() {
+    let Some(machine) = Machine::up("clash") else { return };
+    machine.root("printf '#!/bin/sh\\necho mine\\n' >/usr/local/bin/kubectl; chmod 755 /usr/local/bin/kubectl").ok();
+    let before = machine.snapshot("before");
+
+    let mut run = machine.start(&format!("bootstrap --lb {}", machine.range()));
+    let done = run.until("the alias", |e| e.is("step-done", "alias.kubectl"));
+    assert!(done.text("note").contains("kubectl2 (/usr/local/bin/kubectl"), "{done:?}");
+    machine.signal("TERM");
+    run.finish().exits(130);
+
+    assert_eq!(machine.root("readlink /snap/bin/kubectl2").ok(), "microk8s.kubectl\n");
+    assert_eq!(machine.ubuntu("kubectl").ok(), "mine\n");
+    machine.product("teardown --reset --yes").exits(0);
+    machine.is_restored_to(&before);
+}

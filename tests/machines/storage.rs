@@ -1,1 +1,20 @@
-//! ...
+//! The class of the volumes: one that exists is taken, another one is refused with the names of those that are there.
+
+use crate::support::Machine;
+
+const CLASS: &str = "{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: fast}, provisioner: microk8s.io/hostpath, \
+                     volumeBindingMode: WaitForFirstConsumer}";
+
+#[test]
+fn a_class_of_the_users() {
+    let Some(machine) = Machine::up("storage") else { return };
+    let bootstrap = format!("bootstrap --storage fast --lb {}", machine.range());
+
+    machine.product(&bootstrap).exits(23).says(&["there is no StorageClass `fast`", "microk8s-hostpath"]);
+    assert_eq!(machine.kubectl("get pvc -n default -o name").ok(), "", "claims of a class that is not there");
+
+    machine.root(&format!("echo '{CLASS}' | microk8s kubectl apply -f -")).ok();
+    machine.product(&bootstrap).exits(0);
+    let classes = machine.kubectl("get pvc -n default -o jsonpath={.items[*].spec.storageClassName}").ok();
+    assert_eq!(classes, "fast fast fast fast");
+}

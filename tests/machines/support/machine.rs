@@ -188,9 +188,14 @@ impl Machine {
         Run::new(&line, sandbox(&["exec", "--user", "ubuntu", self.name, "bash", "-c", &line]))
     }
 
-    /// Ends the product as the kernel does when memory is out: it has no say in it.
-    pub(crate) fn kill_9(&self) {
-        self.root("pkill -9 -x iris-mk8s").ok();
+    /// Installs MicroK8s as a person does, and waits until it is ready.
+    pub(crate) fn install_by_hand(&self) {
+        self.root("snap install microk8s --classic --channel=1.34 && microk8s status --wait-ready --timeout 300").ok();
+    }
+
+    /// Sends the product a signal; with KILL it ends as when the kernel needs its memory: it has no say in it.
+    pub(crate) fn signal(&self, signal: &str) {
+        self.root(&format!("pkill -{signal} -x iris-mk8s")).ok();
     }
 
     pub(crate) fn kubectl(&self, args: &str) -> Output {

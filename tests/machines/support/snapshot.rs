@@ -4,23 +4,52 @@ use std::{path::PathBuf, process::Command};
 
 use super::machine::{Machine, kept, run};
 
-/// A machine at one moment.
-pub(crate) struct Snapshot(PathBuf);
+/// A machine at one moment: its file, and the objects of its cluster if there is one.
+pub(crate) struct Snapshot {
+    file: PathBuf,
+    objects: String,
+}
+
+/// What is compared of a cluster: a number that every change of an object raises, and for workloads, whose state changes by itself, one
+/// that every change of what is wanted raises. MetalLB's kinds are there only with MetalLB.
+const OBJECTS: [(&str, &str); 3] = [
+    ("services,configmaps,secrets,persistentvolumeclaims,persistentvolumes,storageclasses", "resourceVersion"),
+    ("statefulsets,deployments,daemonsets,namespaces", "generation"),
+    ("ipaddresspools,l2advertisements", "generation"),
+];
+
+/// What differs between two moments of a cluster that runs, and after a teardown: each with its reason.
+const WHILE_RUNNING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/machines/while-running.txt");
+const AFTER_RESET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sandbox/compare/after-reset.txt");
 
 impl Machine {
     /// Writes down what it is now.
     pub(crate) fn snapshot(&self, moment: &str) -> Snapshot {
+        let objects = self.objects();
         // What a login starts ends 10 s after it, and is none of the product's doing.
         self.root("systemctl stop 'user@*.service'").ok();
         let file = kept(self.name()).join(format!("{moment}.json"));
         run(&["snapshot", self.name(), &file.to_string_lossy()]).ok();
-        Snapshot(file)
+        Snapshot { file, objects }
+    }
+
+    /// The objects of its cluster; nothing where there is none.
+    fn objects(&self) -> String {
+        let of = |(kinds, version): (&str, &str)| {
+            let columns = format!("K:.kind,S:.metadata.namespace,N:.metadata.name,U:.metadata.uid,V:.metadata.{version}");
+            let answer = self.kubectl(&format!("get {kinds} -A --no-headers -o custom-columns={columns}"));
+            if answer.stderr.contains("the server doesn't have a resource type") { String::new() } else { answer.ok() }
+        };
+        let there = self.root("test -e /snap/bin/microk8s").code == 0;
+        if there { OBJECTS.map(of).concat() } else { String::new() }
     }
 
     /// Nothing is different from that moment, not even a file.
     #[track_caller]
     pub(crate) fn is_as_at(&self, before: &Snapshot) {
-        let found = differences(before, &self.snapshot("unchanged"), None);
+        let now = self.snapshot("unchanged");
+        assert_eq!(before.objects, now.objects, "objects of the cluster were changed");
+        let found = differences(before, &now, (!now.objects.is_empty()).then_some(WHILE_RUNNING));
         assert!(found.is_empty(), "something was changed:\n{found}");
     }
 
@@ -33,16 +62,16 @@ impl Machine {
 
     /// What a teardown should not have left.
     pub(crate) fn residue(&self, before: &Snapshot) -> String {
-        differences(before, &self.snapshot("after"), Some("after-reset.txt"))
+        differences(before, &self.snapshot("after"), Some(AFTER_RESET))
     }
 }
 
 fn differences(before: &Snapshot, after: &Snapshot, allowed: Option<&str>) -> String {
-    let compare = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sandbox/compare");
     let mut command = Command::new("python3");
-    command.arg("-B").arg(format!("{compare}/compare.py")).args([&before.0, &after.0]);
+    let compare = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sandbox/compare/compare.py");
+    command.args(["-B", compare]).args([&before.file, &after.file]);
     if let Some(list) = allowed {
-        command.arg("--allow").arg(format!("{compare}/{list}"));
+        command.args(["--allow", list]);
     }
     let output = command.output().expect("python3 can be run");
     let told = String::from_utf8_lossy(&output.stderr);
