@@ -61,6 +61,11 @@ pub trait Step: Send + Sync {
         None
     }
 
+    /// Whether the stages that need this one's cannot be looked at before it holds (there is no cluster before the snap).
+    fn opens(&self) -> bool {
+        false
+    }
+
     /// The step whose traces this one's undo removes: before that one is undone there is nothing to see.
     fn clears(&self) -> Option<&'static str> {
         None

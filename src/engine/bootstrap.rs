@@ -113,7 +113,7 @@ impl Engine<'_> {
         self.events.send(Event::StageStarted { stage: stage.id.to_owned() });
         let mut end = StageEnd { at, reached: Vec::new(), error: None };
         for step in &stage.steps {
-            let planned = plan.step(step.id()).filter(|p| p.verdict == Verdict::Keep && !journal.ledger().is_open(step.id()));
+            let planned = plan.step(step.id()).filter(|p| p.verdict == Verdict::Keep && p.settled && !journal.ledger().is_open(step.id()));
             let reached = match planned {
                 Some(kept) => {
                     let (step, title, note) = (kept.step.clone(), kept.title.clone(), kept.note.clone());

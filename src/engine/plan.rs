@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Engine;
 use crate::{
     error::{Error, ExitCode, Result},
-    step::{Probe, Scope},
+    step::{Probe, Scope, Stage},
 };
 
 /// What would happen to a step.
@@ -44,6 +44,9 @@ pub struct StepPlan {
     /// What the user can do about a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Whether all that comes before it is as wanted: then what it looks like now is what it will look like.
+    #[serde(skip)]
+    pub settled: bool,
     /// What the person should know although it is as wanted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -134,11 +137,14 @@ impl Engine<'_> {
     pub fn plan(&self) -> Result<Plan> {
         let mut steps: Vec<StepPlan> = Vec::new();
         for stage in self.stages {
-            let ready = |id: &str, steps: &[StepPlan]| steps.iter().filter(|s| s.stage == id).all(|s| s.verdict == Verdict::Keep);
-            let reachable = stage.needs.iter().all(|need| ready(need, &steps));
+            let before = self.needed(stage);
+            let keeps = |id: &str| steps.iter().all(|s: &StepPlan| s.step != id || s.verdict == Verdict::Keep);
+            let reachable = before.iter().flat_map(|s| &s.steps).all(|step| !step.opens() || keeps(step.id()));
             for step in &stage.steps {
+                let of_before = |s: &&StepPlan| s.stage == stage.id || before.iter().any(|b| b.id == s.stage);
+                let settled = steps.iter().filter(of_before).all(|s| s.verdict == Verdict::Keep);
                 // A check says nothing of value before the steps ahead of it have done their work.
-                let too_early = stage.id != "preflight" && step.scope() == Scope::Nothing && !ready(stage.id, &steps);
+                let too_early = stage.id != "preflight" && step.scope() == Scope::Nothing && !settled;
                 let found = if reachable && !too_early { Some(self.look(&**step).map_err(|e| e.in_step(step.id()))?) } else { None };
                 let acts_for = |probe: &Probe| -> Result<Vec<String>> {
                     Ok(step.apply(self.host, probe)?.iter().map(crate::step::Act::show).collect())
@@ -159,9 +165,23 @@ impl Engine<'_> {
                     Some(Probe::Refused { why, hint }) => (Verdict::Refuse, why, Vec::new(), Some(hint)),
                 };
                 let (id, title) = (step.id().to_owned(), step.title());
-                steps.push(StepPlan { stage: stage.id, step: id, title, verdict, note, acts, hint, warnings });
+                steps.push(StepPlan { stage: stage.id, step: id, title, verdict, note, acts, hint, settled, warnings });
             }
         }
         Ok(Plan { steps })
+    }
+
+    /// All stages that a stage needs, and those that these need.
+    fn needed(&self, stage: &Stage) -> Vec<&Stage> {
+        let mut names: Vec<&str> = stage.needs.to_vec();
+        let mut found = Vec::new();
+        // Each stage comes after those it needs: one walk backwards finds them all.
+        for other in self.stages.iter().rev().filter(|s| s.id != stage.id) {
+            if names.contains(&other.id) {
+                names.extend(other.needs);
+                found.push(other);
+            }
+        }
+        found
     }
 }

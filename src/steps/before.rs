@@ -63,6 +63,9 @@ const SETTINGS: &[&str] = &[
     "vm.panic_on_oom",
 ];
 
+/// The services of the snap.
+const UNITS: &str = "snap.microk8s.*";
+
 /// Chains of Kubernetes and its networks.
 const CHAINS: &[&str] = &["KUBE-", "CNI-", "cali-", "FLANNEL"];
 
@@ -139,6 +142,11 @@ impl Before {
                     acts.push(Act::Run(Cmd::changes(SOON, [restore]).stdin(kept)));
                 }
             }
+        }
+        // systemd remembers a service that failed while it was stopped for good.
+        let failed = host.ask(&Cmd::reads(["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend", UNITS]))?;
+        if failed.stdout.contains("snap.microk8s.") {
+            acts.push(run(&["systemctl", "reset-failed", UNITS]));
         }
         if !before.group && super::group::exists(host)? {
             acts.push(run(&["groupdel", super::group::GROUP]));

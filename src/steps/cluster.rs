@@ -125,4 +125,8 @@ impl Step for Running {
     fn inside(&self) -> Option<&'static str> {
         Some(SNAP)
     }
+
+    fn opens(&self) -> bool {
+        true
+    }
 }

@@ -90,8 +90,8 @@ impl Step for Addon {
         let enable = run("enable", &format!("metallb:{}", self.lb));
         Ok(match found {
             Probe::Differs { now, .. } if now["images"] == "gone" => self.replace(),
-            Probe::Differs { .. } => vec![vec![run("disable", "metallb"), enable], self.replace()].concat(),
-            _ => vec![vec![enable], self.replace()].concat(),
+            Probe::Differs { .. } => [run("disable", "metallb"), enable].into_iter().chain(self.replace()).collect(),
+            _ => std::iter::once(enable).chain(self.replace()).collect(),
         })
     }
 

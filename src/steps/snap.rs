@@ -151,6 +151,10 @@ impl Step for Snap {
     fn scope(&self) -> Scope {
         Scope::Host
     }
+
+    fn opens(&self) -> bool {
+        true
+    }
 }
 
 /// No refresh in the middle: it restarts everything.

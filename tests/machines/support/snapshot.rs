@@ -38,7 +38,8 @@ impl Machine {
         let of = |(kinds, version): (&str, &str)| {
             let columns = format!("K:.kind,S:.metadata.namespace,N:.metadata.name,U:.metadata.uid,V:.metadata.{version}");
             let answer = self.kubectl(&format!("get {kinds} -A --no-headers -o custom-columns={columns}"));
-            if answer.stderr.contains("the server doesn't have a resource type") { String::new() } else { answer.ok() }
+            let absent = ["the server doesn't have a resource type", "the server could not find the requested resource"];
+            if absent.iter().any(|a| answer.stderr.contains(a)) { String::new() } else { answer.ok() }
         };
         let there = self.root("test -e /snap/bin/microk8s").code == 0;
         if there { OBJECTS.map(of).concat() } else { String::new() }
