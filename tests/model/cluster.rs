@@ -1,0 +1,285 @@
+//! The modelled cluster: its objects, as the API server keeps them, and whether it answers at all.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use iris_mk8s::{
+    cluster::{self as kinds, Kind},
+    error::{Error, Result},
+};
+use serde_json::{Value, json};
+
+use super::{
+    merge,
+    world::{World, s},
+};
+
+/// Plural of its kind, namespace, name.
+pub type Key = (&'static str, String, String);
+
+pub fn key(kind: &Kind, namespace: &str, name: &str) -> Key {
+    (kind.plural, namespace.to_owned(), name.to_owned())
+}
+
+pub fn key_of(object: &Value) -> (&'static Kind, Key) {
+    let kind = kinds::kind_of(object).unwrap_or_else(|| panic!("the modelled cluster knows no {object}"));
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    (kind, key(kind, text("namespace"), text("name")))
+}
+
+/// Where a pod is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Life {
+    /// No node for it yet, and why.
+    Unscheduled(String),
+    /// Its volumes are being made, its image pulled, its program begins: ready at that time.
+    Starting(Duration),
+    Ready,
+    /// Gone at that time.
+    Going(Duration),
+}
+
+/// What is in MicroK8s.
+#[derive(Clone)]
+pub struct Cluster {
+    objects: Arc<BTreeMap<Key, Arc<Value>>>,
+    /// What our server-side apply asked for last, by object.
+    applied: BTreeMap<Key, Arc<Value>>,
+    pub pods: BTreeMap<(String, String), Life>,
+    /// How often something changed, by kind.
+    pub touched: BTreeMap<&'static str, u64>,
+    /// The services run.
+    pub running: bool,
+    /// When the API answers, while they do.
+    pub api_at: Duration,
+    /// What Kubernetes makes on the host is made.
+    pub on_host: bool,
+    /// The CRDs of MetalLB are there.
+    pub crds: bool,
+    /// The webhook that judges pools is registered.
+    pub webhook: bool,
+    /// When a webhook behind a ready pod answers.
+    pub webhook_at: Option<Duration>,
+    pub images: BTreeSet<String>,
+    /// Images that no registry has.
+    pub no_images: BTreeSet<String>,
+    /// Controllers look again at that time.
+    pub due: Option<Duration>,
+    /// Deletions that end at a time: namespaces and volumes.
+    pub ends: BTreeMap<Key, Duration>,
+    /// The cluster agent works on the launch configuration.
+    pub launching: bool,
+    serial: u64,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        let mut cluster = Self {
+            objects: Arc::default(),
+            applied: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            touched: BTreeMap::new(),
+            running: false,
+            api_at: Duration::ZERO,
+            on_host: false,
+            crds: false,
+            webhook: false,
+            webhook_at: None,
+            images: BTreeSet::new(),
+            no_images: BTreeSet::new(),
+            due: None,
+            ends: BTreeMap::new(),
+            launching: false,
+            serial: 0,
+        };
+        for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
+            cluster.put(super::manifests::namespace(name));
+        }
+        cluster.put(super::manifests::kubernetes_service());
+        cluster
+    }
+}
+
+/// The services of the snap start: containers that ran before start anew.
+pub fn services_start(world: &mut World) {
+    let now = world.now;
+    let Some(cluster) = &mut world.cluster else { return };
+    if cluster.running {
+        return;
+    }
+    cluster.running = true;
+    cluster.api_at = now + s(6);
+    cluster.on_host = false;
+    cluster.launching = false;
+    for life in cluster.pods.values_mut() {
+        if *life == Life::Ready {
+            *life = Life::Starting(now + s(12));
+        }
+    }
+    cluster.due = Some(cluster.api_at);
+}
+
+pub fn services_stop(world: &mut World) {
+    let Some(cluster) = &mut world.cluster else { return };
+    cluster.running = false;
+    cluster.due = None;
+    world.processes.retain(|_, p| p.argv[0] != "cluster-agent");
+}
+
+impl Cluster {
+    pub fn answers(&self, now: Duration) -> bool {
+        self.running && now >= self.api_at
+    }
+
+    /// The API server is started anew.
+    pub fn restart(&mut self, now: Duration) {
+        self.api_at = now + s(6);
+        self.look_at(self.api_at);
+    }
+
+    /// When the next thing happens here.
+    pub fn next(&self) -> Option<Duration> {
+        self.due.filter(|_| self.running)
+    }
+
+    /// Controllers look at that time, or before.
+    pub fn look_at(&mut self, at: Duration) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    pub fn get(&self, key: &Key) -> Option<&Value> {
+        self.objects.get(key).map(|o| &**o)
+    }
+
+    pub fn find(&self, kind: &Kind, namespace: &str, name: &str) -> Option<&Value> {
+        self.get(&key(kind, namespace, name))
+    }
+
+    /// Objects of a kind, in the order of their names.
+    pub fn of(&self, kind: &Kind) -> impl Iterator<Item = &Value> {
+        let plural = kind.plural;
+        self.objects.range(key(kind, "", "")..).take_while(move |((p, ..), _)| *p == plural).map(|(_, o)| &**o)
+    }
+
+    /// Everything of a namespace.
+    pub fn inside(&self, namespace: &str) -> Vec<Key> {
+        self.objects.keys().filter(|(_, ns, _)| ns == namespace).cloned().collect()
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = (&Key, &Value)> {
+        self.objects.iter().map(|(key, object)| (key, &**object))
+    }
+
+    /// Writes an object as a controller does.
+    pub fn put(&mut self, object: Value) {
+        let (_, key) = key_of(&object);
+        *self.touched.entry(key.0).or_default() += 1;
+        Arc::make_mut(&mut self.objects).insert(key, Arc::new(object));
+    }
+
+    /// Changes an object in place, if that makes a difference.
+    pub fn change(&mut self, key: &Key, change: impl FnOnce(&mut Value)) {
+        let Some(now) = self.objects.get(key) else { return };
+        let mut new = (**now).clone();
+        change(&mut new);
+        if new != **now {
+            self.put(new);
+        }
+    }
+
+    pub fn drop_object(&mut self, key: &Key) {
+        if Arc::make_mut(&mut self.objects).remove(key).is_some() {
+            *self.touched.entry(key.0).or_default() += 1;
+            self.applied.remove(key);
+            self.ends.remove(key);
+            self.pods.remove(&(key.1.clone(), key.2.clone()));
+        }
+    }
+
+    pub fn number(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// Whether the API server knows the kind.
+    pub fn knows(&self, kind: &Kind) -> bool {
+        self.crds || kind.group != "metallb.io"
+    }
+
+    /// An apply: ours (server-side, as the manager it names) or somebody's `kubectl apply`.
+    pub fn apply(&mut self, object: &Value, manager: &str, dry_run: bool, now: Duration) -> Result<Value> {
+        let refused = |code: u16, message: String| {
+            let passing = code >= 500;
+            Err(Error { transient: passing, ..Error::failed("the API server refused").because(format!("{message} ({code})")) })
+        };
+        let (kind, key) = key_of(object);
+        if !self.knows(kind) {
+            return refused(404, "404 page not found".to_owned());
+        }
+        if !key.1.is_empty() {
+            match self.find(&kinds::NAMESPACE, "", &key.1) {
+                None => return refused(404, format!("namespaces \"{}\" not found", key.1)),
+                Some(ns) if ns["metadata"]["deletionTimestamp"].is_string() && self.get(&key).is_none() => {
+                    return refused(403, format!("forbidden: unable to create new content in namespace {} because it is being terminated", key.1));
+                }
+                Some(_) => {}
+            }
+        }
+        if kind.group == "metallb.io" && self.webhook {
+            if self.webhook_at.is_none_or(|at| now < at) {
+                return refused(500, "failed calling webhook \"ipaddresspoolvalidationwebhook.metallb.io\": connect: connection refused".to_owned());
+            }
+            if let Some(other) = super::metallb::overlapping(self, object) {
+                return refused(403, format!("admission webhook denied the request: CIDR overlaps with already defined CIDR of {other}"));
+            }
+        }
+        let was = self.get(&key).cloned();
+        let mut new = was.clone().unwrap_or_else(|| json!({"metadata": {"uid": format!("uid-{}", self.serial + 1)}}));
+        if let Some(before) = self.applied.get(&key).filter(|_| manager == kinds::MANAGER) {
+            merge::prune(&mut new, before, object);
+        }
+        merge::merge(&mut new, object);
+        merge::defaults(&mut new, was.is_none(), self.serial);
+        if let Some(was) = &was
+            && let Some(field) = merge::immutable(was, &new)
+        {
+            return refused(422, format!("{} \"{}\" is invalid: {field}: Forbidden: may not be changed", kind.kind, key.2));
+        }
+        merge::managed(&mut new, manager);
+        let changed = was.as_ref().is_none_or(|was| was["spec"] != new["spec"]);
+        if changed {
+            new["metadata"]["generation"] = json!(new["metadata"]["generation"].as_u64().unwrap_or(0) + 1);
+        }
+        if dry_run {
+            return Ok(new);
+        }
+        self.serial += 1;
+        if manager == kinds::MANAGER {
+            self.applied.insert(key, Arc::new(object.clone()));
+        }
+        if was.as_ref() != Some(&new) {
+            self.put(new.clone());
+        }
+        self.look_at(now + super::world::ms(100));
+        Ok(new)
+    }
+
+    /// A delete, in the foreground: what it owns goes first.
+    pub fn delete(&mut self, key: &Key, now: Duration) {
+        let Some(object) = self.get(key) else { return };
+        let grace = if object["spec"]["containers"][0]["name"] == "iris" { s(4) } else { s(1) };
+        let waits = matches!(key.0, "deployments" | "daemonsets" | "statefulsets" | "namespaces" | "persistentvolumeclaims");
+        self.look_at(now + super::world::ms(50));
+        if key.0 == "pods" {
+            self.change(key, |o| o["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z"));
+            self.pods.insert((key.1.clone(), key.2.clone()), Life::Going(now + grace));
+        } else if waits {
+            self.change(key, |o| o["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z"));
+        } else {
+            self.drop_object(key);
+        }
+    }
+}

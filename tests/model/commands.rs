@@ -1,0 +1,86 @@
+//! The modelled commands that answer at once. One that is not known here ends the test with its text.
+
+use iris_mk8s::host::Output;
+
+use super::{host::network_commands, microk8s, network, world::World};
+
+fn output(code: i32, stdout: impl Into<String>) -> Output {
+    Output { code: Some(code), stdout: stdout.into(), stderr: String::new() }
+}
+
+/// A command that only looks.
+pub fn read(world: &mut World, words: &[&str]) -> Output {
+    if let Some(text) = network_commands(world, words) {
+        return output(0, text);
+    }
+    match words {
+        ["getent", "passwd", user] => match world.users.get(*user) {
+            Some(home) => output(0, format!("{user}:x:1000:1000::{home}:/bin/bash\n")),
+            None => output(2, ""),
+        },
+        ["getent", "group", group] => match world.groups.get(*group) {
+            Some(members) => output(0, format!("{group}:x:1001:{}\n", members.join(","))),
+            None => output(2, ""),
+        },
+        ["systemd-detect-virt", "--container"] => output(1, "none\n"),
+        ["microk8s", "status", "--addon", addon] => {
+            if world.files.has(microk8s::STOPPED) {
+                return output(0, "microk8s is not running, try microk8s start\n");
+            }
+            match world.api() {
+                Some(cluster) if microk8s::is_enabled(cluster, addon) => output(0, "enabled\n"),
+                Some(_) => output(0, "disabled\n"),
+                None => output(1, "microk8s is not running. Use microk8s inspect for a deeper inspection.\n"),
+            }
+        }
+        _ => panic!("the modelled host knows no command {words:?} that reads"),
+    }
+}
+
+/// A command that changes the host at once.
+pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
+    match words {
+        ["usermod", "--append", "--groups", group, user] => match world.groups.get_mut(*group) {
+            Some(members) if world.users.contains_key(*user) => {
+                if !members.iter().any(|m| m == user) {
+                    members.push((*user).to_owned());
+                }
+                output(0, "")
+            }
+            _ => output(6, ""),
+        },
+        ["gpasswd", "--delete", user, group] => match world.groups.get_mut(*group) {
+            Some(members) if members.iter().any(|m| m == user) => {
+                members.retain(|m| m != user);
+                output(0, "")
+            }
+            _ => output(3, ""),
+        },
+        ["groupdel", group] => output(if world.groups.remove(*group).is_some() { 0 } else { 6 }, ""),
+        ["ip", "netns", "delete", name] => {
+            let path = format!("/run/netns/{name}");
+            let there = world.files.has(&path);
+            world.files.remove(path);
+            output(i32::from(!there), "")
+        }
+        ["ip", "link", "delete", name] => output(i32::from(!world.links.remove(*name)), ""),
+        ["iptables-restore"] => {
+            network::restore(world, 0, input);
+            output(0, "")
+        }
+        ["ip6tables-restore"] => {
+            network::restore(world, 1, input);
+            output(0, "")
+        }
+        ["sysctl", "-q", "-w", setting] => {
+            let (name, value) = setting.split_once('=').expect("a setting");
+            let path = format!("/proc/sys/{}", name.replace('.', "/"));
+            if !world.files.has(&path) {
+                return output(255, "");
+            }
+            world.files.write(&path, format!("{value}\n"));
+            output(0, "")
+        }
+        _ => panic!("the modelled host knows no command {words:?} that changes"),
+    }
+}

@@ -1,0 +1,130 @@
+//! What a world is, as lines that can be compared: all that a person would miss or find too much. What is different each time (names
+//! made by chance, times, counters) is left out.
+
+use std::collections::BTreeSet;
+
+use iris_mk8s::{cluster as kinds, cluster::state, host::LOG_DIR, journal::Place};
+use serde_json::{Value, json};
+
+use super::{
+    cluster::{Cluster, key_of},
+    files::Node,
+    network,
+    pods::ACCOUNTS,
+    world::World,
+};
+
+/// The state of a host, one fact a line.
+pub fn facts(world: &World) -> BTreeSet<String> {
+    let mut facts = BTreeSet::new();
+    let mut add = |fact: String| _ = facts.insert(fact);
+    let place = Place::default();
+    let journal = place.journal();
+    let folder = "/var/snap/microk8s/common/default-storage";
+    for (path, node) in world.files.iter() {
+        if path.starts_with(LOG_DIR) || journal.to_str() == Some(path) {
+            continue;
+        }
+        // The addon makes the folder, and without an answer does not remove it; empty it is of no consequence.
+        if path == folder && world.files.names(folder).is_empty() {
+            continue;
+        }
+        let shown = match node {
+            Node::Dir => "directory".to_owned(),
+            Node::Link(to) => format!("-> {to}"),
+            Node::File(_, mode, owner) if is_secret(path, &place) => format!("{owner} {mode:o} secret"),
+            Node::File(bytes, mode, owner) => format!("{owner} {mode:o} {:?}", String::from_utf8_lossy(bytes)),
+        };
+        add(format!("{} {shown}", without_volume(path)));
+    }
+    for (group, members) in &world.groups {
+        add(format!("group {group}: {members:?}"));
+    }
+    for (at, rules) in world.rules.iter().enumerate() {
+        network::meaning(rules).into_iter().for_each(|rule| add(format!("rule {at} {rule}")));
+    }
+    world.links.iter().for_each(|link| add(format!("link {link}")));
+    for (name, snap) in &world.snapd.snaps {
+        add(format!("snap {name} {snap:?}"));
+    }
+    for (alias, of) in &world.snapd.aliases {
+        add(format!("alias {alias} {of:?}"));
+    }
+    add(format!("hold {:?}", world.snapd.hold));
+    for process in world.processes.values() {
+        add(format!("process {}", process.shown()));
+    }
+    if let Some(cluster) = &world.cluster {
+        add(format!("cluster runs: {}, crds {}, webhook {}", cluster.running, cluster.crds, cluster.webhook));
+        cluster.all().for_each(|(_, object)| add(fact(cluster, object)));
+    }
+    facts
+}
+
+/// A hold lasts some days from the run that made it.
+pub fn without_hold(facts: BTreeSet<String>) -> BTreeSet<String> {
+    let held = |fact: String| if fact.starts_with("hold Some") { "hold".to_owned() } else { fact };
+    facts.into_iter().map(held).collect()
+}
+
+fn is_secret(path: &str, place: &Place) -> bool {
+    place.password().to_str() == Some(path) || place.password_hash().to_str() == Some(path) || path.ends_with(ACCOUNTS)
+}
+
+/// A path without the name of the volume in it, which is made by chance.
+fn without_volume(path: &str) -> String {
+    match path.find("-pvc-") {
+        Some(at) => format!("{}{}", &path[..at], path[at + 5..].find('/').map_or("", |end| &path[at + 5 + end..])),
+        None => path.to_owned(),
+    }
+}
+
+fn fact(cluster: &Cluster, object: &Value) -> String {
+    let (kind, (_, namespace, name)) = key_of(object);
+    if *kind == kinds::POD {
+        let owner = &object["metadata"]["ownerReferences"][0]["name"];
+        let ready = state::is(object, "Ready");
+        return format!("pod of {namespace}/{owner} ready {ready} going {} {}", state::going(object), object["spec"]["containers"][0]["image"]);
+    }
+    if *kind == kinds::PERSISTENT_VOLUME {
+        let claim = &object["spec"]["claimRef"];
+        return format!("volume of {} {} {}", claim["namespace"], claim["name"], object["status"]["phase"]);
+    }
+    let mut object = object.clone();
+    for field in ["uid", "creationTimestamp", "generation", "resourceVersion"] {
+        object["metadata"].as_object_mut().expect("metadata").remove(field);
+    }
+    if let Some(fields) = object["metadata"]["managedFields"].as_array_mut() {
+        fields.sort_by_key(Value::to_string);
+    }
+    if let Some(spec) = object["spec"].as_object_mut() {
+        spec.remove("volumeName");
+        spec.remove("clusterIP");
+    }
+    if let Some(status) = object["status"].as_object_mut() {
+        status.remove("observedGeneration");
+    }
+    if *kind == kinds::SECRET {
+        object["data"] = json!("secret");
+    }
+    let _ = cluster;
+    format!("{} {namespace}/{name} {object}", kind.kind)
+}
+
+/// What only one of the two has.
+pub fn difference(one: &BTreeSet<String>, other: &BTreeSet<String>) -> Vec<String> {
+    let only = |a: &BTreeSet<String>, b: &BTreeSet<String>, sign: char| {
+        a.difference(b).map(|fact| format!("{sign} {fact}")).collect::<Vec<_>>()
+    };
+    [only(one, other, '-'), only(other, one, '+')].concat()
+}
+
+/// Volumes of ours whose accounts have another password than the one that we hand out.
+pub fn lost_passwords(world: &World) -> Vec<String> {
+    let hash = world.files.text(Place::default().password_hash());
+    if hash.is_empty() {
+        return Vec::new();
+    }
+    let accounts = world.files.iter().filter(|(path, _)| path.ends_with(ACCOUNTS));
+    accounts.filter(|(path, _)| world.files.text(path) != hash).map(|(path, _)| format!("{path}: another password")).collect()
+}

@@ -1,0 +1,393 @@
+//! The modelled host as the product sees it: every touch is answered from the world, and before, within and after every change the
+//! world is copied when somebody collects the moments at which a run may die.
+
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use iris_mk8s::{
+    cluster::{self as kinds, Kind, state},
+    error::{Error, ExitCode, Result},
+    host::{CLIENT_CONFIG, Changes, Cmd, Effect, FileWrite, Heard, Host, LOG_DIR, Leftover, Output, Watch},
+    step::{Progress, SnapdChange},
+};
+use serde_json::Value;
+
+use super::{
+    cluster::{Cluster, key},
+    commands, metallb, network,
+    files::Node,
+    snapd, volumes,
+    world::{EPOCH, World, ms},
+};
+
+/// Several changes come within a moment: one look serves them all.
+const BURST: Duration = ms(40);
+
+/// A moment at which a run may die.
+pub struct Moment {
+    /// What it was about to do, did, or had done.
+    pub at: String,
+    pub world: World,
+}
+
+/// A host.
+pub struct Model {
+    world: Arc<Mutex<World>>,
+    /// Moments, when they are collected.
+    moments: Mutex<Option<Vec<Moment>>>,
+    /// The name of the run.
+    run: String,
+    /// The host may only be looked at.
+    pub read_only: bool,
+}
+
+impl Model {
+    pub fn new(world: World, run: &str, collect: bool) -> Self {
+        Self {
+            world: Arc::new(Mutex::new(world)),
+            moments: Mutex::new(collect.then(Vec::new)),
+            run: run.to_owned(),
+            read_only: false,
+        }
+    }
+
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().expect("one thread")
+    }
+
+    /// The moments so far.
+    pub fn take_moments(&self) -> Vec<Moment> {
+        self.moments.lock().expect("one thread").take().unwrap_or_default()
+    }
+
+    /// A moment at which the run may die.
+    pub fn moment(&self, world: &World, at: impl FnOnce() -> String) {
+        if let Some(moments) = self.moments.lock().expect("one thread").as_mut() {
+            moments.push(Moment { at: at(), world: world.clone() });
+        }
+    }
+
+    /// An act that is done at once: a moment before it, and one after.
+    fn act<T>(&self, what: &str, act: impl FnOnce(&mut World) -> T) -> T {
+        assert!(!self.read_only, "a change, where only looking is allowed: {what}");
+        let mut world = self.world();
+        self.moment(&world, || format!("before {what}"));
+        world.acts += 1;
+        let log = format!("{LOG_DIR}/{}.log", self.run);
+        if !world.files.has(&log) {
+            world.files.write(&log, "");
+        }
+        let result = act(&mut world);
+        self.moment(&world, || format!("after {what}"));
+        result
+    }
+
+    fn with_api<T>(&self, ask: impl FnOnce(&mut World) -> Result<T>) -> Result<T> {
+        let mut world = self.world();
+        if !world.files.has(CLIENT_CONFIG) {
+            return Err(Error::transient("MicroK8s has no credentials yet").because(CLIENT_CONFIG));
+        }
+        if world.api().is_none() {
+            return Err(Error::transient("the API server does not answer").because("connection refused"));
+        }
+        ask(&mut world)
+    }
+
+    /// A command that takes its time.
+    fn long(&self, cmd: &Cmd, listen: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>) -> Result<Output> {
+        let shown = cmd.show();
+        let group = self.act(&format!("`{shown}`"), |world| {
+            let doubled: Vec<String> = world.processes.values().filter(|p| p.run.is_some() && p.code.is_none()).map(super::process::Process::shown).collect();
+            world.violations.extend(doubled.iter().map(|other| format!("`{shown}` while `{other}` still works")));
+            world.start(&cmd.argv, Some(self.run.clone()))
+        });
+        let limit = self.world().now + cmd.deadline;
+        let mut output = Output::default();
+        let mut heard_at = self.world().now;
+        loop {
+            let mut world = self.world();
+            let (lines, code) = world.processes.get_mut(&group).map_or((Vec::new(), Some(None)), |p| {
+                (std::mem::take(&mut p.lines), p.code.map(Some))
+            });
+            if code.is_some() {
+                world.processes.remove(&group);
+            }
+            let now = world.now;
+            drop(world);
+            let mut go_on = ControlFlow::Continue(());
+            for line in &lines {
+                heard_at = now;
+                output.stdout.push_str(&format!("{line}\n"));
+                go_on = listen(Heard::Line(line));
+            }
+            if let Some(code) = code {
+                output.code = code;
+                return Ok(output);
+            }
+            if now >= heard_at + Duration::from_secs(1) {
+                heard_at = now;
+                go_on = listen(Heard::Silence);
+            }
+            let late = now >= limit;
+            if late || go_on.is_break() {
+                self.world().processes.remove(&group);
+                let error = || Error::new(ExitCode::TimedOut, format!("`{shown}` did not end within {} s", cmd.deadline.as_secs()));
+                return if late { Err(error()) } else { Ok(output) };
+            }
+            let mut world = self.world();
+            let stage = |world: &World| world.processes.get(&group).map(|p| (p.stage, p.code));
+            let before = stage(&world);
+            // What else happens meanwhile is no moment of ours.
+            while stage(&world) == before && world.now < heard_at + Duration::from_secs(1) && world.step(limit.min(heard_at + Duration::from_secs(1))) {}
+            if stage(&world) != before && stage(&world).is_some_and(|(_, code)| code.is_none()) {
+                self.moment(&world, || format!("within `{shown}`, stage {:?}", stage(&world).map(|s| s.0)));
+            }
+        }
+    }
+}
+
+impl Host for Model {
+    fn run(&self, cmd: &Cmd, listen: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>) -> Result<Output> {
+        let words: Vec<&str> = cmd.argv.iter().map(String::as_str).collect();
+        let microk8s = words[0] == "microk8s";
+        if microk8s && !self.world().files.has("/snap/bin/microk8s") {
+            return Err(Error::failed("there is no program `microk8s` on this host"));
+        }
+        if cmd.effect == Effect::Reads {
+            return Ok(commands::read(&mut self.world(), &words));
+        }
+        if microk8s {
+            return self.long(cmd, listen);
+        }
+        let input = cmd.stdin.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        Ok(self.act(&format!("`{}`", cmd.show()), |world| commands::change(world, &words, &input)))
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        Ok(self.world().files.read(path).map(<[u8]>::to_vec))
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.world().files.has(path)
+    }
+
+    fn link(&self, path: &Path) -> Option<PathBuf> {
+        match self.world().files.get(path) {
+            Some(Node::Link(to)) => Some(PathBuf::from(to)),
+            _ => None,
+        }
+    }
+
+    fn names(&self, dir: &Path) -> Vec<String> {
+        self.world().files.names(dir)
+    }
+
+    fn write(&self, file: &FileWrite) -> Result<()> {
+        let path = file.path.to_str().expect("UTF-8");
+        self.act(&format!("write {path}"), |world| {
+            if world.files.full {
+                return Err(Error::failed(format!("cannot write {path}")).because("No space left on device (os error 28)"));
+            }
+            let owner = file.owner.as_deref().unwrap_or("root");
+            world.files.write_as(&format!("{path}.new"), &file.bytes, file.mode, owner);
+            self.moment(world, || format!("within write {path}"));
+            world.files.remove(format!("{path}.new"));
+            world.files.write_as(path, &file.bytes, file.mode, owner);
+            Ok(())
+        })
+    }
+
+    fn remove(&self, path: &Path, all: bool) -> Result<()> {
+        self.act(&format!("remove {}", path.display()), |world| {
+            if !all && !world.files.names(path).is_empty() {
+                return Err(Error::failed(format!("cannot remove {}", path.display())).because("Directory not empty (os error 39)"));
+            }
+            let names = world.files.names(path);
+            if let Some(first) = names.first() {
+                world.files.remove(path.join(first));
+                self.moment(world, || format!("within remove {}", path.display()));
+            }
+            world.files.remove(path);
+            Ok(())
+        })
+    }
+
+    fn snapd_get(&self, path: &str) -> Result<Option<Value>> {
+        snapd::get(&self.world(), path)
+    }
+
+    fn snapd_change(&self, change: &SnapdChange, seen: &mut dyn FnMut(&str, Option<Progress>)) -> Result<()> {
+        let shown = &change.shown;
+        let id = self.act(&format!("`{shown}`"), |world| snapd::ask(world, change))?;
+        let Some(id) = id else { return Ok(()) };
+        loop {
+            let mut world = self.world();
+            let stage = |world: &World| world.snapd.change.as_ref().map(|c| c.stage);
+            let before = stage(&world);
+            while stage(&world) == before && world.step(Duration::MAX) {}
+            if let Some(ended) = world.snapd.ended.get(&id).cloned() {
+                self.moment(&world, || format!("`{shown}` has ended"));
+                return ended.map_err(|why| Error::failed(format!("`{shown}` failed")).because(why));
+            }
+            self.moment(&world, || format!("within `{shown}`, stage {:?}", stage(&world)));
+            let doing = snapd::doing(&world).unwrap_or_default();
+            drop(world);
+            seen(doing, None);
+        }
+    }
+
+    fn get(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>> {
+        self.with_api(|world| {
+            let cluster = world.cluster.as_ref().filter(|c| c.knows(kind));
+            Ok(cluster.and_then(|c| c.get(&key(kind, namespace.unwrap_or_default(), name))).cloned())
+        })
+    }
+
+    fn list(&self, kind: &'static Kind, namespace: Option<&str>, labels: &str) -> Result<Vec<Value>> {
+        self.with_api(|world| {
+            let fits = |object: &&Value| {
+                let meta = &object["metadata"];
+                namespace.is_none_or(|ns| meta["namespace"] == ns)
+                    && labels.split(',').filter(|l| !l.is_empty()).all(|l| {
+                        l.split_once('=').is_some_and(|(name, value)| meta["labels"][name] == value)
+                    })
+            };
+            Ok(world.cluster.iter().flat_map(|c| c.of(kind)).filter(fits).cloned().collect())
+        })
+    }
+
+    fn apply(&self, object: &Value, dry_run: bool) -> Result<Value> {
+        let apply = |world: &mut World| {
+            let now = world.now;
+            world.api().map_or_else(
+                || Err(Error::transient("the API server does not answer").because("connection refused")),
+                |cluster| cluster.apply(object, kinds::MANAGER, dry_run, now),
+            )
+        };
+        if dry_run { apply(&mut self.world()) } else { self.act(&format!("apply {}", kinds::describe(object)), apply) }
+    }
+
+    fn delete(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<()> {
+        self.act(&format!("delete {}/{name}", kind.plural), |world| {
+            let now = world.now;
+            let cluster = world.api();
+            let cluster = cluster.ok_or_else(|| Error::transient("the API server does not answer").because("connection refused"))?;
+            cluster.delete(&key(kind, namespace.unwrap_or_default(), name), now);
+            Ok(())
+        })
+    }
+
+    fn api_text(&self, path: &str) -> Result<String> {
+        self.with_api(|_| match path {
+            "/readyz" => Ok("ok".to_owned()),
+            _ if path.contains("/log?") => Ok("IRIS started\n".to_owned()),
+            _ => panic!("the modelled API server knows no GET {path}"),
+        })
+    }
+
+    fn http_get(&self, url: &str) -> Result<(u16, String)> {
+        let (ip, path) = url.strip_prefix("http://").and_then(|u| u.split_once(":52773")).unwrap_or_else(|| panic!("the modelled LAN knows no {url}"));
+        assert_eq!(path, "/api/monitor/metrics");
+        let world = self.world();
+        let pod = world.cluster.as_ref().filter(|c| c.running).and_then(|c| answering(c, ip));
+        let pod = pod.ok_or_else(|| Error::transient(format!("{url} does not answer")).because("No route to host"))?;
+        let licence = "iris_license_days_remaining 300\n";
+        let database = "iris_db_size_mb{id=\"TEST-DATA\",dir=\"/vol-data/TEST-DATA/\"} 1\n";
+        Ok((200, format!("# {}\niris_cpu_usage 1\n{licence}{database}", state::name(pod))))
+    }
+
+    fn watch(&self, what: &[Watch]) -> Box<dyn Changes> {
+        let kinds = what.iter().filter_map(|w| match w {
+            Watch::Objects(kind, _) => Some(kind.plural),
+            Watch::Pause(_) => None,
+        });
+        let pause = what.iter().filter_map(|w| match w {
+            Watch::Pause(pause) => Some(*pause),
+            Watch::Objects(..) => None,
+        });
+        Box::new(Watching { world: Arc::clone(&self.world), kinds: kinds.collect(), pause: pause.min() })
+    }
+
+    fn leftovers(&self) -> Vec<Leftover> {
+        let world = self.world();
+        let left = world.processes.values().filter(|p| p.run.as_ref().is_some_and(|run| *run != self.run) && p.code.is_none());
+        left.map(|p| Leftover { group: p.group, command: p.shown() }).collect()
+    }
+
+    fn end(&self, group: &Leftover) {
+        self.act(&format!("end {}", group.command), |world| world.processes.remove(&group.group));
+    }
+
+    fn now(&self) -> Duration {
+        self.world().now
+    }
+
+    fn unix_time(&self) -> u64 {
+        EPOCH + self.world().now.as_secs()
+    }
+
+    fn stopping(&self) -> bool {
+        false
+    }
+
+    fn neighbours(&self, _: &iris_mk8s::lb_range::LbRange) -> Result<BTreeMap<std::net::Ipv4Addr, String>> {
+        Ok(BTreeMap::new())
+    }
+}
+
+/// The ready pod that answers at an address: its own, or one that MetalLB announces for a service.
+fn answering<'a>(cluster: &'a Cluster, ip: &str) -> Option<&'a Value> {
+    let ready = |pod: &&Value| state::is(pod, "Ready") && !state::going(pod);
+    if let Some(pod) = cluster.of(&kinds::POD).filter(ready).find(|p| p["status"]["podIP"] == ip) {
+        return volumes::claims_of(pod).next().map(|_| pod);
+    }
+    let service = cluster.of(&kinds::SERVICE).find(|s| state::addresses(s).iter().any(|a| a == ip))?;
+    let selected = |pod: &&Value| {
+        let wanted = service["spec"]["selector"].as_object();
+        wanted.is_some_and(|w| w.iter().all(|(name, value)| pod["metadata"]["labels"][name] == *value))
+    };
+    cluster.of(&kinds::POD).filter(|_| metallb::answers(cluster)).filter(ready).find(selected)
+}
+
+/// Waits for changes: the time goes on from one happening to the next.
+struct Watching {
+    world: Arc<Mutex<World>>,
+    kinds: Vec<&'static str>,
+    pause: Option<Duration>,
+}
+
+impl Changes for Watching {
+    fn next(&mut self, at_most: Duration) {
+        let mut world = self.world.lock().expect("one thread");
+        let limit = world.now + at_most.min(self.pause.unwrap_or(Duration::MAX));
+        let seen = |world: &World| {
+            let touched = |kind: &&'static str| world.cluster.as_ref().and_then(|c| c.touched.get(kind)).copied();
+            self.kinds.iter().map(touched).collect::<Vec<_>>()
+        };
+        let before = seen(&world);
+        while world.step(limit) {
+            if seen(&world) != before {
+                let burst = world.now + BURST;
+                while world.step(burst) {}
+                return;
+            }
+        }
+    }
+}
+
+/// What the network shows of the host.
+pub fn network_commands(world: &World, words: &[&str]) -> Option<String> {
+    Some(match words {
+        ["ip", "-j", "-d", "addr"] => network::addresses(world),
+        ["ip", "-j", "-d", "route"] => network::routes(world),
+        ["ip", "-j", "link"] => network::links(world),
+        ["iptables-save"] => network::save(world, 0),
+        ["ip6tables-save"] => network::save(world, 1),
+        _ => return None,
+    })
+}

@@ -1,0 +1,25 @@
+//! A modelled Ubuntu in memory: snapd, groups, files, packet filter, MicroK8s with its lies, the cluster, and a clock that goes on from
+//! one happening to the next. It stands in for a VM where thousands of runs are wanted; `recorded/` pins it to a real one.
+//!
+//! Nothing in it is by chance, so every failure can be seen again. A command or path that it does not know ends the test with its text.
+
+pub mod cluster;
+mod commands;
+pub mod compare;
+mod controllers;
+pub mod files;
+pub mod host;
+pub mod initial;
+mod manifests;
+mod merge;
+mod metallb;
+mod microk8s;
+mod network;
+mod pods;
+mod process;
+mod snapd;
+pub mod store;
+pub mod tool;
+mod volumes;
+mod workloads;
+pub mod world;

@@ -1,0 +1,176 @@
+//! The product at work on a modelled host: its commands as the program runs them, and what is left when it dies.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use iris_mk8s::{
+    credentials::Credentials,
+    engine::Engine,
+    error::{Error, ExitCode, Result},
+    event::Events,
+    host::{Host, LOG_DIR},
+    journal::{Contents, Journal, Place},
+    profile,
+    spec::Spec,
+    step::{Scope, Stage},
+    steps,
+};
+
+use super::{
+    host::{Model, Moment},
+    store::{ModelStore, Policy, bytes, read_as},
+    world::World,
+};
+
+/// A range that suits the modelled network.
+pub const RANGE: &str = "192.168.11.110-192.168.11.130";
+
+/// The wanted state: the default profile.
+pub fn spec() -> &'static Spec {
+    static SPEC: OnceLock<Spec> = OnceLock::new();
+    SPEC.get_or_init(|| {
+        let flags = iris_mk8s::cli::SpecFlags { lb: Some(RANGE.parse().expect("a range")), ..Default::default() };
+        let input = profile::Input { flags, environment: Vec::new(), login: Some("ubuntu".to_owned()) };
+        profile::resolve(&input).expect("the default profile").0
+    })
+}
+
+/// Passwords, each with two salts. Hashing takes its time, so they are made once.
+fn passwords() -> &'static Vec<[Credentials; 2]> {
+    static PASSWORDS: OnceLock<Vec<[Credentials; 2]>> = OnceLock::new();
+    PASSWORDS.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place { dir: dir.path().to_owned() };
+        let make = |n: usize| {
+            let file = dir.path().join("given");
+            std::fs::write(&file, format!("password-{n}\n")).expect("a file");
+            [0, 1].map(|_| Credentials::load_or_make(&place, file.to_str()).expect("a password"))
+        };
+        (0..3).map(make).collect()
+    })
+}
+
+/// The password as the program loads it: the one of the files, with its hash if that fits; else a new one.
+fn credentials(world: &mut World) -> Credentials {
+    let place = Place::default();
+    let password = world.files.read(place.password()).unwrap_or_default();
+    let hash = world.files.text(place.password_hash());
+    let known = passwords().iter().find(|p| p[0].password_file() == password);
+    let Some(known) = known else {
+        world.passwords += 1;
+        return passwords()[(world.passwords - 1) % passwords().len()][0].clone();
+    };
+    known.iter().find(|c| c.hash().as_str() == hash).unwrap_or(&known[1]).clone()
+}
+
+/// How a command ended.
+pub struct Ran {
+    pub code: ExitCode,
+    pub error: Option<Error>,
+    pub world: World,
+    pub moments: Vec<Moment>,
+    /// Its run's name.
+    pub run: String,
+    pub acts: u64,
+}
+
+/// The program, and under which policy it keeps its journal.
+#[derive(Clone, Copy)]
+pub struct Tool {
+    pub policy: Policy,
+    /// Whether moments are collected.
+    pub collect: bool,
+}
+
+impl Tool {
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, collect: false }
+    }
+
+    pub fn collecting(self) -> Self {
+        Self { collect: true, ..self }
+    }
+
+    fn run(self, world: World, command: &str, work: impl FnOnce(&Arc<Model>, &str, Credentials) -> Result<()>) -> Ran {
+        // The time is part of a run's name, and so names differ.
+        let run = format!("{}-{command}", world.now.as_millis());
+        let mut world = world;
+        let acts = world.acts;
+        let credentials = credentials(&mut world);
+        let model = Arc::new(Model::new(world, &run, self.collect));
+        let ended = work(&model, &run, credentials);
+        let moments = model.take_moments();
+        let world = model.world().clone();
+        let code = ended.as_ref().err().map_or(ExitCode::Done, |e| e.code);
+        Ran { code, error: ended.err(), acts: world.acts - acts, world, moments, run }
+    }
+
+    /// `bootstrap`.
+    pub fn bootstrap(self, world: World) -> Ran {
+        self.run(world, "bootstrap", |model, run, credentials| {
+            let stages = steps::catalog(spec(), &credentials);
+            let open = || Journal::over(Box::new(ModelStore::open(model, self.policy, true)), Place::default().journal());
+            engine(&**model, &stages, &Events::channel().0).bootstrap(open, run, spec()).1
+        })
+    }
+
+    /// `plan`: on a host that may only be looked at. True: there is nothing to do.
+    pub fn plan(self, world: World) -> Result<bool> {
+        let mut world = world;
+        let stages = steps::catalog(spec(), &credentials(&mut world));
+        let mut model = Model::new(world, "plan", false);
+        model.read_only = true;
+        engine(&model, &stages, &Events::channel().0).plan().map(|plan| plan.is_empty())
+    }
+
+    /// `teardown`, of that reach.
+    pub fn teardown(self, world: World, reach: Scope) -> Ran {
+        self.run(world, "teardown", |model, run, credentials| {
+            let contents = Contents::parse(&read_as(self.policy, bytes(&model.world())))?;
+            let Some(spec) = contents.ledger.spec.clone() else { return Ok(()) };
+            let stages = steps::catalog(&spec, &credentials);
+            let events = Events::channel().0;
+            let engine = engine(&**model, &stages, &events);
+            engine.undo_plan(&contents.ledger, reach)?;
+            let journal = Journal::over(Box::new(ModelStore::open(model, self.policy, false)), Place::default().journal())?;
+            engine.teardown(&journal, run, reach).1?;
+            if reach == Scope::Host && journal.ledger().is_empty() {
+                model.remove(LOG_DIR.as_ref(), true)?;
+                journal.remove()?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn engine<'a>(host: &'a dyn Host, stages: &'a [Stage], events: &'a Events) -> Engine<'a> {
+    Engine { host, stages, events, workers: 1 }
+}
+
+/// How a run dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// By SIGKILL; its child goes on, unheard, until its next line.
+    Killed,
+    /// By SIGKILL; its child does not mind that nobody hears it.
+    ChildGoesOn,
+    /// With the whole machine.
+    PowerCut,
+}
+
+/// The world after a run died, and after some more time.
+pub fn after(death: Death, world: &World, gap: Duration) -> World {
+    let mut world = world.clone();
+    match death {
+        Death::Killed => world.processes.values_mut().for_each(|p| p.unheard = true),
+        Death::ChildGoesOn => {}
+        Death::PowerCut => world.power_cut(),
+    }
+    world.advance(gap);
+    world.processes.retain(|_, p| p.code.is_none());
+    // The name of a run holds the time: no two of them begin at the same moment.
+    world.now += Duration::from_millis(1);
+    world
+}

@@ -1,0 +1,104 @@
+//! The modelled claims and volumes: a claim waits for its first pod, its volume is a folder on the host, and both end after the pods
+//! that use them.
+
+use std::time::Duration;
+
+use iris_mk8s::cluster::{self as kinds, state};
+use serde_json::{Value, json};
+
+use super::{
+    cluster::{Cluster, key, key_of},
+    files::Files,
+    world::s,
+};
+
+const FOLDER: &str = "/var/snap/microk8s/common/default-storage";
+
+/// How long the provisioner takes to make a volume, and to delete one.
+const PROVISIONED: Duration = s(2);
+const DELETED: Duration = s(3);
+
+fn default_class(cluster: &Cluster) -> Option<String> {
+    let mut all = cluster.of(&kinds::STORAGE_CLASS);
+    all.find(|c| c["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true").map(|c| state::name(c).to_owned())
+}
+
+fn provisioner_works(cluster: &Cluster) -> bool {
+    cluster.find(&kinds::DEPLOYMENT, "kube-system", "hostpath-provisioner").is_some_and(state::rolled_out)
+}
+
+/// Names of the claims that a pod mounts.
+pub fn claims_of(pod: &Value) -> impl Iterator<Item = &str> {
+    let volumes = pod["spec"]["volumes"].as_array();
+    volumes.into_iter().flatten().filter_map(|v| v["persistentVolumeClaim"]["claimName"].as_str())
+}
+
+pub fn reconcile(cluster: &mut Cluster, files: &mut Files, now: Duration) {
+    let class = default_class(cluster);
+    let works = provisioner_works(cluster);
+    let claims: Vec<Value> = cluster.of(&kinds::PERSISTENT_VOLUME_CLAIM).cloned().collect();
+    for claim in claims {
+        let (_, claim_key) = key_of(&claim);
+        if claim["spec"]["storageClassName"].is_null()
+            && let Some(class) = &class
+        {
+            cluster.change(&claim_key, |c| c["spec"]["storageClassName"] = json!(class));
+        }
+        let users: Vec<Value> = cluster
+            .of(&kinds::POD)
+            .filter(|p| p["metadata"]["namespace"] == claim["metadata"]["namespace"] && claims_of(p).any(|c| c == state::name(&claim)))
+            .cloned()
+            .collect();
+        if state::going(&claim) {
+            if users.is_empty() {
+                cluster.drop_object(&claim_key);
+            }
+        } else if claim["status"]["phase"] != "Bound" && !users.is_empty() && works && claim["spec"]["storageClassName"].is_string() {
+            let at = *cluster.ends.entry(claim_key).or_insert(now + PROVISIONED);
+            if now >= at { bind(cluster, files, &claim) } else { cluster.look_at(at) }
+        }
+    }
+    let volumes: Vec<Value> = cluster.of(&kinds::PERSISTENT_VOLUME).cloned().collect();
+    for volume in volumes {
+        let (_, volume_key) = key_of(&volume);
+        let of = &volume["spec"]["claimRef"];
+        let text = |field: &str| of[field].as_str().unwrap_or_default();
+        let claim = cluster.find(&kinds::PERSISTENT_VOLUME_CLAIM, text("namespace"), text("name"));
+        if claim.is_some_and(|c| c["spec"]["volumeName"] == volume["metadata"]["name"]) {
+            continue;
+        }
+        cluster.change(&volume_key, |v| v["status"]["phase"] = json!("Released"));
+        if works && volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete" {
+            let at = *cluster.ends.entry(volume_key.clone()).or_insert(now + DELETED);
+            if now >= at {
+                files.remove(volume["spec"]["hostPath"]["path"].as_str().unwrap_or_default());
+                cluster.drop_object(&volume_key);
+            } else {
+                cluster.look_at(at);
+            }
+        }
+    }
+}
+
+fn bind(cluster: &mut Cluster, files: &mut Files, claim: &Value) {
+    let (_, claim_key) = key_of(claim);
+    let name = format!("pvc-{:04}", cluster.number());
+    let path = format!("{FOLDER}/{}-{}-{name}", claim_key.1, claim_key.2);
+    files.dir(&path);
+    cluster.put(json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+        "spec": {"claimRef": {"namespace": claim_key.1, "name": claim_key.2}, "hostPath": {"path": path},
+            "persistentVolumeReclaimPolicy": "Delete", "storageClassName": "microk8s-hostpath"},
+        "status": {"phase": "Bound"}}));
+    cluster.ends.remove(&claim_key);
+    cluster.change(&claim_key, |c| {
+        c["spec"]["volumeName"] = json!(name);
+        c["status"] = json!({"phase": "Bound"});
+    });
+}
+
+/// The folder behind a claim.
+pub fn folder(cluster: &Cluster, namespace: &str, claim: &str) -> Option<String> {
+    let claim = cluster.find(&kinds::PERSISTENT_VOLUME_CLAIM, namespace, claim)?;
+    let volume = cluster.get(&key(&kinds::PERSISTENT_VOLUME, "", claim["spec"]["volumeName"].as_str()?))?;
+    volume["spec"]["hostPath"]["path"].as_str().map(str::to_owned)
+}

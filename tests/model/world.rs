@@ -1,0 +1,149 @@
+//! Everything that outlives a process of ours: the file system, snapd, the packet filter, running commands, the cluster, and the time.
+//! A world is a value: a copy of it is what a crash leaves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{cluster::Cluster, files::Files, microk8s, process::Process, snapd::Snapd};
+
+/// The moment at which every modelled host begins, in seconds since 1970.
+pub const EPOCH: u64 = 1_800_000_000;
+
+/// Milliseconds.
+pub const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Seconds.
+pub const fn s(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A modelled Ubuntu.
+#[derive(Clone)]
+pub struct World {
+    /// Since its beginning.
+    pub now: Duration,
+    pub files: Files,
+    /// Users with their home directories.
+    pub users: BTreeMap<String, String>,
+    pub groups: BTreeMap<String, Vec<String>>,
+    pub snapd: Snapd,
+    /// `iptables-save` and `ip6tables-save`.
+    pub rules: [Vec<String>; 2],
+    pub links: BTreeSet<String>,
+    /// Addresses of the machine's card, as `ip addr` shows them.
+    pub address: String,
+    /// Running commands, by their process group.
+    pub processes: BTreeMap<i32, Process>,
+    /// What is in MicroK8s; none while the snap is not installed.
+    pub cluster: Option<Cluster>,
+    /// What went wrong that no end state shows: two changes at a time, an act without a journal.
+    pub violations: Vec<String>,
+    /// Acts so far.
+    pub acts: u64,
+    /// Passwords that were made up so far.
+    pub passwords: usize,
+    next_group: i32,
+}
+
+impl World {
+    /// A fresh Ubuntu VM.
+    pub fn new() -> Self {
+        let mut world = Self {
+            now: Duration::ZERO,
+            files: Files::default(),
+            users: [("root", "/root"), ("ubuntu", "/home/ubuntu")].map(|(u, h)| (u.to_owned(), h.to_owned())).into(),
+            groups: BTreeMap::from([("sudo".to_owned(), vec!["ubuntu".to_owned()])]),
+            snapd: Snapd::default(),
+            rules: [super::network::plain_rules(), super::network::plain_rules()],
+            links: ["lo", "host0"].map(str::to_owned).into(),
+            address: "192.168.11.49/24".to_owned(),
+            processes: BTreeMap::new(),
+            cluster: None,
+            violations: Vec::new(),
+            acts: 0,
+            passwords: 0,
+            next_group: 1000,
+        };
+        world.files.write("/proc/meminfo", "MemTotal:        8148132 kB\nMemFree:         6000000 kB\n");
+        world.files.write("/proc/sys/kernel/hostname", "ubuntu\n");
+        world.files.write("/etc/resolv.conf", "nameserver 192.168.11.1\n");
+        world.files.write("/sys/fs/cgroup/cgroup.controllers", "cpu memory\n");
+        for home in ["/root", "/home/ubuntu"] {
+            world.files.write(&format!("{home}/.bashrc"), "# .bashrc\n");
+        }
+        for dir in ["/var/log", "/var/lib", "/usr/local/bin", "/snap/bin", "/var/snap", "/run"] {
+            world.files.dir(dir);
+        }
+        super::network::plain_settings(&mut world.files);
+        world
+    }
+
+    /// When the next thing happens by itself.
+    pub fn next(&self) -> Option<Duration> {
+        let processes = self.processes.values().filter(|p| p.code.is_none()).map(|p| p.next);
+        let change = self.snapd.change.as_ref().map(|c| c.next);
+        let cluster = self.cluster.as_ref().and_then(Cluster::next);
+        processes.chain(change).chain(cluster).min().map(|at| at.max(self.now))
+    }
+
+    /// Lets one thing happen, if it is due by `limit`. False: nothing was, and the time is `limit` now.
+    pub fn step(&mut self, limit: Duration) -> bool {
+        let Some(at) = self.next().filter(|at| *at <= limit) else {
+            self.now = self.now.max(limit);
+            return false;
+        };
+        self.now = at;
+        if self.snapd.change.as_ref().is_some_and(|c| c.next <= at) {
+            super::snapd::go_on(self);
+        } else if let Some(group) = self.processes.values().find(|p| p.code.is_none() && p.next <= at).map(|p| p.group) {
+            microk8s::go_on(self, group);
+        } else {
+            super::controllers::tick(self);
+        }
+        true
+    }
+
+    /// Lets the time go on.
+    pub fn advance(&mut self, by: Duration) {
+        let limit = self.now + by;
+        while self.step(limit) {}
+    }
+
+    /// A new process group.
+    pub fn start(&mut self, argv: &[String], run: Option<String>) -> i32 {
+        self.next_group += 1;
+        let group = self.next_group;
+        self.processes.insert(group, Process::new(group, argv, run, self.now));
+        group
+    }
+
+    /// The cluster, when the snap is installed and its API answers.
+    pub fn api(&mut self) -> Option<&mut Cluster> {
+        let now = self.now;
+        self.cluster.as_mut().filter(|c| c.answers(now))
+    }
+
+    /// Time goes on until nothing is on its way.
+    pub fn settle(&mut self) {
+        self.advance(s(600));
+        self.processes.retain(|_, p| p.code.is_none());
+    }
+
+    /// Every process ends at once, and the machine boots again. What is on the disk stays.
+    pub fn power_cut(&mut self) {
+        self.processes.clear();
+        self.now += s(15);
+        self.links.retain(|link| !super::network::is_pod_link(link));
+        let gone: Vec<String> = self.files.names("/run").into_iter().collect();
+        for name in gone {
+            self.files.remove(format!("/run/{name}"));
+        }
+        self.rules = [super::network::plain_rules(), super::network::plain_rules()];
+        super::network::plain_settings(&mut self.files);
+        super::snapd::boot(self);
+    }
+}
