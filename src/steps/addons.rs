@@ -112,7 +112,8 @@ pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
                         .to_owned(),
                 });
             }
-            let why = pods.iter().find_map(state::pod_trouble).unwrap_or_else(|| "its pods are not made yet".to_owned());
+            let why =
+                pods.iter().find_map(state::pod_trouble).unwrap_or_else(|| "its pods are not made yet".to_owned());
             waiting.get_or_insert_with(|| format!("{} {name}: {why}", kind.kind));
         } else if **kind == cluster::PERSISTENT_VOLUME_CLAIM && object["status"]["phase"] != "Bound" {
             waiting.get_or_insert_with(|| format!("claim {name} is not bound yet"));
@@ -122,7 +123,9 @@ pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
         (0, _, _) => Probe::Absent,
         (_, [], None) => Probe::satisfied("works"),
         (_, [], Some(why)) => Probe::pending(why),
-        (_, missing, _) => Probe::differs(json!({"missing": missing}), format!("half there: {} missing", missing.join(", "))),
+        (_, missing, _) => {
+            Probe::differs(json!({"missing": missing}), format!("half there: {} missing", missing.join(", ")))
+        }
     })
 }
 
@@ -141,7 +144,9 @@ impl Step for Addon {
             None if self.status(host)? => Probe::satisfied("enabled, as MicroK8s says"),
             None => Probe::Absent,
         };
-        if found == Probe::Absent && self.called == "dns" && self.row.enables_dns {
+        // Half an addon too: MicroK8s makes one object after the other.
+        let unfinished = matches!(found, Probe::Absent | Probe::Differs { .. });
+        if unfinished && self.called == "dns" && self.row.enables_dns {
             let names = host.names(Path::new(LAUNCHER));
             if names.iter().any(|n| Path::new(n).extension().is_some_and(|e| e == "yaml")) {
                 return Ok(Probe::pending("MicroK8s enables it by itself after its installation"));
