@@ -8,7 +8,11 @@ const IMAGE: &str = "intersystemsdc/iris-community:2022.1.0.209.0-zpm";
 fn revive_image(machine: &Machine) {
     let (good, old) = ("docker.io/intersystemsdc/iris-community:2026.1-zpm", format!("docker.io/{IMAGE}"));
     let ctr = "microk8s ctr images";
-    machine.root(&format!("{ctr} pull --hosts-dir /var/snap/microk8s/current/args/certs.d {good} && {ctr} tag {good} {old}")).ok();
+    machine
+        .root(&format!(
+            "{ctr} pull --hosts-dir /var/snap/microk8s/current/args/certs.d {good} && {ctr} tag {good} {old}"
+        ))
+        .ok();
 }
 
 #[test]
@@ -16,7 +20,9 @@ fn the_articles_database_stays() {
     let Some(machine) = Machine::up("article") else { return };
     let range = machine.range();
     machine.install_by_hand();
-    for addon in ["hostpath-storage", "registry", &format!("metallb:{}-{}", machine.nth_address(0), machine.nth_address(19))] {
+    for addon in
+        ["hostpath-storage", "registry", &format!("metallb:{}-{}", machine.nth_address(0), machine.nth_address(19))]
+    {
         machine.root(&format!("microk8s enable {addon}")).ok();
     }
     revive_image(&machine);
@@ -30,7 +36,7 @@ fn the_articles_database_stays() {
     for command in ["plan", "bootstrap"] {
         machine.product(&format!("{command} {asked_for_another}")).exits(23).says(&[
             "somebody else applied StatefulSet default/data",
-            "spec.template.spec.containers[0].image",
+            "spec.template.spec.containers[iris].image",
             "--namespace",
         ]);
     }

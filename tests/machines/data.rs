@@ -29,12 +29,20 @@ fn data_stays_until_it_is_to_go() {
 
     machine.product(&bootstrap).ok();
     assert_eq!(kept().ok(), "precious\n");
-    assert_eq!(machine.root("cat /var/lib/iris-mk8s/password").ok(), password, "the volumes hold accounts with the old password");
+    assert_eq!(
+        machine.root("cat /var/lib/iris-mk8s/password").ok(),
+        password,
+        "the volumes hold accounts with the old password"
+    );
 
     // Nobody can be asked: standard input is no terminal.
     let converged = machine.snapshot("converged");
     for command in ["teardown --data", "teardown --reset"] {
-        machine.product(command).exits(2).says(&["--yes", "dbv-data-data-0", "/var/snap/microk8s/common/default-storage/"]);
+        machine.product(command).exits(2).says(&[
+            "--yes",
+            "dbv-data-data-0",
+            "/var/snap/microk8s/common/default-storage/",
+        ]);
     }
     machine.is_as_at(&converged);
     assert_eq!(kept().ok(), "precious\n");

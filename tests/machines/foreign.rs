@@ -25,10 +25,15 @@ fn another_channel_is_refused() {
     let Some(machine) = Machine::up("other-channel") else { return };
     machine.root("snap install microk8s --classic --channel=1.33/stable").ok();
     machine.root("microk8s status --wait-ready --timeout 300").ok();
+    machine.kubectl("rollout status deployment/coredns -n kube-system --timeout=120s").ok();
     let before = machine.snapshot("before");
     for command in ["plan", "bootstrap"] {
         let hint = "--channel 1.33/stable";
-        machine.product(&format!("{command} --lb {}", machine.range())).exits(23).says(&["1.33/stable", "not 1.34", hint]);
+        machine.product(&format!("{command} --lb {}", machine.range())).exits(23).says(&[
+            "1.33/stable",
+            "not 1.34",
+            hint,
+        ]);
     }
     machine.is_as_at(&before);
 }

@@ -21,7 +21,10 @@ fn goes_on_after(name: &'static str, fault: Option<&str>, what: &str, moment: im
         machine.fault("clear");
     }
     machine.start(&bootstrap).finish().exits(0);
-    machine.client_curl(&[&format!("http://{}:52773/api/monitor/metrics", machine.nth_address(0))]).exits(0).says(&["iris_cpu_usage"]);
+    machine
+        .client_curl(&[&format!("http://{}:52773/api/monitor/metrics", machine.nth_address(0))])
+        .exits(0)
+        .says(&["iris_cpu_usage"]);
     machine.product(&format!("plan --check --lb {}", machine.range())).exits(0);
     let installs = machine.root("snap changes | grep -c 'Install \"microk8s\"'").ok();
     assert_eq!(installs, "1\n", "snapd's change goes on without us: it is not made a second time");

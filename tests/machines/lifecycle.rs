@@ -12,7 +12,10 @@ fn fact<'a>(summary: &'a str, name: &str) -> &'a str {
 fn the_summary_is_true(machine: &Machine, summary: &str) {
     let metrics = machine.client_curl(&[fact(summary, "metrics")]).ok();
     assert!(metrics.contains("\niris_cpu_usage"), "no metrics: {metrics}");
-    assert!(fact(summary, "metrics").contains(&format!("//{}:52773/", machine.nth_address(0))), "not in the range: {summary}");
+    assert!(
+        fact(summary, "metrics").contains(&format!("//{}:52773/", machine.nth_address(0))),
+        "not in the range: {summary}"
+    );
 
     let portal = fact(summary, "portal");
     assert!(machine.client_curl(&[portal]).ok().contains("IRISPassword"), "no login page");
@@ -30,7 +33,8 @@ fn the_summary_is_true(machine: &Machine, summary: &str) {
         assert_eq!(status("SYS"), "401", "{user} has the default password");
     }
 
-    let paths: Vec<&str> = summary.lines().filter_map(|l| l.split_whitespace().find(|w| w.starts_with("/var/snap/"))).collect();
+    let paths: Vec<&str> =
+        summary.lines().filter_map(|l| l.split_whitespace().find(|w| w.starts_with("/var/snap/"))).collect();
     assert_eq!(paths.len(), 4, "a path for each of four volumes: {summary}");
     for path in paths {
         machine.root(&format!("test -d {path}")).ok();

@@ -5,7 +5,9 @@ use crate::support::Machine;
 #[test]
 fn another_range_moves_the_service() {
     let Some(machine) = Machine::up("ranges") else { return };
-    let page = |address: &str| machine.client_curl(&["--max-time", "5", &format!("http://{address}:52773/api/monitor/metrics")]);
+    let page = |address: &str| {
+        machine.client_curl(&["--max-time", "5", &format!("http://{address}:52773/api/monitor/metrics")])
+    };
     let (first, moved) = (machine.nth_address(0), machine.nth_address(15));
 
     machine.product(&format!("bootstrap --lb {}", machine.range())).ok();

@@ -236,7 +236,10 @@ impl Machine {
             ("journal.log", "journalctl --no-pager --output=short-precise"),
             ("product.log", "tail -n +1 /var/log/iris-mk8s/* /var/lib/iris-mk8s/journal.jsonl"),
             ("snapd.log", "snap changes; for n in $(snap changes | awk '$1 + 0 {print $1}'); do snap change $n; done"),
-            ("cluster.log", "timeout 60 microk8s kubectl get all,pvc,pv,events -A -o wide; timeout 60 microk8s kubectl describe pods -A"),
+            (
+                "cluster.log",
+                "timeout 60 microk8s kubectl get all,pvc,pv,events -A -o wide; timeout 60 microk8s kubectl describe pods -A",
+            ),
             ("processes.log", "ps axfww"),
         ] {
             let output = self.root(line);

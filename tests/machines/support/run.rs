@@ -57,7 +57,8 @@ pub(crate) struct Ended {
 
 impl Run {
     pub(super) fn new(line: &str, mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("scripts/sandbox can be run");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("scripts/sandbox can be run");
         let stdout = child.stdout.take().expect("a pipe");
         let mut stderr = child.stderr.take().expect("a pipe");
         let (sender, lines) = mpsc::channel();
@@ -79,7 +80,8 @@ impl Run {
     /// The next event; none when the run is over. Anything else on its standard output is a failure.
     fn next(&mut self) -> Option<Event> {
         let line = self.lines.recv().ok()?;
-        let record = serde_json::from_str(&line).unwrap_or_else(|e| panic!("`{}` printed what is no event: {line} ({e})", self.command));
+        let record = serde_json::from_str(&line)
+            .unwrap_or_else(|e| panic!("`{}` printed what is no event: {line} ({e})", self.command));
         let event = Event(record);
         self.events.push(event.clone());
         Some(event)

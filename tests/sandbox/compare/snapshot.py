@@ -190,7 +190,9 @@ def processes() -> dict[str, str]:
                 command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if command and pid not in mine and not command.endswith(PASSING):
+        # A name in brackets is systemd's own child that has not become its service yet.
+        beginning = command.startswith("(") and command.endswith(")") and command != "(sd-pam)"
+        if command and pid not in mine and not command.endswith(PASSING) and not beginning:
             # Arguments that are only a number are one of a process, a session or a descriptor, and differ every time.
             lines.append(re.sub(r"(?<= )\d{3,7}(?= |$)", "N", command))
     return counted(lines)
