@@ -266,7 +266,9 @@ fn confirm(host: &Real, spec: &Spec, plan: &str) -> Result<()> {
         let at = volume.path.map(|p| format!(" at {p}")).unwrap_or_default();
         text.push_str(&format!("  DATA   {} ({}){at}\n", volume.claim, volume.size));
     }
-    let refused = |why: &str| Error::usage(format!("{why}: the data would be lost")).hint("say --yes, or leave --data and --reset out");
+    let refused = |why: &str| {
+        Error::usage(format!("{why}: the data would be lost")).hint("say --yes, or leave --data and --reset out")
+    };
     if !std::io::stdin().is_terminal() {
         return Err(refused("nobody can be asked here").because(text));
     }
@@ -282,7 +284,9 @@ fn profiles(what: cli::Profile) -> Result<ExitCode> {
         cli::Profile::List => {
             Ok(print(&profile::list().map(|(name, what)| format!("{name:<10} {what}\n")).collect::<String>()))
         }
-        cli::Profile::Show(flags) => Ok(print(&profile::Settings::gather(&profile::Input::of_process(&flags)?)?.to_string())),
+        cli::Profile::Show(flags) => {
+            Ok(print(&profile::Settings::gather(&profile::Input::of_process(&flags)?)?.to_string()))
+        }
         cli::Profile::Check { file } => {
             profile::check_file(&file)?;
             Ok(print(&format!("{} is a good profile\n", file.display())))
@@ -315,7 +319,10 @@ fn show_journal(global: &Global) -> Result<ExitCode> {
         });
     }
     if contents.torn > 0 {
-        text.push_str(&format!("\nthe last {} bytes are a torn record: the host lost its power there\n", contents.torn));
+        text.push_str(&format!(
+            "\nthe last {} bytes are a torn record: the host lost its power there\n",
+            contents.torn
+        ));
     }
     let ours: Vec<&str> = contents.ledger.steps().collect();
     text.push_str(&format!("\nours now: {}\n", if ours.is_empty() { "nothing".to_owned() } else { ours.join(", ") }));

@@ -60,12 +60,13 @@ impl Credentials {
     /// # Errors
     /// The file cannot be read, or what is in it cannot be a password.
     pub fn load_or_make(place: &Place, given: Option<&str>) -> Result<Self> {
-        let kept = |path: &Path| fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned()).filter(|t| !t.is_empty());
+        let kept = |path: &Path| {
+            fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned()).filter(|t| !t.is_empty())
+        };
         let password = match given {
             Some(source) => read(source)?,
-            None => kept(&place.password()).unwrap_or_else(|| {
-                rand::rng().sample_iter(Alphanumeric).take(GENERATED).map(char::from).collect()
-            }),
+            None => kept(&place.password())
+                .unwrap_or_else(|| rand::rng().sample_iter(Alphanumeric).take(GENERATED).map(char::from).collect()),
         };
         // The same password keeps its hash, or every run would change the CPF.
         let hash = kept(&place.password_hash()).map(PasswordHash).filter(|hash| hash.fits(&password));
@@ -110,8 +111,10 @@ fn read(source: &str) -> Result<String> {
         return Err(Error::usage(format!("--password-file {source}: the password is one line that is not empty")));
     }
     if password == "SYS" {
-        return Err(Error::usage(format!("--password-file {source}: `SYS` is the password that everybody tries first"))
-            .hint("leave --password-file out, and one is generated"));
+        return Err(Error::usage(format!(
+            "--password-file {source}: `SYS` is the password that everybody tries first"
+        ))
+        .hint("leave --password-file out, and one is generated"));
     }
     Ok(password.to_owned())
 }
@@ -146,7 +149,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let place = Place { dir: dir.path().to_owned() };
         let first = Credentials::load_or_make(&place, None).expect("made");
-        assert_ne!(first, Credentials::load_or_make(&place, None).expect("made"), "nothing is written, so another one is made");
+        assert_ne!(
+            first,
+            Credentials::load_or_make(&place, None).expect("made"),
+            "nothing is written, so another one is made"
+        );
         fs::write(place.password(), first.password_file()).expect("write");
         fs::write(place.password_hash(), first.hash().as_str()).expect("write");
         assert_eq!(first, Credentials::load_or_make(&place, None).expect("kept"));

@@ -114,7 +114,16 @@ pub struct Outcome {
 impl Outcome {
     /// An outcome with nothing done yet.
     pub fn new(code: ExitCode) -> Self {
-        Self { exit: code as u8, created: 0, changed: 0, kept: 0, undone: 0, seconds: 0.0, errors: Vec::new(), result: None }
+        Self {
+            exit: code as u8,
+            created: 0,
+            changed: 0,
+            kept: 0,
+            undone: 0,
+            seconds: 0.0,
+            errors: Vec::new(),
+            result: None,
+        }
     }
 }
 

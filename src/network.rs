@@ -15,10 +15,10 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
+pub use crate::finding::{Finding, Severity};
 pub use answers::answered;
 pub use check::{ORDER, check};
 pub use dhcp::DhcpFact;
-pub use crate::finding::{Finding, Severity};
 pub use propose::{propose, window};
 
 /// What is known of the network.

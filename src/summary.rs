@@ -71,7 +71,10 @@ impl Summary {
         let pods = host.list(&cluster::POD, namespace, &format!("app={}", iris.service))?;
         let pods = pods.iter().map(|p| Pod {
             name: state::name(p).to_owned(),
-            state: state::pod_trouble(p).map_or_else(|| "ready".to_owned(), |why| why.split_once(": ").map_or(why.clone(), |(_, w)| w.to_owned())),
+            state: state::pod_trouble(p).map_or_else(
+                || "ready".to_owned(),
+                |why| why.split_once(": ").map_or(why.clone(), |(_, w)| w.to_owned()),
+            ),
         });
         let password = Place::default().password();
         let aliases = host.snapd_get("/v2/aliases")?.unwrap_or_default();
@@ -96,7 +99,9 @@ impl Summary {
 pub fn volumes(host: &dyn Host, spec: &Spec) -> Result<Vec<Volume>> {
     let mut found = Vec::new();
     for (name, _) in steps::claim_names(&spec.iris) {
-        let Some(claim) = host.get(&cluster::PERSISTENT_VOLUME_CLAIM, Some(&spec.iris.namespace), &name)? else { continue };
+        let Some(claim) = host.get(&cluster::PERSISTENT_VOLUME_CLAIM, Some(&spec.iris.namespace), &name)? else {
+            continue;
+        };
         let volume = match claim["spec"]["volumeName"].as_str() {
             Some(volume) => host.get(&cluster::PERSISTENT_VOLUME, None, volume)?,
             None => None,
@@ -116,7 +121,9 @@ pub fn volumes(host: &dyn Host, spec: &Spec) -> Result<Vec<Volume>> {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |name: &str, value: &str| if name.is_empty() { writeln!(f, "           {value}") } else { writeln!(f, "{name:<10} {value}") };
+        let mut line = |name: &str, value: &str| {
+            if name.is_empty() { writeln!(f, "           {value}") } else { writeln!(f, "{name:<10} {value}") }
+        };
         line("portal", self.portal.as_deref().unwrap_or("no address yet"))?;
         line("metrics", self.metrics.as_deref().unwrap_or("no address yet"))?;
         line("users", &self.users.join(", "))?;
@@ -134,9 +141,24 @@ impl fmt::Display for Summary {
             line(if at == 0 { "data" } else { "" }, &text)?;
         }
         let kubectl = self.kubectl.as_deref().unwrap_or("microk8s kubectl");
-        line("terminal", &format!("{kubectl} exec -it {} -- iris session IRIS", self.pods.first().map_or("POD", |p| p.name.as_str())))?;
-        line("group", &format!("{} is in the group microk8s from the next login on; before that: `sg microk8s -c 'COMMAND'`", self.user))?;
+        line(
+            "terminal",
+            &format!(
+                "{kubectl} exec -it {} -- iris session IRIS",
+                self.pods.first().map_or("POD", |p| p.name.as_str())
+            ),
+        )?;
+        line(
+            "group",
+            &format!(
+                "{} is in the group microk8s from the next login on; before that: `sg microk8s -c 'COMMAND'`",
+                self.user
+            ),
+        )?;
         line("stop", "`microk8s stop`, and `microk8s start` to go on")?;
-        line("remove", "`sudo iris-mk8s teardown` (data stays), `teardown --data`, or `teardown --reset` (everything that is ours)")
+        line(
+            "remove",
+            "`sudo iris-mk8s teardown` (data stays), `teardown --data`, or `teardown --reset` (everything that is ours)",
+        )
     }
 }

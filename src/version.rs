@@ -33,11 +33,14 @@ impl FromStr for Channel {
 
     fn from_str(s: &str) -> Result<Self> {
         let wrong = |why: &str| {
-            Error::usage(format!("channel `{s}`: {why}")).hint("name a track of MicroK8s, for example `1.34` or `1.34/stable`")
+            Error::usage(format!("channel `{s}`: {why}"))
+                .hint("name a track of MicroK8s, for example `1.34` or `1.34/stable`")
         };
         let (track, risk) = s.split_once('/').unwrap_or((s, "stable"));
         if track == "latest" || matches!(track, "stable" | "candidate" | "beta" | "edge") {
-            return Err(wrong("`latest` moves to the next minor version by itself, which MicroK8s does not support for a running cluster"));
+            return Err(wrong(
+                "`latest` moves to the next minor version by itself, which MicroK8s does not support for a running cluster",
+            ));
         }
         if track.ends_with("-strict") {
             return Err(wrong("strict confinement needs other groups and commands, which this tool does not drive"));
@@ -123,7 +126,13 @@ const OLDEST: Row = Row {
 const TABLE: &[Row] = &[
     OLDEST,
     Row { from: Minor(1, 22), metallb_images: None, cgroups: (true, true), ..OLDEST },
-    Row { from: Minor(1, 24), storage_addon: "hostpath-storage", metallb_images: None, cgroups: (true, true), ..OLDEST },
+    Row {
+        from: Minor(1, 24),
+        storage_addon: "hostpath-storage",
+        metallb_images: None,
+        cgroups: (true, true),
+        ..OLDEST
+    },
     Row { from: Minor(1, 25), metallb: MetallbApi::Crd, ..MODERN },
     Row { from: Minor(1, 27), enables_dns: true, metallb: MetallbApi::Crd, ..MODERN },
     Row { from: Minor(1, 32), apparmor_4_1: true, ..TODAY },
@@ -131,8 +140,13 @@ const TABLE: &[Row] = &[
 ];
 
 /// What 1.25 has in common with its successors.
-const MODERN: Row =
-    Row { storage_addon: "hostpath-storage", metallb_images: None, cgroups: (true, true), metallb: MetallbApi::Crd, ..OLDEST };
+const MODERN: Row = Row {
+    storage_addon: "hostpath-storage",
+    metallb_images: None,
+    cgroups: (true, true),
+    metallb: MetallbApi::Crd,
+    ..OLDEST
+};
 
 /// The same for 1.27.
 const TODAY: Row = Row { enables_dns: true, ..MODERN };
@@ -160,7 +174,11 @@ impl Channel {
         let newest = TABLE.iter().enumerate().rev().find(|(_, row)| runs(row)).map_or(0, |(at, _)| at);
         // The line holds up to the one below it.
         let minor = TABLE.get(newest + 1).map_or(NEWEST_KNOWN, |next| Minor(next.from.0, next.from.1 - 1));
-        let why = if cgroup_v2 { "the newest one known to work; this host has cgroup v2" } else { "the newest one that runs with cgroup v1, which this host has" };
+        let why = if cgroup_v2 {
+            "the newest one known to work; this host has cgroup v2"
+        } else {
+            "the newest one that runs with cgroup v1, which this host has"
+        };
         (Self { minor, risk: "stable".to_owned() }, why)
     }
 
@@ -211,11 +229,17 @@ mod tests {
     fn the_table_is_sorted_and_says_what_differs() {
         assert!(TABLE.windows(2).all(|w| w[0].from < w[1].from));
         let row = |minor| Row::of(Minor(1, minor)).expect("known");
-        assert_eq!((row(20).storage_addon, row(23).storage_addon, row(24).storage_addon), ("storage", "storage", "hostpath-storage"));
+        assert_eq!(
+            (row(20).storage_addon, row(23).storage_addon, row(24).storage_addon),
+            ("storage", "storage", "hostpath-storage")
+        );
         assert_eq!((row(24).metallb, row(25).metallb), (MetallbApi::ConfigMap, MetallbApi::Crd));
         assert_eq!((row(21).metallb_images.is_some(), row(22).metallb_images.is_some()), (true, false));
         assert_eq!((row(26).enables_dns, row(27).enables_dns), (false, true));
-        assert_eq!((row(21).cgroups, row(22).cgroups, row(34).cgroups, row(35).cgroups), ((true, false), (true, true), (true, true), (false, true)));
+        assert_eq!(
+            (row(21).cgroups, row(22).cgroups, row(34).cgroups, row(35).cgroups),
+            ((true, false), (true, true), (true, true), (false, true))
+        );
         assert_eq!((row(34).sudo_rs, row(35).sudo_rs), (false, true));
         assert_eq!((row(31).apparmor_4_1, row(32).apparmor_4_1), (false, true));
         assert_eq!(row(40).from, Minor(1, 35));

@@ -4,7 +4,9 @@ use std::{path::Path, sync::Mutex, time::Duration};
 
 use kube::{
     Api, Error as KubeError,
-    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PropagationPolicy},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PropagationPolicy,
+    },
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
@@ -36,7 +38,8 @@ impl Client {
         {
             return Ok(client);
         }
-        let unusable = |e: &dyn std::fmt::Display| Error::transient(format!("{CLIENT_CONFIG} is not usable yet")).because(e);
+        let unusable =
+            |e: &dyn std::fmt::Display| Error::transient(format!("{CLIENT_CONFIG} is not usable yet")).because(e);
         let text = String::from_utf8(config.clone()).map_err(|e| unusable(&e))?;
         let kubeconfig = Kubeconfig::from_yaml(&text).map_err(|e| unusable(&e))?;
         let mut settings = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
@@ -53,7 +56,8 @@ impl Client {
 
     /// An API handle for a kind, of one namespace or of all.
     pub async fn api(&self, kind: &Kind, namespace: Option<&str>) -> Result<Api<DynamicObject>> {
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(kind.group, kind.version, kind.kind), kind.plural);
+        let resource =
+            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(kind.group, kind.version, kind.kind), kind.plural);
         let client = self.connect().await?;
         Ok(match namespace {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
@@ -92,7 +96,8 @@ impl Client {
     /// Server-side apply.
     pub async fn apply(&self, object: &Value, dry_run: bool) -> Result<Value> {
         let what = format!("apply {}", super::describe(object));
-        let kind = super::kind_of(object).ok_or_else(|| Error::new(crate::error::ExitCode::Bug, format!("{what}: unknown kind")))?;
+        let kind = super::kind_of(object)
+            .ok_or_else(|| Error::new(crate::error::ExitCode::Bug, format!("{what}: unknown kind")))?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let api = self.api(kind, object["metadata"]["namespace"].as_str()).await?;
         let params = PatchParams { dry_run, ..PatchParams::apply(MANAGER).force() };
@@ -102,7 +107,8 @@ impl Client {
     /// Deletes an object; what it owns goes first.
     pub async fn delete(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<()> {
         let api = self.api(kind, namespace).await?;
-        let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
+        let params =
+            DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
         within(&format!("delete {}/{name}", kind.plural), async {
             match api.delete(name, &params).await {
                 Err(KubeError::Api(status)) if status.code == 404 => Ok(()),
@@ -154,5 +160,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn to_value(object: &DynamicObject) -> Result<Value> {
-    serde_json::to_value(object).map_err(|e| Error::new(crate::error::ExitCode::Bug, "an object of the API is not JSON").because(e))
+    serde_json::to_value(object)
+        .map_err(|e| Error::new(crate::error::ExitCode::Bug, "an object of the API is not JSON").because(e))
 }

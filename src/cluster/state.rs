@@ -62,13 +62,18 @@ pub fn pod_trouble(pod: &Value) -> Option<String> {
     let statuses = |field: &str| pod["status"][field].as_array().cloned().unwrap_or_default();
     for container in statuses("initContainerStatuses").iter().chain(&statuses("containerStatuses")) {
         let waiting = &container["state"]["waiting"];
-        if let Some(reason) = waiting["reason"].as_str().filter(|r| !matches!(*r, "PodInitializing" | "ContainerCreating")) {
+        if let Some(reason) =
+            waiting["reason"].as_str().filter(|r| !matches!(*r, "PodInitializing" | "ContainerCreating"))
+        {
             let message = waiting["message"].as_str().unwrap_or("");
             return Some(format!("pod {pod_name}: {reason}{}{message}", if message.is_empty() { "" } else { ": " }));
         }
         let ended = &container["state"]["terminated"];
         if let Some(code) = ended["exitCode"].as_i64().filter(|code| *code != 0) {
-            return Some(format!("pod {pod_name}: container {} ended with exit code {code}", container["name"].as_str().unwrap_or("?")));
+            return Some(format!(
+                "pod {pod_name}: container {} ended with exit code {code}",
+                container["name"].as_str().unwrap_or("?")
+            ));
         }
     }
     if let Some(("False", message)) = condition(pod, "PodScheduled") {
@@ -194,15 +199,14 @@ mod tests {
         let pod = json!({"metadata": {"name": "data-0"}, "status": {"containerStatuses": [
             {"name": "iris", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"x\""}}}]}});
         assert_eq!(pod_trouble(&pod).as_deref(), Some("pod data-0: ImagePullBackOff: Back-off pulling image \"x\""));
-        let ready = json!({"metadata": {"name": "data-0"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        let ready =
+            json!({"metadata": {"name": "data-0"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
         assert_eq!(pod_trouble(&ready), None);
     }
 
     #[test]
     fn only_an_unknown_image_is_missing() {
-        let pod = |reason: &str, message: &str| {
-            json!({"status": {"containerStatuses": [{"image": "a:1", "state": {"waiting": {"reason": reason, "message": message}}}]}})
-        };
+        let pod = |reason: &str, message: &str| json!({"status": {"containerStatuses": [{"image": "a:1", "state": {"waiting": {"reason": reason, "message": message}}}]}});
         assert!(image_missing(&pod("ErrImagePull", "a:1: not found")).is_some());
         assert!(image_missing(&pod("InvalidImageName", "")).is_some());
         assert_eq!(image_missing(&pod("ErrImagePull", "connection refused")), None);

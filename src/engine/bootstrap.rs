@@ -32,11 +32,20 @@ impl Engine<'_> {
         (outcome, result)
     }
 
-    fn run_stages(&self, open: impl FnOnce() -> Result<Journal>, run: &str, spec: &Spec, outcome: &mut Outcome) -> Result<()> {
+    fn run_stages(
+        &self,
+        open: impl FnOnce() -> Result<Journal>,
+        run: &str,
+        spec: &Spec,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
         // The lock comes first: what a plan saw while another run was at work would be of no use.
         let journal = open()?;
         if journal.torn > 0 {
-            let message = format!("the journal's last record was torn ({} bytes, cut off): an earlier run lost its power there", journal.torn);
+            let message = format!(
+                "the journal's last record was torn ({} bytes, cut off): an earlier run lost its power there",
+                journal.torn
+            );
             self.events.send(Event::Note { message });
         }
         let result = self.run_locked(&journal, run, spec, outcome);
@@ -113,7 +122,9 @@ impl Engine<'_> {
         self.events.send(Event::StageStarted { stage: stage.id.to_owned() });
         let mut end = StageEnd { at, reached: Vec::new(), error: None };
         for step in &stage.steps {
-            let planned = plan.step(step.id()).filter(|p| p.verdict == Verdict::Keep && p.settled && !journal.ledger().is_open(step.id()));
+            let planned = plan
+                .step(step.id())
+                .filter(|p| p.verdict == Verdict::Keep && p.settled && !journal.ledger().is_open(step.id()));
             let reached = match planned {
                 Some(kept) => {
                     let (step, title, note) = (kept.step.clone(), kept.title.clone(), kept.note.clone());

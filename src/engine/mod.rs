@@ -91,7 +91,8 @@ impl Engine<'_> {
                 }
                 Probe::Absent | Probe::Differs { .. } => {
                     let acts = step.apply(self.host, &found)?;
-                    let why = if let Probe::Differs { why, .. } = &found { why.clone() } else { "not there yet".to_owned() };
+                    let why =
+                        if let Probe::Differs { why, .. } = &found { why.clone() } else { "not there yet".to_owned() };
                     if acts.is_empty() || (rounds > 0 && self.host.now() < acted_at + SETTLE) {
                         why
                     } else if rounds >= ROUNDS {
@@ -158,7 +159,9 @@ impl Engine<'_> {
                 let mut end = None;
                 let output = self.host.run(cmd, &mut |heard| {
                     match heard {
-                        Heard::Line(line) => self.events.send(Event::Output { step: id.clone(), line: line.to_owned() }),
+                        Heard::Line(line) => {
+                            self.events.send(Event::Output { step: id.clone(), line: line.to_owned() });
+                        }
                         // What the command waits for in silence, the step's own probe can tell.
                         Heard::Silence => match self.look(step) {
                             Ok(Probe::Pending { why, .. }) => wait.tell(self.events, step, &why),
@@ -252,19 +255,24 @@ impl Engine<'_> {
             if !told {
                 told = true;
                 for l in &left {
-                    let message = format!("a command of an earlier run still works, waiting for it: {} (group {})", l.command, l.group);
+                    let message = format!(
+                        "a command of an earlier run still works, waiting for it: {} (group {})",
+                        l.command, l.group
+                    );
                     self.events.send(Event::Note { message });
                 }
             }
             if self.host.now().saturating_sub(start) > LEFTOVER_WITHIN {
                 for l in &left {
-                    self.events.send(Event::Note { message: format!("ended a command of an earlier run: {}", l.command) });
+                    self.events
+                        .send(Event::Note { message: format!("ended a command of an earlier run: {}", l.command) });
                     self.host.end(l);
                 }
                 return Ok(());
             }
             self.check_stop()?;
-            let changes = watch.get_or_insert_with(|| self.host.watch(&[crate::host::Watch::Pause(Duration::from_millis(200))]));
+            let changes =
+                watch.get_or_insert_with(|| self.host.watch(&[crate::host::Watch::Pause(Duration::from_millis(200))]));
             changes.next(Duration::from_millis(200));
         }
     }
@@ -294,7 +302,11 @@ fn not_verified(step: &dyn Step, why: &str, trouble: Option<Error>) -> Error {
     let error = trouble.unwrap_or_else(|| {
         Error::new(ExitCode::Unverified, format!("{}: acted {ROUNDS} times, and still: {why}", step.title()))
     });
-    if error.hint.is_none() { error.hint("`iris-mk8s status` shows what is there; the same command goes on from here") } else { error }
+    if error.hint.is_none() {
+        error.hint("`iris-mk8s status` shows what is there; the same command goes on from here")
+    } else {
+        error
+    }
 }
 
 /// An error as a reason on one line.

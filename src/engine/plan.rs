@@ -84,7 +84,8 @@ impl Plan {
             _ => ExitCode::NotOurs,
         };
         // Preflight names each of its findings itself.
-        let said = |s: &&StepPlan| if s.stage == "preflight" { s.note.clone() } else { format!("{}: {}", s.step, s.note) };
+        let said =
+            |s: &&StepPlan| if s.stage == "preflight" { s.note.clone() } else { format!("{}: {}", s.step, s.note) };
         let cause: Vec<String> = refused.iter().map(said).collect();
         let mut hints: Vec<&str> = refused.iter().filter_map(|s| s.hint.as_deref()).collect();
         hints.dedup();
@@ -100,7 +101,8 @@ impl Plan {
                 stage = step.stage;
                 text.push_str(&format!("{stage}\n"));
             }
-            let verdict = serde_json::to_value(step.verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+            let verdict =
+                serde_json::to_value(step.verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
             let note = if step.note.is_empty() { String::new() } else { format!(": {}", step.note) };
             text.push_str(&format!("  {verdict:<7} {:<22} {}{note}\n", step.step, step.title));
             for act in &step.acts {
@@ -145,7 +147,11 @@ impl Engine<'_> {
                 let settled = steps.iter().filter(of_before).all(|s| s.verdict == Verdict::Keep);
                 // A check says nothing of value before the steps ahead of it have done their work.
                 let too_early = stage.id != "preflight" && step.scope() == Scope::Nothing && !settled;
-                let found = if reachable && !too_early { Some(self.look(&**step).map_err(|e| e.in_step(step.id()))?) } else { None };
+                let found = if reachable && !too_early {
+                    Some(self.look(&**step).map_err(|e| e.in_step(step.id()))?)
+                } else {
+                    None
+                };
                 let acts_for = |probe: &Probe| -> Result<Vec<String>> {
                     Ok(step.apply(self.host, probe)?.iter().map(crate::step::Act::show).collect())
                 };
@@ -161,7 +167,9 @@ impl Engine<'_> {
                         let acts = acts_for(&Probe::Differs { now, why: why.clone() })?;
                         (if acts.is_empty() { Verdict::Wait } else { Verdict::Change }, why, acts, None)
                     }
-                    Some(Probe::Pending { why, .. } | Probe::Hopeless { why, .. }) => (Verdict::Wait, why, Vec::new(), None),
+                    Some(Probe::Pending { why, .. } | Probe::Hopeless { why, .. }) => {
+                        (Verdict::Wait, why, Vec::new(), None)
+                    }
                     Some(Probe::Refused { why, hint }) => (Verdict::Refuse, why, Vec::new(), Some(hint)),
                 };
                 let (id, title) = (step.id().to_owned(), step.title());

@@ -123,34 +123,29 @@ impl Engine<'_> {
                 carried.push((*step, carrier.id()));
                 continue;
             }
-            match self.undo(journal, *step) {
-                Ok(true) => outcome.undone += 1,
+            let of_step = |(_, carrier): &(&dyn Step, &str)| *carrier == step.id();
+            let inner: Vec<&dyn Step> = carried.extract_if(.., |c| of_step(c)).map(|(inner, _)| inner).collect();
+            match self.undo(journal, *step, &inner) {
+                Ok(true) => outcome.undone += 1 + inner.len(),
                 Ok(false) => outcome.kept += 1,
                 Err(e) if e.code == ExitCode::Interrupted => return Err(e),
                 Err(e) => {
                     let e = e.in_step(step.id());
                     self.events.send(Event::StepFailed { step: step.id().to_owned(), error: (&e).into() });
                     errors.push(e);
-                    continue;
                 }
             }
-            for (inner, _) in carried.iter().filter(|(_, carrier)| *carrier == step.id()) {
-                journal.append(&Record::UndoIntent { step: inner.id().to_owned() })?;
-                journal.append(&Record::Undone { step: inner.id().to_owned() })?;
-                outcome.undone += 1;
-                self.events.send(Event::StepUndone { step: inner.id().to_owned(), title: inner.title(), seconds: 0.0 });
-            }
-            carried.retain(|(_, carrier)| *carrier != step.id());
         }
         let Some(first) = errors.first() else { return Ok(()) };
-        let left: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.step.as_deref().unwrap_or("?"), one_line(e))).collect();
+        let left: Vec<String> =
+            errors.iter().map(|e| format!("{}: {}", e.step.as_deref().unwrap_or("?"), one_line(e))).collect();
         Err(Error::new(ExitCode::Residue, "not everything could be taken back")
             .because(left.join("\n"))
             .hint(first.hint.clone().unwrap_or_else(|| "the same command goes on from here".to_owned())))
     }
 
-    /// Takes one step back. False: it stays, because somebody changed it since.
-    fn undo(&self, journal: &Journal, step: &dyn Step) -> Result<bool> {
+    /// Takes one step back, and with it those that are inside. False: it stays, because somebody changed it since.
+    fn undo(&self, journal: &Journal, step: &dyn Step, inside: &[&dyn Step]) -> Result<bool> {
         let start = self.host.now();
         let ledger = journal.ledger();
         let Some(memory) = ledger.memory(step.id()) else { return Ok(false) };
@@ -168,6 +163,13 @@ impl Engine<'_> {
             };
             let why = match todo {
                 Undo::Done => {
+                    // Once this step is forgotten, nothing would tell any more that the others went with it: they come first.
+                    for inner in inside {
+                        journal.append(&Record::UndoIntent { step: inner.id().to_owned() })?;
+                        journal.append(&Record::Undone { step: inner.id().to_owned() })?;
+                        let (step, title) = (inner.id().to_owned(), inner.title());
+                        self.events.send(Event::StepUndone { step, title, seconds: 0.0 });
+                    }
                     journal.append(&Record::Undone { step: id() })?;
                     let seconds = self.host.now().saturating_sub(start).as_secs_f64();
                     self.events.send(Event::StepUndone { step: id(), title: step.title(), seconds });
@@ -180,7 +182,9 @@ impl Engine<'_> {
                 }
                 Undo::Pending(why) => why,
                 // The same acts again only after the first ones had time to show.
-                Undo::Acts(_) if acted_at.is_some_and(|at| self.host.now() < at + super::SETTLE) && trouble.is_some() => {
+                Undo::Acts(_)
+                    if acted_at.is_some_and(|at| self.host.now() < at + super::SETTLE) && trouble.is_some() =>
+                {
                     trouble.as_ref().map(one_line).unwrap_or_default()
                 }
                 Undo::Acts(acts) => {

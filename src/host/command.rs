@@ -30,7 +30,12 @@ const READS_WITHIN: Duration = Duration::from_secs(30);
 impl Cmd {
     /// A command that only looks.
     pub fn reads<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
-        Self { argv: argv.into_iter().map(Into::into).collect(), effect: Effect::Reads, stdin: None, deadline: READS_WITHIN }
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            effect: Effect::Reads,
+            stdin: None,
+            deadline: READS_WITHIN,
+        }
     }
 
     /// A command that changes the host, with its deadline.
@@ -55,7 +60,11 @@ impl Cmd {
 /// Quotes a word for a POSIX shell, where it needs it.
 fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// What a command left.

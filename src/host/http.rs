@@ -20,7 +20,13 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub type Answer = (u16, String);
 
 /// A request over snapd's socket.
-pub async fn over_socket(socket: &str, method: &str, path: &str, body: Option<String>, limit: Duration) -> Result<Answer, Failure> {
+pub async fn over_socket(
+    socket: &str,
+    method: &str,
+    path: &str,
+    body: Option<String>,
+    limit: Duration,
+) -> Result<Answer, Failure> {
     tokio::time::timeout(limit, async {
         let request = Request::builder().method(method).uri(path).header("host", "localhost");
         let request = match body {

@@ -76,7 +76,11 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// snapd refuses, or the change fails (its tasks' last words are the cause).
-    fn snapd_change(&self, change: &crate::step::SnapdChange, seen: &mut dyn FnMut(&str, Option<Progress>)) -> Result<()>;
+    fn snapd_change(
+        &self,
+        change: &crate::step::SnapdChange,
+        seen: &mut dyn FnMut(&str, Option<Progress>),
+    ) -> Result<()>;
 
     /// One object; none when it, its namespace or its kind is not there.
     ///

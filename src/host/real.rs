@@ -3,8 +3,8 @@
 
 use std::{
     fs,
-    ops::ControlFlow,
     io::{self, BufRead, BufReader, Write},
+    ops::ControlFlow,
     os::unix::{
         fs::{OpenOptionsExt, chown},
         process::CommandExt,
@@ -89,7 +89,8 @@ impl Real {
                     }
                     if now >= 2 {
                         for group in groups.lock().map(|g| g.clone()).unwrap_or_default() {
-                            let _ = killpg(Pid::from_raw(group), if now == 2 { Signal::SIGTERM } else { Signal::SIGKILL });
+                            let _ =
+                                killpg(Pid::from_raw(group), if now == 2 { Signal::SIGTERM } else { Signal::SIGKILL });
                         }
                     }
                     if now >= 3 {
@@ -98,7 +99,15 @@ impl Real {
                 }
             });
         }
-        Ok(Self { runtime, client: Arc::new(Client::default()), start: Instant::now(), level, groups, run: run.to_owned(), log: Log::new(run) })
+        Ok(Self {
+            runtime,
+            client: Arc::new(Client::default()),
+            start: Instant::now(),
+            level,
+            groups,
+            run: run.to_owned(),
+            log: Log::new(run),
+        })
     }
 
     /// The log of this run.
@@ -123,15 +132,18 @@ impl Real {
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .to_vec();
-        let proxy = |name: &str| matches!(name.to_ascii_lowercase().as_str(), "http_proxy" | "https_proxy" | "no_proxy");
+        let proxy =
+            |name: &str| matches!(name.to_ascii_lowercase().as_str(), "http_proxy" | "https_proxy" | "no_proxy");
         env.extend(std::env::vars().filter(|(name, _)| proxy(name)));
         env
     }
 
     fn expression(&self, cmd: &Cmd) -> Result<duct::Expression> {
-        let (program, args) = cmd.argv.split_first().ok_or_else(|| Error::new(ExitCode::Bug, "a command without a program"))?;
+        let (program, args) =
+            cmd.argv.split_first().ok_or_else(|| Error::new(ExitCode::Bug, "a command without a program"))?;
         let found = which::which_in(program, Some(PATH), "/").map_err(|e| {
-            Error::failed(format!("there is no program `{program}` on this host")).because(format!("{e}; looked in {PATH}"))
+            Error::failed(format!("there is no program `{program}` on this host"))
+                .because(format!("{e}; looked in {PATH}"))
         })?;
         let expression = duct::cmd(found, args).unchecked().full_env(self.environment()).dir("/").before_spawn(|c| {
             c.process_group(0);
@@ -157,7 +169,12 @@ impl Real {
     }
 
     /// Runs a command whose lines are told as they come; none when it passed its deadline.
-    fn change(&self, expression: &duct::Expression, deadline: Duration, listen: Listener<'_>) -> io::Result<Option<Output>> {
+    fn change(
+        &self,
+        expression: &duct::Expression,
+        deadline: Duration,
+        listen: Listener<'_>,
+    ) -> io::Result<Option<Output>> {
         let reader = Arc::new(expression.stderr_to_stdout().reader()?);
         let group = group_of(&reader.pids());
         if let (Some(group), Ok(mut groups)) = (group, self.groups.lock()) {
@@ -229,7 +246,8 @@ impl Host for Real {
 
     fn write(&self, file: &FileWrite) -> Result<()> {
         self.log.change(&format!("write {} (mode {:04o})", file.path.display(), file.mode));
-        let cannot = |e: &dyn std::fmt::Display| Error::failed(format!("cannot write {}", file.path.display())).because(e);
+        let cannot =
+            |e: &dyn std::fmt::Display| Error::failed(format!("cannot write {}", file.path.display())).because(e);
         let owner = match &file.owner {
             Some(name) => {
                 let user = User::from_name(name).map_err(|e| cannot(&e))?;
@@ -282,7 +300,9 @@ impl Host for Real {
     fn snapd_change(&self, change: &SnapdChange, seen: &mut dyn FnMut(&str, Option<Progress>)) -> Result<()> {
         self.log.change(&format!("snapd: {} {} (`{}`)", change.method, change.path, change.shown));
         let result = self.runtime.block_on(snapd::change(change, seen, || self.stopping()));
-        self.log.change(&result.as_ref().map_or_else(ToString::to_string, |()| format!("snapd: done (`{}`)", change.shown)));
+        self.log.change(
+            &result.as_ref().map_or_else(ToString::to_string, |()| format!("snapd: done (`{}`)", change.shown)),
+        );
         result
     }
 
@@ -326,7 +346,9 @@ impl Host for Real {
         let mut found: Vec<Leftover> = Vec::new();
         for pid in self.names(Path::new("/proc")).iter().filter_map(|n| n.parse::<i32>().ok()) {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let mark = environment.split(|b| *b == 0).find(|e| e.starts_with(MARK.as_bytes()) && e.get(MARK.len()) == Some(&b'='));
+            let mark = environment
+                .split(|b| *b == 0)
+                .find(|e| e.starts_with(MARK.as_bytes()) && e.get(MARK.len()) == Some(&b'='));
             let Some(mark) = mark else { continue };
             let Ok(group) = nix::unistd::getpgid(Some(Pid::from_raw(pid))) else { continue };
             if mark == mine.as_bytes() || found.iter().any(|l| l.group == group.as_raw()) {
@@ -334,7 +356,11 @@ impl Host for Real {
             }
             // The group's first process is the command that we started; it may be gone, its children not.
             let line = fs::read(format!("/proc/{group}/cmdline")).or_else(|_| fs::read(format!("/proc/{pid}/cmdline")));
-            let words = line.unwrap_or_default().split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect::<Vec<_>>();
+            let words = line
+                .unwrap_or_default()
+                .split(|b| *b == 0)
+                .map(|w| String::from_utf8_lossy(w).into_owned())
+                .collect::<Vec<_>>();
             found.push(Leftover { group: group.as_raw(), command: words.join(" ").trim().to_owned() });
         }
         found

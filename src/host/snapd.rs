@@ -24,7 +24,8 @@ const AWAY_AT_MOST: Duration = Duration::from_secs(60);
 
 /// The `result` of a GET; none for 404.
 pub async fn get(path: &str) -> Result<Option<Value>> {
-    let (status, body) = http::over_socket(SOCKET, "GET", path, None, ANSWER_WITHIN).await.map_err(|e| away(path, &*e))?;
+    let (status, body) =
+        http::over_socket(SOCKET, "GET", path, None, ANSWER_WITHIN).await.map_err(|e| away(path, &*e))?;
     if status == 404 {
         return Ok(None);
     }
@@ -111,7 +112,8 @@ fn ended(change: &Value, shown: &str) -> Result<()> {
 
 /// The answer as JSON, or snapd's refusal in our words.
 fn result(path: &str, status: u16, body: &str) -> Result<Value> {
-    let answer: Value = serde_json::from_str(body).map_err(|e| Error::failed(format!("snapd's answer to {path} is not JSON")).because(e))?;
+    let answer: Value = serde_json::from_str(body)
+        .map_err(|e| Error::failed(format!("snapd's answer to {path} is not JSON")).because(e))?;
     if (200..300).contains(&status) {
         return Ok(answer);
     }

@@ -23,7 +23,12 @@ pub struct Bell {
 
 impl Bell {
     /// Starts to watch.
-    pub fn new(runtime: &Handle, client: &std::sync::Arc<Client>, stop: tokio::sync::watch::Receiver<u8>, what: &[Watch]) -> Self {
+    pub fn new(
+        runtime: &Handle,
+        client: &std::sync::Arc<Client>,
+        stop: tokio::sync::watch::Receiver<u8>,
+        what: &[Watch],
+    ) -> Self {
         let (ring, rings) = mpsc::channel(1);
         let mut bell = Self { runtime: runtime.clone(), rings, tasks: Vec::new(), pause: Duration::MAX, stop };
         for watch in what {

@@ -128,13 +128,21 @@ mod tests {
         let done = Record::Done { step: "s".into() };
         let ledger = fold(&[intent(0, 1), intent(5, 2), done, intent(2, 3)]).expect("possible");
         let memory = ledger.memory("s").expect("ours");
-        assert_eq!((&memory.prior, memory.wants.clone(), memory.open), (&json!(0), vec![json!(1), json!(2), json!(3)], true));
+        assert_eq!(
+            (&memory.prior, memory.wants.clone(), memory.open),
+            (&json!(0), vec![json!(1), json!(2), json!(3)], true)
+        );
     }
 
     #[test]
     fn after_an_undo_nothing_is_remembered() {
         let step = || "s".to_owned();
-        let records = [intent(0, 1), Record::Done { step: step() }, Record::UndoIntent { step: step() }, Record::Undone { step: step() }];
+        let records = [
+            intent(0, 1),
+            Record::Done { step: step() },
+            Record::UndoIntent { step: step() },
+            Record::Undone { step: step() },
+        ];
         assert!(fold(&records).expect("possible").is_empty());
         let again = [&records[..], &[intent(7, 1)]].concat();
         assert_eq!(fold(&again).expect("possible").memory("s").expect("ours").prior, json!(7));
@@ -143,7 +151,8 @@ mod tests {
     #[test]
     fn impossible_orders_are_refused() {
         let step = || "s".to_owned();
-        let (done, undo, undone) = (Record::Done { step: step() }, Record::UndoIntent { step: step() }, Record::Undone { step: step() });
+        let (done, undo, undone) =
+            (Record::Done { step: step() }, Record::UndoIntent { step: step() }, Record::Undone { step: step() });
         for wrong in [
             vec![done.clone()],
             vec![undo.clone()],
@@ -157,6 +166,9 @@ mod tests {
             assert!(fold(&wrong).is_err(), "{wrong:?}");
         }
         assert!(Ledger::default().apply(&done).is_err(), "no header");
-        assert!(Ledger::default().apply(&Record::Header { format: FORMAT + 1, tool: String::new() }).is_err(), "too new");
+        assert!(
+            Ledger::default().apply(&Record::Header { format: FORMAT + 1, tool: String::new() }).is_err(),
+            "too new"
+        );
     }
 }

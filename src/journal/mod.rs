@@ -154,9 +154,12 @@ impl Contents {
     /// As [`Contents::parse`], or the file cannot be read.
     pub fn read(place: &Place) -> Result<Self> {
         match fs::read(place.journal()) {
-            Ok(bytes) => Self::parse(&bytes).map_err(|e| Error { what: format!("{} ({})", e.what, place.journal().display()), ..e }),
+            Ok(bytes) => Self::parse(&bytes)
+                .map_err(|e| Error { what: format!("{} ({})", e.what, place.journal().display()), ..e }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(Error::new(ExitCode::Journal, format!("cannot read {}", place.journal().display())).because(e)),
+            Err(e) => {
+                Err(Error::new(ExitCode::Journal, format!("cannot read {}", place.journal().display())).because(e))
+            }
         }
     }
 }
@@ -198,9 +201,12 @@ impl Journal {
     /// # Errors
     /// It cannot be read or written.
     pub fn over(mut store: Box<dyn Store>, path: PathBuf) -> Result<Self> {
-        let cannot = |what: &str, e: std::io::Error| Error::new(ExitCode::Journal, format!("cannot {what} {}", path.display())).because(e);
+        let cannot = |what: &str, e: std::io::Error| {
+            Error::new(ExitCode::Journal, format!("cannot {what} {}", path.display())).because(e)
+        };
         let bytes = store.read().map_err(|e| cannot("read", e))?;
-        let contents = Contents::parse(&bytes).map_err(|e| Error { what: format!("{} ({})", e.what, path.display()), ..e })?;
+        let contents =
+            Contents::parse(&bytes).map_err(|e| Error { what: format!("{} ({})", e.what, path.display()), ..e })?;
         if contents.torn > 0 {
             store.cut(contents.whole).map_err(|e| cannot("write", e))?;
         }
@@ -267,7 +273,8 @@ impl Journal {
 
     fn end(self, how: impl FnOnce(&mut dyn Store) -> std::io::Result<()>) -> Result<()> {
         let cannot = |e: &dyn std::fmt::Display| {
-            Error::new(ExitCode::Residue, format!("cannot remove {} and what lies beside it", self.path.display())).because(e)
+            Error::new(ExitCode::Residue, format!("cannot remove {} and what lies beside it", self.path.display()))
+                .because(e)
         };
         how(&mut *self.inner.into_inner().map_err(|e| cannot(&e))?.store).map_err(|e| cannot(&e))
     }

@@ -19,7 +19,8 @@ use crate::{
 const TARGET: &str = "microk8s.kubectl";
 
 /// Directories that a login's PATH may hold, `/snap/bin` apart.
-const PATHS: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/bin", "/usr/games"];
+const PATHS: &[&str] =
+    &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/bin", "/usr/games"];
 
 /// The same below a home directory.
 const HOME_PATHS: &[&str] = &["bin", ".local/bin", "go/bin", ".krew/bin", ".asdf/shims"];
@@ -38,7 +39,11 @@ impl Alias {
     fn existing(host: &dyn Host) -> Result<Vec<String>> {
         let all = host.snapd_get("/v2/aliases")?.unwrap_or_default();
         let ours = all["microk8s"].as_object().cloned().unwrap_or_default();
-        Ok(ours.into_iter().filter(|(_, a)| a["command"] == TARGET && a["status"] != "disabled").map(|(name, _)| name).collect())
+        Ok(ours
+            .into_iter()
+            .filter(|(_, a)| a["command"] == TARGET && a["status"] != "disabled")
+            .map(|(name, _)| name)
+            .collect())
     }
 
     /// Where another program of that name is; none when the name is free.

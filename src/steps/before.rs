@@ -144,7 +144,8 @@ impl Before {
             }
         }
         // systemd remembers a service that failed while it was stopped for good.
-        let failed = host.ask(&Cmd::reads(["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend", UNITS]))?;
+        let failed =
+            host.ask(&Cmd::reads(["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend", UNITS]))?;
         if failed.stdout.contains("snap.microk8s.") {
             acts.push(run(&["systemctl", "reset-failed", UNITS]));
         }
@@ -183,11 +184,16 @@ impl Step for Before {
             return Ok(Probe::satisfied("written down"));
         }
         let installed = host.snapd_get("/v2/snaps/microk8s")?.is_some();
-        Ok(if installed { Probe::satisfied("MicroK8s was there before us: its traces are not ours") } else { Probe::Absent })
+        Ok(if installed {
+            Probe::satisfied("MicroK8s was there before us: its traces are not ours")
+        } else {
+            Probe::Absent
+        })
     }
 
     fn apply(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
-        let bytes = serde_json::to_vec_pretty(&self.look(host)?).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
+        let bytes = serde_json::to_vec_pretty(&self.look(host)?)
+            .map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
         Ok(vec![Act::Write(FileWrite { path: self.file.clone(), bytes, mode: 0o600, owner: None, secret: false })])
     }
 
@@ -271,7 +277,13 @@ mod tests {
         ] {
             assert!(is_kubernetes(ours), "{ours}");
         }
-        for other in [":INPUT ACCEPT [0:0]", "-A INPUT -p tcp --dport 22 -j ACCEPT", "COMMIT", "*nat", "-A DOCKER -i docker0 -j RETURN"] {
+        for other in [
+            ":INPUT ACCEPT [0:0]",
+            "-A INPUT -p tcp --dport 22 -j ACCEPT",
+            "COMMIT",
+            "*nat",
+            "-A DOCKER -i docker0 -j RETURN",
+        ] {
             assert!(!is_kubernetes(other), "{other}");
         }
     }

@@ -40,7 +40,8 @@ impl Step for Claims {
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         let there = existing(host, &self.iris)?;
-        let missing: Vec<&str> = self.wanted.iter().map(state::name).filter(|n| !there.iter().any(|e| e == n)).collect();
+        let missing: Vec<&str> =
+            self.wanted.iter().map(state::name).filter(|n| !there.iter().any(|e| e == n)).collect();
         Ok(match (there.len(), missing.len()) {
             (_, 0) => Probe::satisfied(format!("{} claims", there.len())),
             (0, _) => Probe::Absent,
@@ -63,7 +64,12 @@ impl Step for Claims {
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         let namespace = Some(self.iris.namespace.as_str());
         let before: Vec<String> = serde_json::from_value(memory.prior.clone()).unwrap_or_default();
-        let made: Vec<String> = memory.wants.iter().filter_map(|w| serde_json::from_value::<Vec<String>>(w.clone()).ok()).flatten().collect();
+        let made: Vec<String> = memory
+            .wants
+            .iter()
+            .filter_map(|w| serde_json::from_value::<Vec<String>>(w.clone()).ok())
+            .flatten()
+            .collect();
         let ours = |name: &str| made.iter().any(|m| m == name) && !before.iter().any(|b| b == name);
         let claims = host.list(&cluster::PERSISTENT_VOLUME_CLAIM, namespace, "")?;
         let (going, there): (Vec<&Value>, Vec<&Value>) =
@@ -96,7 +102,10 @@ impl Step for Claims {
 
     fn watches(&self) -> Vec<Watch> {
         let namespace = Some(self.iris.namespace.clone());
-        vec![Watch::Objects(&cluster::PERSISTENT_VOLUME_CLAIM, namespace), Watch::Objects(&cluster::PERSISTENT_VOLUME, None)]
+        vec![
+            Watch::Objects(&cluster::PERSISTENT_VOLUME_CLAIM, namespace),
+            Watch::Objects(&cluster::PERSISTENT_VOLUME, None),
+        ]
     }
 
     fn scope(&self) -> Scope {

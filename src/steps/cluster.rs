@@ -45,9 +45,11 @@ fn stopped(host: &dyn Host) -> Result<Option<String>> {
         return Ok(Some("MicroK8s is stopped".to_owned()));
     }
     let services = host.snapd_get("/v2/apps?names=microk8s&select=service")?.unwrap_or_default();
-    let down = services.as_array().into_iter().flatten().find(|s| {
-        s["name"].as_str().is_some_and(|name| SERVICES.contains(&name)) && s["active"] != true
-    });
+    let down = services
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|s| s["name"].as_str().is_some_and(|name| SERVICES.contains(&name)) && s["active"] != true);
     Ok(down.map(|s| format!("service {} does not run", s["name"].as_str().unwrap_or("?"))))
 }
 
@@ -79,7 +81,8 @@ impl Step for Running {
             && !state::rolled_out(&calico)
         {
             let pods = host.list(&cluster::POD, Some("kube-system"), &state::selector(&calico))?;
-            let why = pods.iter().find_map(state::pod_trouble).unwrap_or_else(|| "its pods are not made yet".to_owned());
+            let why =
+                pods.iter().find_map(state::pod_trouble).unwrap_or_else(|| "its pods are not made yet".to_owned());
             return Ok(Probe::pending(format!("pod network calico-node: {why}")));
         }
         let version = node["status"]["nodeInfo"]["kubeletVersion"].as_str().unwrap_or("?");

@@ -28,7 +28,10 @@ impl Step for UnlessForeign {
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         let set = host.get(&STATEFUL_SET, Some(&self.iris.namespace), &self.iris.name)?;
         if set.is_some_and(|set| !cluster::is_ours(&set)) {
-            return Ok(Probe::satisfied(format!("not needed: the StatefulSet {} that is there brings its own", self.iris.name)));
+            return Ok(Probe::satisfied(format!(
+                "not needed: the StatefulSet {} that is there brings its own",
+                self.iris.name
+            )));
         }
         self.inner.probe(host)
     }

@@ -7,10 +7,10 @@ use k8s_openapi::{
     api::{
         apps::v1::{StatefulSet, StatefulSetSpec},
         core::v1::{
-            ClientIPConfig, Container, ContainerPort, EnvVar, ExecAction, HTTPGetAction, Namespace, PersistentVolumeClaim,
-            PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe as PodProbe, ResourceRequirements,
-            Secret, SecretVolumeSource, Service, ServicePort, ServiceSpec, SessionAffinityConfig, Volume, VolumeMount,
-            VolumeResourceRequirements,
+            ClientIPConfig, Container, ContainerPort, EnvVar, ExecAction, HTTPGetAction, Namespace,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec,
+            Probe as PodProbe, ResourceRequirements, Secret, SecretVolumeSource, Service, ServicePort, ServiceSpec,
+            SessionAffinityConfig, Volume, VolumeMount, VolumeResourceRequirements,
         },
     },
     apimachinery::pkg::{
@@ -81,12 +81,20 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
     if iris.namespace != "default" {
         let meta = ObjectMeta { name: Some(iris.namespace.clone()), ..ObjectMeta::default() };
         let namespace = object(&Namespace { metadata: meta, ..Namespace::default() });
-        steps.push(Box::new(Object { deadline: removal, ..Object::new("iris.namespace", &cluster::NAMESPACE, namespace, json!({})) }));
+        steps.push(Box::new(Object {
+            deadline: removal,
+            ..Object::new("iris.namespace", &cluster::NAMESPACE, namespace, json!({}))
+        }));
     }
     let set = object(&stateful_set(iris));
-    let set_step = Object { deadline: removal, ..Object::new("iris.statefulset", &cluster::STATEFUL_SET, set.clone(), essential(&set)) };
+    let set_step = Object {
+        deadline: removal,
+        ..Object::new("iris.statefulset", &cluster::STATEFUL_SET, set.clone(), essential(&set))
+    };
     let cpf = object(&secret(iris, credentials));
-    let service = |id, service: &Service| Object::new(id, &cluster::SERVICE, object(service), essential_service(&object(service)));
+    let service = |id, service: &Service| {
+        Object::new(id, &cluster::SERVICE, object(service), essential_service(&object(service)))
+    };
     let own = |inner: Box<dyn Step>| Box::new(UnlessForeign { inner, iris: iris.clone() });
     steps.push(own(Box::new(Password::new(spec, credentials))));
     steps.push(Box::new(Claims { iris: iris.clone(), wanted: claims(iris), deadline: removal }));
@@ -127,7 +135,12 @@ fn labels(iris: &Iris) -> BTreeMap<String, String> {
 fn meta(iris: &Iris, name: &str) -> ObjectMeta {
     let mut labels = labels(iris);
     labels.insert("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned());
-    ObjectMeta { name: Some(name.to_owned()), namespace: Some(iris.namespace.clone()), labels: Some(labels), ..ObjectMeta::default() }
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(iris.namespace.clone()),
+        labels: Some(labels),
+        ..ObjectMeta::default()
+    }
 }
 
 /// A typed object as the value that is applied.
@@ -137,7 +150,11 @@ fn object<T: Serialize + k8s_openapi::Resource>(typed: &T) -> Value {
 
 fn claims(iris: &Iris) -> Vec<Value> {
     let claim = |(name, claim): (String, &'static str)| {
-        let typed = PersistentVolumeClaim { metadata: meta(iris, &name), spec: Some(claim_spec(iris, claim)), ..Default::default() };
+        let typed = PersistentVolumeClaim {
+            metadata: meta(iris, &name),
+            spec: Some(claim_spec(iris, claim)),
+            ..Default::default()
+        };
         object(&typed)
     };
     claim_names(iris).into_iter().map(claim).collect()
@@ -180,7 +197,13 @@ fn secret(iris: &Iris, credentials: &Credentials) -> Secret {
 
 fn port(name: &str, number: i32) -> ServicePort {
     let protocol = Some("TCP".to_owned());
-    ServicePort { name: Some(name.to_owned()), port: number, target_port: Some(IntOrString::Int(number)), protocol, ..Default::default() }
+    ServicePort {
+        name: Some(name.to_owned()),
+        port: number,
+        target_port: Some(IntOrString::Int(number)),
+        protocol,
+        ..Default::default()
+    }
 }
 
 fn headless(iris: &Iris) -> Service {
@@ -200,7 +223,9 @@ fn load_balancer(iris: &Iris) -> Service {
         ports: Some(vec![port("http", WEB)]),
         // A login at the portal lives in one instance: without affinity the next click may reach the other one.
         session_affinity: Some("ClientIP".to_owned()),
-        session_affinity_config: Some(SessionAffinityConfig { client_ip: Some(ClientIPConfig { timeout_seconds: Some(10_800) }) }),
+        session_affinity_config: Some(SessionAffinityConfig {
+            client_ip: Some(ClientIPConfig { timeout_seconds: Some(10_800) }),
+        }),
         ..ServiceSpec::default()
     };
     Service { metadata: meta(iris, &external(iris)), spec: Some(spec), ..Service::default() }
@@ -213,11 +238,16 @@ fn pull_policy(image: &str) -> &'static str {
 }
 
 fn stateful_set(iris: &Iris) -> StatefulSet {
-    let env = |name: &str, value: &str| EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None };
+    let env =
+        |name: &str, value: &str| EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None };
     let mut environment =
         vec![env("ISC_CPF_MERGE_FILE", &format!("{}{MERGE}", CPF.1)), env("ISC_DATA_DIRECTORY", DURABLE)];
     environment.extend(iris.time_zone.as_ref().map(|zone| env("TZ", zone)));
-    let mount = |(name, path): (&str, &str)| VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..Default::default() };
+    let mount = |(name, path): (&str, &str)| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        ..Default::default()
+    };
     let container_port = |name: &str, number| ContainerPort {
         container_port: number,
         name: Some(name.to_owned()),
@@ -273,7 +303,10 @@ fn stateful_set(iris: &Iris) -> StatefulSet {
     // Memory settings of the CPF take effect only at a start: another CPF makes new pods.
     let digest: String = Sha256::digest(iris.cpf.as_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect();
     let pod = PodSpec {
-        security_context: Some(PodSecurityContext { fs_group: Some(group_of(&iris.image)), ..PodSecurityContext::default() }),
+        security_context: Some(PodSecurityContext {
+            fs_group: Some(group_of(&iris.image)),
+            ..PodSecurityContext::default()
+        }),
         termination_grace_period_seconds: Some(GRACE),
         containers: vec![container],
         volumes: Some(vec![Volume {
@@ -315,9 +348,12 @@ fn essential(set: &Value) -> Value {
         container["env"].as_array().into_iter().flatten().filter(|e| e["name"] == "ISC_DATA_DIRECTORY").collect();
     let mounts: Vec<&Value> =
         container["volumeMounts"].as_array().into_iter().flatten().filter(|m| m["name"] != CPF.0).collect();
-    let templates: Vec<Value> = spec["volumeClaimTemplates"].as_array().into_iter().flatten().map(|template| {
-        json!({"metadata": {"name": template["metadata"]["name"]}, "spec": template["spec"]})
-    }).collect();
+    let templates: Vec<Value> = spec["volumeClaimTemplates"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|template| json!({"metadata": {"name": template["metadata"]["name"]}, "spec": template["spec"]}))
+        .collect();
     json!({"spec": {
         "replicas": spec["replicas"],
         "serviceName": spec["serviceName"],

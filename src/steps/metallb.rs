@@ -26,7 +26,10 @@ const ADVERTISEMENT: &str = "default-advertise-all-pools";
 /// The steps.
 pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
     let (lb, deadline, row) = (spec.lb.clone(), spec.timeouts.addon.into(), spec.channel.row());
-    vec![Box::new(Addon { lb: lb.clone(), deadline, images: row.metallb_images }), Box::new(Pool { lb, deadline, api: row.metallb })]
+    vec![
+        Box::new(Addon { lb: lb.clone(), deadline, images: row.metallb_images }),
+        Box::new(Pool { lb, deadline, api: row.metallb }),
+    ]
 }
 
 /// The addon.
@@ -106,7 +109,9 @@ impl Step for Addon {
         }
         Ok(match host.get(&cluster::NAMESPACE, None, NAMESPACE)? {
             None => Undo::Done,
-            Some(going) if cluster::state::going(&going) => Undo::Pending(format!("namespace {NAMESPACE} is being deleted")),
+            Some(going) if cluster::state::going(&going) => {
+                Undo::Pending(format!("namespace {NAMESPACE} is being deleted"))
+            }
             Some(_) => Undo::Acts(vec![Act::Run(Cmd::changes(self.deadline, ["microk8s", "disable", "metallb"]))]),
         })
     }
@@ -174,7 +179,9 @@ impl Pool {
             MetallbApi::ConfigMap => {
                 let pool = json!({"name": "default", "protocol": "layer2", "addresses": addresses});
                 let config = json!({"address-pools": [pool]}).to_string();
-                vec![json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("config"), "data": {"config": config}})]
+                vec![
+                    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("config"), "data": {"config": config}}),
+                ]
             }
         }
     }
@@ -234,7 +241,11 @@ impl Step for Pool {
             return Ok(Undo::Done);
         }
         if !memory.open && !memory.wants.contains(&now) {
-            return Ok(Undo::Keep(format!("somebody made it {} since ({MANAGER} made it {})", addresses.join(","), self.lb)));
+            return Ok(Undo::Keep(format!(
+                "somebody made it {} since ({MANAGER} made it {})",
+                addresses.join(","),
+                self.lb
+            )));
         }
         if let Ok(before) = serde_json::from_value::<Vec<String>>(memory.prior.clone()) {
             return Ok(Undo::Acts(self.objects(&before).into_iter().map(|o| Act::Apply(Box::new(o))).collect()));

@@ -78,7 +78,8 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
 pub fn until(mut stages: Vec<Stage>, last: &str) -> Result<Vec<Stage>> {
     if !stages.iter().any(|s| s.id == last) {
         let names: Vec<&str> = stages.iter().map(|s| s.id).collect();
-        return Err(Error::usage(format!("--until {last}: there is no such stage")).hint(format!("one of {}", names.join(", "))));
+        return Err(Error::usage(format!("--until {last}: there is no such stage"))
+            .hint(format!("one of {}", names.join(", "))));
     }
     let mut wanted = vec![last];
     // Each stage comes after those it needs: one walk backwards finds them all.

@@ -24,7 +24,12 @@ pub(super) struct Password {
 
 impl Password {
     pub(super) fn new(spec: &Spec, credentials: &Credentials) -> Self {
-        Self { user: spec.user.clone(), iris: spec.iris.clone(), credentials: credentials.clone(), place: Place::default() }
+        Self {
+            user: spec.user.clone(),
+            iris: spec.iris.clone(),
+            credentials: credentials.clone(),
+            place: Place::default(),
+        }
     }
 }
 
@@ -51,7 +56,8 @@ impl Step for Password {
             (true, true) => Probe::differs(json!("another password"), "another password than before"),
             (true, false) => Probe::Absent,
             (false, true) => Probe::Refused {
-                why: "the volumes that are there keep the password that they have; another one would not take effect".to_owned(),
+                why: "the volumes that are there keep the password that they have; another one would not take effect"
+                    .to_owned(),
                 hint: format!(
                     "leave --password-file out (the password is in {}), change it in the portal, or begin with new volumes: \
                      `iris-mk8s teardown --data`",
@@ -60,7 +66,10 @@ impl Step for Password {
             },
             (false, false) => Probe::differs(
                 json!("volumes with a password of their own"),
-                format!("the volumes {} were there before and keep the password that they have; this one is only for new ones", kept.join(", ")),
+                format!(
+                    "the volumes {} were there before and keep the password that they have; this one is only for new ones",
+                    kept.join(", ")
+                ),
             ),
         })
     }
@@ -91,5 +100,11 @@ impl Step for Password {
 
     fn scope(&self) -> Scope {
         Scope::Data
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        // Where the volumes go with the snap, the password must not go before them: an interrupted reset would leave volumes that
+        // nobody can log in to. Its files go with the journal.
+        Some(super::SNAP)
     }
 }

@@ -17,12 +17,17 @@ use crate::{
 /// Kubernetes, IRIS twice, and room to work.
 const MEMORY_KIB: u64 = 3 * 1024 * 1024;
 
-
 /// The host.
 pub(super) fn host(spec: &Spec) -> Check {
     let spec = spec.clone();
     let title = "the host is fit".to_owned();
-    Check { id: "preflight.host", title, question: Box::new(move |host| look(host, &spec)), deadline: SOON, watches: Vec::new() }
+    Check {
+        id: "preflight.host",
+        title,
+        question: Box::new(move |host| look(host, &spec)),
+        deadline: SOON,
+        watches: Vec::new(),
+    }
 }
 
 /// Something that stands in the way: what, and what to do.
@@ -35,7 +40,10 @@ fn look(host: &dyn Host, spec: &Spec) -> Result<Probe> {
     found.extend(container(host)?);
     found.extend(host_name(host)?);
     if host.snapd_get("/v2/system-info").is_err() {
-        found.push(("snapd does not answer on /run/snapd.socket".to_owned(), "install or start it: `apt install snapd`".to_owned()));
+        found.push((
+            "snapd does not answer on /run/snapd.socket".to_owned(),
+            "install or start it: `apt install snapd`".to_owned(),
+        ));
     }
     if found.is_empty() {
         return Ok(Probe::satisfied(""));
@@ -53,7 +61,10 @@ fn memory(host: &dyn Host) -> Result<Option<Trouble>> {
     let total = info.lines().find_map(|l| l.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
     Ok(total.filter(|kib| *kib < MEMORY_KIB).map(|kib| {
         let have = kib / 1024;
-        (format!("the host has {have} MiB of memory, {} MiB are needed", MEMORY_KIB / 1024), "give the VM 4 GiB or more".to_owned())
+        (
+            format!("the host has {have} MiB of memory, {} MiB are needed", MEMORY_KIB / 1024),
+            "give the VM 4 GiB or more".to_owned(),
+        )
     }))
 }
 
@@ -103,7 +114,13 @@ fn host_name(host: &dyn Host) -> Result<Option<Trouble>> {
 pub(super) fn range(spec: &Spec) -> Check {
     let lb = spec.lb.clone();
     let title = format!("the range {lb} suits the network");
-    Check { id: "preflight.range", title, question: Box::new(move |host| suits(host, &lb)), deadline: SOON, watches: Vec::new() }
+    Check {
+        id: "preflight.range",
+        title,
+        question: Box::new(move |host| suits(host, &lb)),
+        deadline: SOON,
+        watches: Vec::new(),
+    }
 }
 
 fn suits(host: &dyn Host, lb: &LbRange) -> Result<Probe> {
@@ -124,7 +141,11 @@ fn suits(host: &dyn Host, lb: &LbRange) -> Result<Probe> {
 fn read_network(host: &dyn Host) -> Result<Network> {
     let ip = |what: &str| -> Result<String> {
         let output = host.ask(&Cmd::reads(["ip", "-j", "-d", what]))?;
-        if output.ok() { Ok(output.stdout) } else { Err(Error::failed(format!("`ip {what}` {}", output.ended())).because(output.tail())) }
+        if output.ok() {
+            Ok(output.stdout)
+        } else {
+            Err(Error::failed(format!("`ip {what}` {}", output.ended())).because(output.tail()))
+        }
     };
     let mut network = Network::from_ip_json(&ip("addr")?, &ip("route")?)
         .map_err(|e| Error::failed("`ip -j` printed something unknown").because(e))?;

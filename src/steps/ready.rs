@@ -22,7 +22,10 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
     let check = |id, title: &str, watches, question: Question| -> Box<dyn Step> {
         Box::new(Check { id, title: title.to_owned(), question, deadline: spec.timeouts.iris.into(), watches })
     };
-    let pods = vec![Watch::Objects(&cluster::POD, namespace.clone()), Watch::Objects(&cluster::STATEFUL_SET, namespace.clone())];
+    let pods = vec![
+        Watch::Objects(&cluster::POD, namespace.clone()),
+        Watch::Objects(&cluster::STATEFUL_SET, namespace.clone()),
+    ];
     let services = vec![Watch::Objects(&cluster::SERVICE, namespace)];
     // Nobody tells when a page begins to answer.
     let page = vec![Watch::Pause(Duration::from_millis(300))];
@@ -38,12 +41,19 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
             Box::new(move |host| {
                 Ok(match address(host, &of_address)? {
                     Some(ip) if lb.contains(ip) => Probe::satisfied(ip.to_string()),
-                    Some(ip) => Probe::pending(format!("service {} still has {ip}, outside {lb}", external(&of_address))),
+                    Some(ip) => {
+                        Probe::pending(format!("service {} still has {ip}, outside {lb}", external(&of_address)))
+                    }
                     None => Probe::pending(format!("service {} has no address yet", external(&of_address))),
                 })
             }),
         ),
-        check("ready.metrics", "metrics through that address", page.clone(), Box::new(move |host| metrics(host, &of_metrics))),
+        check(
+            "ready.metrics",
+            "metrics through that address",
+            page.clone(),
+            Box::new(move |host| metrics(host, &of_metrics)),
+        ),
         check("ready.database", "the CPF's databases", page, Box::new(move |host| databases(host, &of_databases))),
     ]
 }
@@ -121,7 +131,10 @@ fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
         // There may be no log (yet): the next look will have it.
         let Ok(log) = log_of(host, iris, name, previous) else { continue };
         if let Some((line, means, hint)) = FATAL.iter().find(|(line, _, _)| log.contains(line)) {
-            return Some(Probe::Hopeless { why: format!("pod {name}: {means} (its log says: {line})"), hint: (*hint).to_owned() });
+            return Some(Probe::Hopeless {
+                why: format!("pod {name}: {means} (its log says: {line})"),
+                hint: (*hint).to_owned(),
+            });
         }
     }
     None
@@ -129,7 +142,10 @@ fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
 
 fn log_of(host: &dyn Host, iris: &Iris, pod: &str, previous: bool) -> Result<String> {
     let previous = if previous { "&previous=true" } else { "" };
-    host.api_text(&format!("/api/v1/namespaces/{}/pods/{pod}/log?container=iris&tailLines=300{previous}", iris.namespace))
+    host.api_text(&format!(
+        "/api/v1/namespaces/{}/pods/{pod}/log?container=iris&tailLines=300{previous}",
+        iris.namespace
+    ))
 }
 
 /// Below this many days of licence a user should look for a newer image.
@@ -144,14 +160,19 @@ fn metrics(host: &dyn Host, iris: &Iris) -> Result<Probe> {
     }
     let days = text.lines().find_map(|l| l.strip_prefix("iris_license_days_remaining ")?.trim().parse::<f64>().ok());
     Ok(Probe::satisfied(match days {
-        Some(days) if days < LICENCE_SOON => format!("{url}; the image's licence ends in {days} days: take a newer one soon"),
+        Some(days) if days < LICENCE_SOON => {
+            format!("{url}; the image's licence ends in {days} days: take a newer one soon")
+        }
         _ => url,
     }))
 }
 
 /// Lines of IRIS' log that tell of an action of the CPF which failed; IRIS goes on without it.
 fn failed_actions(log: &str) -> Vec<&str> {
-    log.lines().filter(|l| l.contains("ERROR #507")).filter_map(|l| l.split_once("ERROR #507: ").map(|(_, what)| what)).collect()
+    log.lines()
+        .filter(|l| l.contains("ERROR #507"))
+        .filter_map(|l| l.split_once("ERROR #507: ").map(|(_, what)| what))
+        .collect()
 }
 
 /// Each pod's own metrics name its databases; a sensor takes them once in a while, so they come later than the page.

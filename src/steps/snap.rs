@@ -29,7 +29,12 @@ fn in_progress(host: &dyn Host) -> Result<Option<Doing>> {
     Ok(changes.as_array().and_then(|c| c.first()).map(|change| {
         let (why, progress) = crate::host::doing(change);
         let installs = change["kind"] == "install-snap" && (change["status"] == "Doing" || change["status"] == "Do");
-        Doing { why: format!("snapd: {why}"), progress, id: change["id"].as_str().unwrap_or_default().to_owned(), installs }
+        Doing {
+            why: format!("snapd: {why}"),
+            progress,
+            id: change["id"].as_str().unwrap_or_default().to_owned(),
+            installs,
+        }
     }))
 }
 
@@ -42,7 +47,11 @@ pub(super) struct Snap {
 
 impl Snap {
     pub(super) fn new(spec: &Spec) -> Self {
-        Self { channel: spec.channel.clone(), deadline: spec.timeouts.install.into(), removal: spec.timeouts.remove.into() }
+        Self {
+            channel: spec.channel.clone(),
+            deadline: spec.timeouts.install.into(),
+            removal: spec.timeouts.remove.into(),
+        }
     }
 
     /// What to do about another channel: a snap of ours moves on to the next minor, and no further at a time, as MicroK8s asks for.
@@ -54,7 +63,10 @@ impl Snap {
             Some(now) if self.channel.follows(&now) => Probe::differs(json!({"channel": now}), why),
             Some(now) => Probe::Refused {
                 why,
-                hint: format!("MicroK8s is refreshed one minor at a time: first --channel {}, then the next one", now.next().minor),
+                hint: format!(
+                    "MicroK8s is refreshed one minor at a time: first --channel {}, then the next one",
+                    now.next().minor
+                ),
             },
             None => Probe::Refused {
                 why,
@@ -122,7 +134,12 @@ impl Step for Snap {
             // An installation that an interrupted run of ours began would be finished only to be removed.
             if doing.installs && memory.open && memory.prior.is_null() {
                 let (path, shown) = (format!("/v2/changes/{}", doing.id), format!("snap abort {}", doing.id));
-                return Ok(Undo::Acts(vec![Act::Snapd(SnapdChange { method: "POST", path, body: json!({"action": "abort"}), shown })]));
+                return Ok(Undo::Acts(vec![Act::Snapd(SnapdChange {
+                    method: "POST",
+                    path,
+                    body: json!({"action": "abort"}),
+                    shown,
+                })]));
             }
             return Ok(Undo::Pending(doing.why));
         }
@@ -137,7 +154,9 @@ impl Step for Snap {
             matches!((ours, tracking.parse::<Channel>()), (Ok(ours), Ok(now)) if ours == now)
         };
         if !memory.open && !tracking.is_empty() && !memory.wants.iter().any(is_ours) {
-            return Ok(Undo::Keep(format!("somebody moved it to channel {tracking} since; remove it with `snap remove --purge microk8s`")));
+            return Ok(Undo::Keep(format!(
+                "somebody moved it to channel {tracking} since; remove it with `snap remove --purge microk8s`"
+            )));
         }
         // Without `purge` snapd would first pack all of its data into a snapshot.
         let remove = Self::change(json!({"action": "remove", "purge": true}), "snap remove --purge microk8s");
@@ -180,7 +199,11 @@ impl Hold {
 
     fn of_one_snap(host: &dyn Host) -> Result<bool> {
         let info = host.snapd_get("/v2/system-info")?.unwrap_or_default();
-        let mut parts = info["version"].as_str().unwrap_or("0.0").split(['.', '+', '~', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
+        let mut parts = info["version"]
+            .as_str()
+            .unwrap_or("0.0")
+            .split(['.', '+', '~', '-'])
+            .map(|n| n.parse::<u32>().unwrap_or(0));
         Ok((parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= HOLDS_ONE_SNAP)
     }
 
@@ -214,7 +237,9 @@ impl Step for Hold {
             return Ok(if held { Probe::satisfied("microk8s is held") } else { Probe::Absent });
         }
         Ok(match Self::system_hold(host)? {
-            Some(until) if until == "forever" || until.as_str() > date(host.unix_time() + ENOUGH_DAYS * DAY).as_str() => {
+            Some(until)
+                if until == "forever" || until.as_str() > date(host.unix_time() + ENOUGH_DAYS * DAY).as_str() =>
+            {
                 Probe::satisfied(format!("all snaps are held until {until}"))
             }
             Some(until) => Probe::differs(json!(until), format!("held only until {until}")),
@@ -264,5 +289,9 @@ impl Step for Hold {
 
 /// A time as RFC 3339, which also sorts as text.
 fn date(unix: u64) -> String {
-    i64::try_from(unix).ok().and_then(|s| jiff::Timestamp::from_second(s).ok()).map(|t| t.to_string()).unwrap_or_default()
+    i64::try_from(unix)
+        .ok()
+        .and_then(|s| jiff::Timestamp::from_second(s).ok())
+        .map(|t| t.to_string())
+        .unwrap_or_default()
 }

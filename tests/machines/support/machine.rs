@@ -213,19 +213,10 @@ impl Machine {
     }
 
     /// Fetches a page on the client PC, another computer of the LAN; `options` are curl's.
+    #[expect(clippy::unused_self, reason = "it is the LAN of this machine")]
     pub(crate) fn client_curl(&self, options: &[&str]) -> Output {
         let args: Vec<&str> = ["client", "curl", "-sS", "--max-time", "20"].iter().chain(options).copied().collect();
         run(&args)
-    }
-
-    /// Waits until something holds that no event tells.
-    #[track_caller]
-    pub(crate) fn wait_until(&self, what: &str, seconds: u64, holds: impl Fn(&Self) -> bool) {
-        let start = Instant::now();
-        while !holds(self) {
-            assert!(start.elapsed().as_secs() < seconds, "{}: after {seconds} s still not: {what}", self.name);
-            std::thread::sleep(Duration::from_millis(100));
-        }
     }
 
     /// Saves what tells why a test failed.

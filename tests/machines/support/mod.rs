@@ -4,5 +4,5 @@ mod machine;
 mod run;
 mod snapshot;
 
-pub(crate) use machine::{Machine, Output};
-pub(crate) use run::{Event, Run};
+pub(crate) use machine::Machine;
+pub(crate) use run::Event;

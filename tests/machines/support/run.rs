@@ -127,7 +127,7 @@ impl Ended {
     /// The outcome, after an exit with this code.
     #[track_caller]
     pub(crate) fn exits(&self, code: i32) -> &Value {
-        assert!(self.code == code, "it should exit with {code}: {self:?}");
+        assert!(self.code == code, "it should exit with {code}: {self:?}\n{}", self.stderr);
         let last = self.events.last().unwrap_or_else(|| panic!("it told no event: {self:?}"));
         assert!(last.text("event") == "run-finished", "the last event is not the outcome: {self:?}");
         last.outcome()
