@@ -1,28 +1,73 @@
 //! Nothing is lost: a run may die at any moment, on any host, and the same command goes on; what is taken back is exactly what was done.
 
+mod matrix;
 #[path = "../model/mod.rs"]
 mod model;
 
-use iris_mk8s::{error::ExitCode, step::Scope};
-use model::{
-    compare::{difference, facts},
-    initial::Initial,
-    store::Policy,
-    tool::Tool,
+use std::time::Instant;
+
+use matrix::{Counts, Density, examine};
+use model::{initial::Initial, store::Policy};
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
+/// A fresh VM, and others by chance, the same ones in every run.
+fn hosts(count: usize) -> Vec<Initial> {
+    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let strategy = Initial::any();
+    let mut hosts = vec![Initial::fresh()];
+    hosts.extend((1..count).map(|_| strategy.new_tree(&mut runner).expect("a host").current()));
+    hosts
+}
+
+/// Runs the matrix of these hosts side by side.
+fn run(hosts: &[Initial], policy: Policy, density: Density) -> Counts {
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut all = Counts::default();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers)
+            .map(|worker| {
+                scope.spawn(move || {
+                    let mut counts = Counts::default();
+                    for (n, host) in hosts.iter().enumerate().skip(worker).step_by(workers) {
+                        counts.add(examine(host, policy, density, n));
+                    }
+                    counts
+                })
+            })
+            .collect();
+        for thread in threads {
+            all.add(thread.join().expect("no panic in a worker"));
+        }
+    });
+    all
+}
+
+fn show(name: &str, counts: &Counts, begun: Instant) {
+    println!(
+        "{name}: {} hosts, {} moments of death, {} second deaths, {} commands, {} differences, {:.1} s",
+        counts.hosts,
+        counts.moments,
+        counts.second,
+        counts.runs,
+        counts.differences.len(),
+        begun.elapsed().as_secs_f64()
+    );
+}
+
 #[test]
-fn a_fresh_host_and_back() {
-    let initial = Initial::fresh().world();
-    let tool = Tool::new(Policy::Proposed).collecting();
-    let up = tool.bootstrap(initial.clone());
-    println!("{} moments, {} acts, {:?} {:?}", up.moments.len(), up.acts, up.world.now, up.error.map(|e| e.to_string()));
-    for m in &up.moments {
-        println!("{:?} {}", m.world.now, m.at);
+fn nothing_is_lost_wherever_a_run_dies() {
+    let begun = Instant::now();
+    let counts = run(
+        &hosts(std::env::var("HOSTS").map_or(4, |n| n.parse().expect("n"))),
+        Policy::Proposed,
+        Density { first: 10, second: 20 },
+    );
+    show("crash matrix", &counts, begun);
+    for difference in counts.differences.iter().take(30) {
+        println!("{difference}");
     }
-    let mut down = tool.teardown(up.world, Scope::Host);
-    println!("{} moments, {} acts, {:?} {:?}", down.moments.len(), down.acts, down.world.now, down.error.map(|e| e.to_string()));
-    down.world.settle();
-    println!("{:#?}", difference(&facts(&initial), &facts(&down.world)));
-    assert_eq!(down.code, ExitCode::Done);
+    assert!(counts.differences.is_empty());
 }

@@ -107,6 +107,7 @@ impl Default for Cluster {
 pub fn services_start(world: &mut World) {
     let now = world.now;
     let Some(cluster) = &mut world.cluster else { return };
+    world.failed_units = false;
     if cluster.running {
         return;
     }
@@ -213,7 +214,10 @@ impl Cluster {
     pub fn apply(&mut self, object: &Value, manager: &str, dry_run: bool, now: Duration) -> Result<Value> {
         let refused = |code: u16, message: String| {
             let passing = code >= 500;
-            Err(Error { transient: passing, ..Error::failed("the API server refused").because(format!("{message} ({code})")) })
+            Err(Error {
+                transient: passing,
+                ..Error::failed("the API server refused").because(format!("{message} ({code})"))
+            })
         };
         let (kind, key) = key_of(object);
         if !self.knows(kind) {
@@ -223,17 +227,30 @@ impl Cluster {
             match self.find(&kinds::NAMESPACE, "", &key.1) {
                 None => return refused(404, format!("namespaces \"{}\" not found", key.1)),
                 Some(ns) if ns["metadata"]["deletionTimestamp"].is_string() && self.get(&key).is_none() => {
-                    return refused(403, format!("forbidden: unable to create new content in namespace {} because it is being terminated", key.1));
+                    return refused(
+                        403,
+                        format!(
+                            "forbidden: unable to create new content in namespace {} because it is being terminated",
+                            key.1
+                        ),
+                    );
                 }
                 Some(_) => {}
             }
         }
         if kind.group == "metallb.io" && self.webhook {
             if self.webhook_at.is_none_or(|at| now < at) {
-                return refused(500, "failed calling webhook \"ipaddresspoolvalidationwebhook.metallb.io\": connect: connection refused".to_owned());
+                return refused(
+                    500,
+                    "failed calling webhook \"ipaddresspoolvalidationwebhook.metallb.io\": connect: connection refused"
+                        .to_owned(),
+                );
             }
             if let Some(other) = super::metallb::overlapping(self, object) {
-                return refused(403, format!("admission webhook denied the request: CIDR overlaps with already defined CIDR of {other}"));
+                return refused(
+                    403,
+                    format!("admission webhook denied the request: CIDR overlaps with already defined CIDR of {other}"),
+                );
             }
         }
         let was = self.get(&key).cloned();
@@ -246,7 +263,10 @@ impl Cluster {
         if let Some(was) = &was
             && let Some(field) = merge::immutable(was, &new)
         {
-            return refused(422, format!("{} \"{}\" is invalid: {field}: Forbidden: may not be changed", kind.kind, key.2));
+            return refused(
+                422,
+                format!("{} \"{}\" is invalid: {field}: Forbidden: may not be changed", kind.kind, key.2),
+            );
         }
         merge::managed(&mut new, manager);
         let changed = was.as_ref().is_none_or(|was| was["spec"] != new["spec"]);
@@ -271,7 +291,8 @@ impl Cluster {
     pub fn delete(&mut self, key: &Key, now: Duration) {
         let Some(object) = self.get(key) else { return };
         let grace = if object["spec"]["containers"][0]["name"] == "iris" { s(4) } else { s(1) };
-        let waits = matches!(key.0, "deployments" | "daemonsets" | "statefulsets" | "namespaces" | "persistentvolumeclaims");
+        let waits =
+            matches!(key.0, "deployments" | "daemonsets" | "statefulsets" | "namespaces" | "persistentvolumeclaims");
         self.look_at(now + super::world::ms(50));
         if key.0 == "pods" {
             self.change(key, |o| o["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z"));

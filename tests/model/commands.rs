@@ -33,6 +33,11 @@ pub fn read(world: &mut World, words: &[&str]) -> Output {
                 None => output(1, "microk8s is not running. Use microk8s inspect for a deeper inspection.\n"),
             }
         }
+        ["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend", "snap.microk8s.*"] => {
+            let failed =
+                "snap.microk8s.daemon-kubelite.service not-found failed failed snap.microk8s.daemon-kubelite.service\n";
+            output(0, if world.failed_units { failed } else { "" })
+        }
         _ => panic!("the modelled host knows no command {words:?} that reads"),
     }
 }
@@ -64,6 +69,10 @@ pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
             output(i32::from(!there), "")
         }
         ["ip", "link", "delete", name] => output(i32::from(!world.links.remove(*name)), ""),
+        ["systemctl", "reset-failed", "snap.microk8s.*"] => {
+            world.failed_units = false;
+            output(0, "")
+        }
         ["iptables-restore"] => {
             network::restore(world, 0, input);
             output(0, "")

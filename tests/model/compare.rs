@@ -25,8 +25,8 @@ pub fn facts(world: &World) -> BTreeSet<String> {
         if path.starts_with(LOG_DIR) || journal.to_str() == Some(path) {
             continue;
         }
-        // The addon makes the folder, and without an answer does not remove it; empty it is of no consequence.
-        if path == folder && world.files.names(folder).is_empty() {
+        // The addon makes the one folder and does not remove it, `ip netns` the other one; empty they are of no consequence.
+        if (path == folder || path == "/run/netns") && world.files.names(path).is_empty() {
             continue;
         }
         let shown = match node {
@@ -51,6 +51,7 @@ pub fn facts(world: &World) -> BTreeSet<String> {
         add(format!("alias {alias} {of:?}"));
     }
     add(format!("hold {:?}", world.snapd.hold));
+    add(format!("failed units {}", world.failed_units));
     for process in world.processes.values() {
         add(format!("process {}", process.shown()));
     }
@@ -84,7 +85,11 @@ fn fact(cluster: &Cluster, object: &Value) -> String {
     if *kind == kinds::POD {
         let owner = &object["metadata"]["ownerReferences"][0]["name"];
         let ready = state::is(object, "Ready");
-        return format!("pod of {namespace}/{owner} ready {ready} going {} {}", state::going(object), object["spec"]["containers"][0]["image"]);
+        return format!(
+            "pod of {namespace}/{owner} ready {ready} going {} {}",
+            state::going(object),
+            object["spec"]["containers"][0]["image"]
+        );
     }
     if *kind == kinds::PERSISTENT_VOLUME {
         let claim = &object["spec"]["claimRef"];
@@ -126,5 +131,8 @@ pub fn lost_passwords(world: &World) -> Vec<String> {
         return Vec::new();
     }
     let accounts = world.files.iter().filter(|(path, _)| path.ends_with(ACCOUNTS));
-    accounts.filter(|(path, _)| world.files.text(path) != hash).map(|(path, _)| format!("{path}: another password")).collect()
+    accounts
+        .filter(|(path, _)| world.files.text(path) != hash)
+        .map(|(path, _)| format!("{path}: another password"))
+        .collect()
 }

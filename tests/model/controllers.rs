@@ -49,7 +49,11 @@ pub fn tick(world: &mut World) {
 /// MicroK8s' cluster agent applies the launch configuration some seconds after the node is there: it enables dns.
 fn agent(world: &mut World) {
     let Some(cluster) = world.cluster.as_mut() else { return };
-    if cluster.launching || !microk8s::node_ready(cluster) || !world.files.has(microk8s::LAUNCH) || !world.files.has(CLIENT_CONFIG) {
+    if cluster.launching
+        || !microk8s::node_ready(cluster)
+        || !world.files.has(microk8s::LAUNCH)
+        || !world.files.has(CLIENT_CONFIG)
+    {
         return;
     }
     cluster.launching = true;

@@ -19,9 +19,9 @@ use serde_json::Value;
 
 use super::{
     cluster::{Cluster, key},
-    commands, metallb, network,
+    commands,
     files::Node,
-    snapd, volumes,
+    metallb, network, snapd, volumes,
     world::{EPOCH, World, ms},
 };
 
@@ -102,7 +102,12 @@ impl Model {
     fn long(&self, cmd: &Cmd, listen: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>) -> Result<Output> {
         let shown = cmd.show();
         let group = self.act(&format!("`{shown}`"), |world| {
-            let doubled: Vec<String> = world.processes.values().filter(|p| p.run.is_some() && p.code.is_none()).map(super::process::Process::shown).collect();
+            let doubled: Vec<String> = world
+                .processes
+                .values()
+                .filter(|p| p.run.is_some() && p.code.is_none())
+                .map(super::process::Process::shown)
+                .collect();
             world.violations.extend(doubled.iter().map(|other| format!("`{shown}` while `{other}` still works")));
             world.start(&cmd.argv, Some(self.run.clone()))
         });
@@ -111,9 +116,10 @@ impl Model {
         let mut heard_at = self.world().now;
         loop {
             let mut world = self.world();
-            let (lines, code) = world.processes.get_mut(&group).map_or((Vec::new(), Some(None)), |p| {
-                (std::mem::take(&mut p.lines), p.code.map(Some))
-            });
+            let (lines, code) = world
+                .processes
+                .get_mut(&group)
+                .map_or((Vec::new(), Some(None)), |p| (std::mem::take(&mut p.lines), p.code.map(Some)));
             if code.is_some() {
                 world.processes.remove(&group);
             }
@@ -136,14 +142,19 @@ impl Model {
             let late = now >= limit;
             if late || go_on.is_break() {
                 self.world().processes.remove(&group);
-                let error = || Error::new(ExitCode::TimedOut, format!("`{shown}` did not end within {} s", cmd.deadline.as_secs()));
+                let error = || {
+                    Error::new(ExitCode::TimedOut, format!("`{shown}` did not end within {} s", cmd.deadline.as_secs()))
+                };
                 return if late { Err(error()) } else { Ok(output) };
             }
             let mut world = self.world();
             let stage = |world: &World| world.processes.get(&group).map(|p| (p.stage, p.code));
             let before = stage(&world);
             // What else happens meanwhile is no moment of ours.
-            while stage(&world) == before && world.now < heard_at + Duration::from_secs(1) && world.step(limit.min(heard_at + Duration::from_secs(1))) {}
+            while stage(&world) == before
+                && world.now < heard_at + Duration::from_secs(1)
+                && world.step(limit.min(heard_at + Duration::from_secs(1)))
+            {}
             if stage(&world) != before && stage(&world).is_some_and(|(_, code)| code.is_none()) {
                 self.moment(&world, || format!("within `{shown}`, stage {:?}", stage(&world).map(|s| s.0)));
             }
@@ -191,7 +202,9 @@ impl Host for Model {
         let path = file.path.to_str().expect("UTF-8");
         self.act(&format!("write {path}"), |world| {
             if world.files.full {
-                return Err(Error::failed(format!("cannot write {path}")).because("No space left on device (os error 28)"));
+                return Err(
+                    Error::failed(format!("cannot write {path}")).because("No space left on device (os error 28)")
+                );
             }
             let owner = file.owner.as_deref().unwrap_or("root");
             world.files.write_as(&format!("{path}.new"), &file.bytes, file.mode, owner);
@@ -205,7 +218,8 @@ impl Host for Model {
     fn remove(&self, path: &Path, all: bool) -> Result<()> {
         self.act(&format!("remove {}", path.display()), |world| {
             if !all && !world.files.names(path).is_empty() {
-                return Err(Error::failed(format!("cannot remove {}", path.display())).because("Directory not empty (os error 39)"));
+                return Err(Error::failed(format!("cannot remove {}", path.display()))
+                    .because("Directory not empty (os error 39)"));
             }
             let names = world.files.names(path);
             if let Some(first) = names.first() {
@@ -253,9 +267,10 @@ impl Host for Model {
             let fits = |object: &&Value| {
                 let meta = &object["metadata"];
                 namespace.is_none_or(|ns| meta["namespace"] == ns)
-                    && labels.split(',').filter(|l| !l.is_empty()).all(|l| {
-                        l.split_once('=').is_some_and(|(name, value)| meta["labels"][name] == value)
-                    })
+                    && labels
+                        .split(',')
+                        .filter(|l| !l.is_empty())
+                        .all(|l| l.split_once('=').is_some_and(|(name, value)| meta["labels"][name] == value))
             };
             Ok(world.cluster.iter().flat_map(|c| c.of(kind)).filter(fits).cloned().collect())
         })
@@ -276,7 +291,8 @@ impl Host for Model {
         self.act(&format!("delete {}/{name}", kind.plural), |world| {
             let now = world.now;
             let cluster = world.api();
-            let cluster = cluster.ok_or_else(|| Error::transient("the API server does not answer").because("connection refused"))?;
+            let cluster = cluster
+                .ok_or_else(|| Error::transient("the API server does not answer").because("connection refused"))?;
             cluster.delete(&key(kind, namespace.unwrap_or_default(), name), now);
             Ok(())
         })
@@ -291,7 +307,10 @@ impl Host for Model {
     }
 
     fn http_get(&self, url: &str) -> Result<(u16, String)> {
-        let (ip, path) = url.strip_prefix("http://").and_then(|u| u.split_once(":52773")).unwrap_or_else(|| panic!("the modelled LAN knows no {url}"));
+        let (ip, path) = url
+            .strip_prefix("http://")
+            .and_then(|u| u.split_once(":52773"))
+            .unwrap_or_else(|| panic!("the modelled LAN knows no {url}"));
         assert_eq!(path, "/api/monitor/metrics");
         let world = self.world();
         let pod = world.cluster.as_ref().filter(|c| c.running).and_then(|c| answering(c, ip));
@@ -315,7 +334,8 @@ impl Host for Model {
 
     fn leftovers(&self) -> Vec<Leftover> {
         let world = self.world();
-        let left = world.processes.values().filter(|p| p.run.as_ref().is_some_and(|run| *run != self.run) && p.code.is_none());
+        let left =
+            world.processes.values().filter(|p| p.run.as_ref().is_some_and(|run| *run != self.run) && p.code.is_none());
         left.map(|p| Leftover { group: p.group, command: p.shown() }).collect()
     }
 

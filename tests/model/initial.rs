@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     cluster::key,
-    manifests,
-    snapd,
+    manifests, snapd,
     store::Policy,
     tool::{RANGE, Tool},
     world::{World, s},
@@ -106,15 +105,32 @@ impl Initial {
             1 => Just(Before::Disabled),
             1 => Just(Before::OtherChannel),
         ];
-        let pools =
-            prop_oneof![Just(Pools::NoAddon), Just(Pools::Poisoned), Just(Pools::Same), Just(Pools::OtherRange), Just(Pools::Beside)];
+        let pools = prop_oneof![
+            Just(Pools::NoAddon),
+            Just(Pools::Poisoned),
+            Just(Pools::Same),
+            Just(Pools::OtherRange),
+            Just(Pools::Beside)
+        ];
         let article = prop_oneof![3 => Just(Article::Absent), 2 => Just(Article::Serves), 1 => Just(Article::Differs)];
         let kubectl = prop_oneof![2 => Just(Name::Free), 1 => Just(Name::File), 1 => Just(Name::Snap), 1 => Just(Name::OfMicrok8s)];
         let hold = prop_oneof![Just(None), Just(Some("2027-01-16T00:00:00Z")), Just(Some("forever"))];
         let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 0_u32..2);
         (microk8s, pools, article, kubectl, hold, flags).prop_map(|(microk8s, pools, article, kubectl, hold, flags)| {
             let (storage, registry, member, new_snapd, old_kubernetes, failing) = flags;
-            Self { microk8s, storage, registry, pools, article, kubectl, member, new_snapd, hold, old_kubernetes, failing }
+            Self {
+                microk8s,
+                storage,
+                registry,
+                pools,
+                article,
+                kubectl,
+                member,
+                new_snapd,
+                hold,
+                old_kubernetes,
+                failing,
+            }
         })
     }
 
@@ -129,7 +145,8 @@ impl Initial {
         match self.kubectl {
             Name::File => world.files.write_as("/usr/local/bin/kubectl", "#!/bin/sh\n", 0o755, "root"),
             Name::Snap => {
-                let snap = snapd::Snap { channel: "latest/stable".to_owned(), active: true, hold: None, services: false };
+                let snap =
+                    snapd::Snap { channel: "latest/stable".to_owned(), active: true, hold: None, services: false };
                 world.snapd.snaps.insert("kubectl".to_owned(), snap);
                 world.files.link("/snap/bin/kubectl", "/usr/bin/snap");
             }
@@ -168,7 +185,12 @@ impl Initial {
             world.groups.entry("microk8s".to_owned()).or_default().push("ubuntu".to_owned());
         }
         if self.kubectl == Name::OfMicrok8s {
-            ask(world, "POST", "/v2/aliases", json!({"action": "alias", "snap": "microk8s", "app": "kubectl", "alias": "kubectl"}));
+            ask(
+                world,
+                "POST",
+                "/v2/aliases",
+                json!({"action": "alias", "snap": "microk8s", "app": "kubectl", "alias": "kubectl"}),
+            );
         }
         world.settle();
         match self.microk8s {
@@ -196,8 +218,14 @@ impl Initial {
         }
         if self.pools == Pools::Beside {
             let now = world.now;
-            for object in [manifests::pool("mine", &["192.168.11.200-192.168.11.210"]), manifests::advertisement("mine")] {
-                world.api().expect("it runs").apply(&object, "kubectl-client-side-apply", false, now).expect("it is applied");
+            for object in
+                [manifests::pool("mine", &["192.168.11.200-192.168.11.210"]), manifests::advertisement("mine")]
+            {
+                world
+                    .api()
+                    .expect("it runs")
+                    .apply(&object, "kubectl-client-side-apply", false, now)
+                    .expect("it is applied");
             }
         }
     }
@@ -209,7 +237,8 @@ fn old_kubernetes(world: &mut World) {
     world.files.write("/var/lib/cni/networks/old/10.42.0.2", "");
     world.files.dir("/opt/cni/bin");
     world.groups.insert("microk8s".to_owned(), vec!["somebody".to_owned()]);
-    world.files.write("/proc/sys/net/ipv4/ip_forward", "1\n");
+    world.at_boot.push(("net/ipv4/ip_forward", "1"));
+    world.boot_settings();
 }
 
 /// A person runs a command, and waits for its end.
@@ -239,7 +268,8 @@ fn article(world: &mut World, how: Article) {
         let mut object = json!({"apiVersion": object["apiVersion"], "kind": object["kind"],
             "metadata": {"name": name, "namespace": "default", "labels": {"app": "iris"}}, "spec": spec});
         if *kind == kinds::STATEFUL_SET {
-            object["spec"]["template"]["spec"]["volumes"] = json!([{"name": "iris-cpf", "configMap": {"name": "iris-cpf"}}]);
+            object["spec"]["template"]["spec"]["volumes"] =
+                json!([{"name": "iris-cpf", "configMap": {"name": "iris-cpf"}}]);
             if how == Article::Differs {
                 object["spec"]["replicas"] = json!(1);
             }

@@ -32,7 +32,14 @@ fn service(namespace: &str, name: &str, spec: &Value) -> Value {
 /// The pod network, which comes with the cluster.
 pub fn calico() -> Vec<Value> {
     vec![
-        workload("DaemonSet", "kube-system", "calico-node", &json!({"k8s-app": "calico-node"}), "calico-node", "docker.io/calico/node:v3.29.3"),
+        workload(
+            "DaemonSet",
+            "kube-system",
+            "calico-node",
+            &json!({"k8s-app": "calico-node"}),
+            "calico-node",
+            "docker.io/calico/node:v3.29.3",
+        ),
         workload(
             "Deployment",
             "kube-system",
@@ -46,7 +53,14 @@ pub fn calico() -> Vec<Value> {
 
 pub fn dns() -> Vec<Value> {
     vec![
-        workload("Deployment", "kube-system", "coredns", &json!({"k8s-app": "kube-dns"}), "coredns", "coredns/coredns:1.12.3"),
+        workload(
+            "Deployment",
+            "kube-system",
+            "coredns",
+            &json!({"k8s-app": "kube-dns"}),
+            "coredns",
+            "coredns/coredns:1.12.3",
+        ),
         service("kube-system", "kube-dns", &json!({"selector": {"k8s-app": "kube-dns"}, "clusterIP": "10.152.183.10"})),
     ]
 }
@@ -54,7 +68,14 @@ pub fn dns() -> Vec<Value> {
 pub fn storage() -> Vec<Value> {
     let labels = json!({"k8s-app": "hostpath-provisioner"});
     vec![
-        workload("Deployment", "kube-system", "hostpath-provisioner", &labels, "hostpath-provisioner", "cdkbot/hostpath-provisioner:1.6.0"),
+        workload(
+            "Deployment",
+            "kube-system",
+            "hostpath-provisioner",
+            &labels,
+            "hostpath-provisioner",
+            "cdkbot/hostpath-provisioner:1.6.0",
+        ),
         json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
             "metadata": {"name": "microk8s-hostpath", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
             "provisioner": "microk8s.io/hostpath", "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer"}),
@@ -63,7 +84,8 @@ pub fn storage() -> Vec<Value> {
 
 pub fn registry() -> Vec<Value> {
     let labels = json!({"app": "registry"});
-    let mut deployment = workload("Deployment", "container-registry", "registry", &labels, "registry", "registry:2.8.3");
+    let mut deployment =
+        workload("Deployment", "container-registry", "registry", &labels, "registry", "registry:2.8.3");
     deployment["spec"]["template"]["spec"]["volumes"] =
         json!([{"name": "registry-data", "persistentVolumeClaim": {"claimName": "registry-claim"}}]);
     vec![
@@ -72,7 +94,11 @@ pub fn registry() -> Vec<Value> {
             "metadata": {"name": "registry-claim", "namespace": "container-registry"},
             "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "20Gi"}}}}),
         deployment,
-        service("container-registry", "registry", &json!({"type": "NodePort", "selector": labels, "ports": [{"name": "registry", "port": 5000}]})),
+        service(
+            "container-registry",
+            "registry",
+            &json!({"type": "NodePort", "selector": labels, "ports": [{"name": "registry", "port": 5000}]}),
+        ),
     ]
 }
 
@@ -82,8 +108,22 @@ pub fn metallb() -> Vec<Value> {
     vec![
         namespace("metallb-system"),
         service("metallb-system", "metallb-webhook-service", &json!({"selector": labels("controller")})),
-        workload("Deployment", "metallb-system", "controller", &labels("controller"), "controller", "quay.io/metallb/controller:v0.15.2"),
-        workload("DaemonSet", "metallb-system", "speaker", &labels("speaker"), "speaker", "quay.io/metallb/speaker:v0.15.2"),
+        workload(
+            "Deployment",
+            "metallb-system",
+            "controller",
+            &labels("controller"),
+            "controller",
+            "quay.io/metallb/controller:v0.15.2",
+        ),
+        workload(
+            "DaemonSet",
+            "metallb-system",
+            "speaker",
+            &labels("speaker"),
+            "speaker",
+            "quay.io/metallb/speaker:v0.15.2",
+        ),
     ]
 }
 

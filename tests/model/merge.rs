@@ -50,7 +50,9 @@ pub fn prune(now: &mut Value, before: &Value, want: &Value) {
             let wanted = |name: &Value| want.as_array().into_iter().flatten().find(|w| w["name"] == *name);
             now.retain(|item| wanted(&item["name"]).is_some() || !before.iter().any(|b| b["name"] == item["name"]));
             for old in before {
-                if let (Some(want), Some(item)) = (wanted(&old["name"]), now.iter_mut().find(|n| n["name"] == old["name"])) {
+                if let (Some(want), Some(item)) =
+                    (wanted(&old["name"]), now.iter_mut().find(|n| n["name"] == old["name"]))
+                {
                     prune(item, old, want);
                 }
             }

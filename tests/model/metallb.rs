@@ -36,7 +36,8 @@ pub fn assign(cluster: &mut Cluster) {
         return;
     }
     let pools: Vec<LbRange> = cluster.of(&kinds::IP_ADDRESS_POOL).filter_map(range_of).collect();
-    let services: Vec<Value> = cluster.of(&kinds::SERVICE).filter(|s| s["spec"]["type"] == "LoadBalancer").cloned().collect();
+    let services: Vec<Value> =
+        cluster.of(&kinds::SERVICE).filter(|s| s["spec"]["type"] == "LoadBalancer").cloned().collect();
     let mut used: BTreeSet<String> = services.iter().flat_map(state::addresses).collect();
     for service in services {
         let has = state::addresses(&service).first().cloned();
@@ -48,6 +49,8 @@ pub fn assign(cluster: &mut Cluster) {
         let ingress: Vec<Value> = free.iter().map(|ip| json!({"ip": ip})).collect();
         used.extend(free);
         let (_, key) = key_of(&service);
-        cluster.change(&key, |s| s["status"]["loadBalancer"] = if ingress.is_empty() { json!({}) } else { json!({"ingress": ingress}) });
+        cluster.change(&key, |s| {
+            s["status"]["loadBalancer"] = if ingress.is_empty() { json!({}) } else { json!({"ingress": ingress}) }
+        });
     }
 }

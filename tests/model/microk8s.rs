@@ -253,7 +253,13 @@ fn disable(world: &mut World, process: &mut Process, what: &str) -> Go {
         ("dns", 2) => delete(world, &manifests::dns()[1], false),
         ("dns", 3) => Go::After(s(15)),
         ("dns", 4) => {
-            let kept = world.files.text(KUBELET).lines().filter(|l| !l.starts_with("--cluster-dns")).map(|l| format!("{l}\n")).collect::<String>();
+            let kept = world
+                .files
+                .text(KUBELET)
+                .lines()
+                .filter(|l| !l.starts_with("--cluster-dns"))
+                .map(|l| format!("{l}\n"))
+                .collect::<String>();
             world.files.write(KUBELET, kept);
             if let Some(cluster) = &mut world.cluster {
                 cluster.restart(now);
@@ -271,7 +277,8 @@ fn disable(world: &mut World, process: &mut Process, what: &str) -> Go {
             cluster.webhook = false;
             if process.stage == 6 {
                 cluster.crds = false;
-                let pools: Vec<Value> = cluster.of(&kinds::IP_ADDRESS_POOL).chain(cluster.of(&kinds::L2_ADVERTISEMENT)).cloned().collect();
+                let pools: Vec<Value> =
+                    cluster.of(&kinds::IP_ADDRESS_POOL).chain(cluster.of(&kinds::L2_ADVERTISEMENT)).cloned().collect();
                 pools.iter().for_each(|p| cluster.drop_object(&key_of(p).1));
             }
             Go::After(ms(300))

@@ -85,14 +85,16 @@ pub fn kubernetes_begins(world: &mut World) {
     world.files.write("/run/xtables.lock", "");
     world.files.write("/etc/apparmor.d/cri-containerd.apparmor.d", "profile cri-containerd.apparmor.d {}\n");
     for (at, rules) in world.rules.iter_mut().enumerate() {
-        if rules.iter().any(|l| l.starts_with(":KUBE-")) {
-            continue;
+        if !rules.iter().any(|l| l.starts_with(":KUBE-")) {
+            rules.extend(kubernetes_rules(at == 0));
         }
-        rules.extend(kubernetes_rules(at == 0));
-        if at == 0 {
+        if at == 0 && !rules.iter().any(|l| l.contains(HOOKS_OWN)) {
             let end = rules.iter().position(|l| l == "COMMIT").unwrap_or(0);
             for way in ["-s", "-d"] {
-                rules.insert(end, format!("-A FORWARD {way} 10.1.0.0/16 -m comment --comment \"{HOOKS_OWN}\" -j ACCEPT"));
+                rules.insert(
+                    end,
+                    format!("-A FORWARD {way} 10.1.0.0/16 -m comment --comment \"{HOOKS_OWN}\" -j ACCEPT"),
+                );
             }
         }
     }
@@ -111,7 +113,9 @@ pub fn remove_hook(world: &mut World) {
             world.files.remove(format!("/run/netns/{name}"));
         }
     }
-    for path in ["/var/lib/kubelet", "/var/lib/calico", "/etc/cni/net.d", "/opt/cni/bin", "/etc/sysctl.d/10-microk8s.conf"] {
+    for path in
+        ["/var/lib/kubelet", "/var/lib/calico", "/etc/cni/net.d", "/opt/cni/bin", "/etc/sysctl.d/10-microk8s.conf"]
+    {
         world.files.remove(path);
     }
 }
@@ -122,7 +126,11 @@ pub fn is_pod_link(name: &str) -> bool {
 
 /// `iptables-save`.
 pub fn save(world: &World, which: usize) -> String {
-    if world.rules[which].is_empty() { String::new() } else { format!("# Generated\n{}\n# Completed\n", world.rules[which].join("\n")) }
+    if world.rules[which].is_empty() {
+        String::new()
+    } else {
+        format!("# Generated\n{}\n# Completed\n", world.rules[which].join("\n"))
+    }
 }
 
 /// `iptables-restore`: tables that the text does not name stay as they are.
@@ -160,7 +168,11 @@ pub fn links(world: &World) -> String {
 
 fn link(name: &str) -> Value {
     let kind = if name == "lo" { "loopback" } else { "ether" };
-    let flags = if name == "lo" { ["LOOPBACK", "UP", "LOWER_UP"].to_vec() } else { ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"].to_vec() };
+    let flags = if name == "lo" {
+        ["LOOPBACK", "UP", "LOWER_UP"].to_vec()
+    } else {
+        ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"].to_vec()
+    };
     json!({"ifname": name, "flags": flags, "link_type": kind})
 }
 

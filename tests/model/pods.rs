@@ -121,7 +121,9 @@ fn show(cluster: &mut Cluster, pod_key: &Key, life: &Life) {
                     status["containerStatuses"] = json!([{"name": name, "ready": false, "state": waiting}]);
                 }
             }
-            Life::Starting(_) => status["containerStatuses"] = json!([{"name": name, "ready": false, "state": {"running": {}}}]),
+            Life::Starting(_) => {
+                status["containerStatuses"] = json!([{"name": name, "ready": false, "state": {"running": {}}}])
+            }
             Life::Ready => {
                 status["phase"] = json!("Running");
                 status["podIP"] = json!(format!("10.1.243.{ip}"));

@@ -96,8 +96,13 @@ const SERVICES: &[(&str, bool)] = &[
 
 /// The tasks of a change, each with its time.
 fn tasks(what: &What) -> Vec<(&'static str, Duration)> {
-    let get = [("Ensure prerequisites for \"microk8s\" are available", ms(500)), ("Download snap \"microk8s\" (1) from channel", s(10))];
-    let download = get.into_iter().chain([("Download snap \"microk8s\" (1) from channel", s(10)), ("Mount snap \"microk8s\" (1)", s(2))]);
+    let get = [
+        ("Ensure prerequisites for \"microk8s\" are available", ms(500)),
+        ("Download snap \"microk8s\" (1) from channel", s(10)),
+    ];
+    let download = get
+        .into_iter()
+        .chain([("Download snap \"microk8s\" (1) from channel", s(10)), ("Mount snap \"microk8s\" (1)", s(2))]);
     match what {
         What::Install(_) => download
             .chain([
@@ -118,8 +123,13 @@ fn tasks(what: &What) -> Vec<(&'static str, Duration)> {
             ("Remove data for snap \"microk8s\" (1)", s(2)),
             ("Remove snap \"microk8s\" (1) from the system", s(1)),
         ],
-        What::Enable => vec![("Make snap \"microk8s\" (1) available to the system", s(1)), ("Start snap \"microk8s\" (1) services", s(1))],
-        What::Disable => vec![("Stop snap \"microk8s\" services", s(3)), ("Make snap \"microk8s\" unavailable to the system", s(1))],
+        What::Enable => vec![
+            ("Make snap \"microk8s\" (1) available to the system", s(1)),
+            ("Start snap \"microk8s\" (1) services", s(1)),
+        ],
+        What::Disable => {
+            vec![("Stop snap \"microk8s\" services", s(3)), ("Make snap \"microk8s\" unavailable to the system", s(1))]
+        }
     }
 }
 
@@ -144,7 +154,11 @@ fn stage_done(world: &mut World, what: &What, stage: usize) -> std::result::Resu
                 snap.channel.clone_from(channel);
             }
         }
-        (What::Remove | What::Disable, 0) => cluster::services_stop(world),
+        (What::Remove, 0) => {
+            cluster::services_stop(world);
+            world.failed_units = true;
+        }
+        (What::Disable, 0) => cluster::services_stop(world),
         (What::Remove, 1) => network::remove_hook(world),
         (What::Remove, 2) => {
             world.snapd.aliases.retain(|_, (snap, _)| snap != MICROK8S);
@@ -191,8 +205,13 @@ fn link(world: &mut World) {
     for program in PROGRAMS {
         world.files.link(&format!("/snap/bin/{program}"), "/usr/bin/snap");
     }
-    let aliases: Vec<(String, String)> =
-        world.snapd.aliases.iter().filter(|(_, (snap, _))| snap == MICROK8S).map(|(a, (_, app))| (a.clone(), app.clone())).collect();
+    let aliases: Vec<(String, String)> = world
+        .snapd
+        .aliases
+        .iter()
+        .filter(|(_, (snap, _))| snap == MICROK8S)
+        .map(|(a, (_, app))| (a.clone(), app.clone()))
+        .collect();
     for (alias, app) in aliases {
         world.files.link(&format!("/snap/bin/{alias}"), &format!("{MICROK8S}.{app}"));
     }
@@ -276,7 +295,10 @@ pub fn boot(world: &mut World) {
 /// snapd makes one change of a snap at a time.
 fn free(world: &World) -> Result<()> {
     world.snapd.change.as_ref().map_or(Ok(()), |change| {
-        let message = format!("snap \"microk8s\" has \"{}\" change in progress (snap-change-conflict, HTTP 409)", kind_of(&change.what));
+        let message = format!(
+            "snap \"microk8s\" has \"{}\" change in progress (snap-change-conflict, HTTP 409)",
+            kind_of(&change.what)
+        );
         Err(Error::transient("snapd refused").because(message))
     })
 }
@@ -300,9 +322,13 @@ pub fn ask(world: &mut World, change: &SnapdChange) -> Result<Option<u32>> {
         ("POST", "/v2/snaps/microk8s", action) => {
             let installed = world.snapd.snaps.contains_key(MICROK8S);
             match action {
-                "install" if installed => Err(refused("snap \"microk8s\" is already installed (snap-already-installed, HTTP 400)".to_owned())),
+                "install" if installed => {
+                    Err(refused("snap \"microk8s\" is already installed (snap-already-installed, HTTP 400)".to_owned()))
+                }
                 "install" => begin(world, What::Install(text("channel"))),
-                _ if !installed => Err(refused("snap \"microk8s\" is not installed (snap-not-installed, HTTP 400)".to_owned())),
+                _ if !installed => {
+                    Err(refused("snap \"microk8s\" is not installed (snap-not-installed, HTTP 400)".to_owned()))
+                }
                 "refresh" => begin(world, What::Refresh(text("channel"))),
                 "remove" if body["purge"] == true => begin(world, What::Remove),
                 "enable" => begin(world, What::Enable),
@@ -320,10 +346,14 @@ pub fn ask(world: &mut World, change: &SnapdChange) -> Result<Option<u32>> {
             free(world)?;
             let name = text("alias");
             if let Some((snap, _)) = world.snapd.aliases.get(&name).filter(|(snap, _)| snap != MICROK8S) {
-                return Err(refused(format!("cannot enable alias \"{name}\" for \"microk8s\", already enabled for \"{snap}\"")));
+                return Err(refused(format!(
+                    "cannot enable alias \"{name}\" for \"microk8s\", already enabled for \"{snap}\""
+                )));
             }
             if world.snapd.snaps.contains_key(&name) {
-                return Err(refused(format!("cannot enable alias \"{name}\" for \"microk8s\", it conflicts with the command namespace of installed snap \"{name}\"")));
+                return Err(refused(format!(
+                    "cannot enable alias \"{name}\" for \"microk8s\", it conflicts with the command namespace of installed snap \"{name}\""
+                )));
             }
             world.snapd.aliases.insert(name.clone(), (MICROK8S.to_owned(), text("app")));
             world.files.link(&format!("/snap/bin/{name}"), &format!("{MICROK8S}.{}", text("app")));

@@ -52,7 +52,9 @@ fn lines(records: &[Record]) -> Vec<u8> {
 fn step_of(record: &Record) -> Option<&str> {
     match record {
         Record::Header { .. } | Record::Run { .. } => None,
-        Record::Intent { step, .. } | Record::Done { step } | Record::UndoIntent { step } | Record::Undone { step } => Some(step),
+        Record::Intent { step, .. } | Record::Done { step } | Record::UndoIntent { step } | Record::Undone { step } => {
+            Some(step)
+        }
     }
 }
 
@@ -116,7 +118,8 @@ impl ModelStore {
             Policy::OnlyAfterTheAct if begins => self.held.push(record),
             Policy::OnlyAfterTheAct if ends => {
                 let step = step_of(&record).map(str::to_owned);
-                let (of_step, rest) = std::mem::take(&mut self.held).into_iter().partition(|r| step_of(r) == step.as_deref());
+                let (of_step, rest) =
+                    std::mem::take(&mut self.held).into_iter().partition(|r| step_of(r) == step.as_deref());
                 self.held = rest;
                 let mut all: Vec<Record> = of_step;
                 all.push(record);

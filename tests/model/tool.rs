@@ -111,7 +111,8 @@ impl Tool {
     pub fn bootstrap(self, world: World) -> Ran {
         self.run(world, "bootstrap", |model, run, credentials| {
             let stages = steps::catalog(spec(), &credentials);
-            let open = || Journal::over(Box::new(ModelStore::open(model, self.policy, true)), Place::default().journal());
+            let open =
+                || Journal::over(Box::new(ModelStore::open(model, self.policy, true)), Place::default().journal());
             engine(&**model, &stages, &Events::channel().0).bootstrap(open, run, spec()).1
         })
     }
@@ -129,12 +130,17 @@ impl Tool {
     pub fn teardown(self, world: World, reach: Scope) -> Ran {
         self.run(world, "teardown", |model, run, credentials| {
             let contents = Contents::parse(&read_as(self.policy, bytes(&model.world())))?;
-            let Some(spec) = contents.ledger.spec.clone() else { return Ok(()) };
+            let open = || Journal::over(Box::new(ModelStore::open(model, self.policy, false)), Place::default().journal());
+            let Some(spec) = contents.ledger.spec.clone() else {
+                let left = model.exists(&Place::default().dir);
+                return if reach == Scope::Host && left { open()?.discard() } else { Ok(()) };
+            };
             let stages = steps::catalog(&spec, &credentials);
             let events = Events::channel().0;
             let engine = engine(&**model, &stages, &events);
             engine.undo_plan(&contents.ledger, reach)?;
-            let journal = Journal::over(Box::new(ModelStore::open(model, self.policy, false)), Place::default().journal())?;
+            let journal =
+                Journal::over(Box::new(ModelStore::open(model, self.policy, false)), Place::default().journal())?;
             engine.teardown(&journal, run, reach).1?;
             if reach == Scope::Host && journal.ledger().is_empty() {
                 model.remove(LOG_DIR.as_ref(), true)?;

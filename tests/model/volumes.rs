@@ -20,7 +20,8 @@ const DELETED: Duration = s(3);
 
 fn default_class(cluster: &Cluster) -> Option<String> {
     let mut all = cluster.of(&kinds::STORAGE_CLASS);
-    all.find(|c| c["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true").map(|c| state::name(c).to_owned())
+    all.find(|c| c["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true")
+        .map(|c| state::name(c).to_owned())
 }
 
 fn provisioner_works(cluster: &Cluster) -> bool {
@@ -46,14 +47,21 @@ pub fn reconcile(cluster: &mut Cluster, files: &mut Files, now: Duration) {
         }
         let users: Vec<Value> = cluster
             .of(&kinds::POD)
-            .filter(|p| p["metadata"]["namespace"] == claim["metadata"]["namespace"] && claims_of(p).any(|c| c == state::name(&claim)))
+            .filter(|p| {
+                p["metadata"]["namespace"] == claim["metadata"]["namespace"]
+                    && claims_of(p).any(|c| c == state::name(&claim))
+            })
             .cloned()
             .collect();
         if state::going(&claim) {
             if users.is_empty() {
                 cluster.drop_object(&claim_key);
             }
-        } else if claim["status"]["phase"] != "Bound" && !users.is_empty() && works && claim["spec"]["storageClassName"].is_string() {
+        } else if claim["status"]["phase"] != "Bound"
+            && !users.is_empty()
+            && works
+            && claim["spec"]["storageClassName"].is_string()
+        {
             let at = *cluster.ends.entry(claim_key).or_insert(now + PROVISIONED);
             if now >= at { bind(cluster, files, &claim) } else { cluster.look_at(at) }
         }

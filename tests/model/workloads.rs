@@ -5,7 +5,7 @@ use std::time::Duration;
 use iris_mk8s::cluster::{self as kinds, Kind, state};
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, Life, Key, key, key_of};
+use super::cluster::{Cluster, Key, Life, key, key_of};
 
 /// Brings each workload's pods one move nearer to what it asks for.
 pub fn reconcile(cluster: &mut Cluster, now: Duration) {
@@ -25,7 +25,9 @@ fn text<'a>(object: &'a Value, field: &str) -> &'a str {
 fn owned(cluster: &Cluster, workload: &Value) -> Vec<Value> {
     let owner = |pod: &&Value| {
         let owner = &pod["metadata"]["ownerReferences"][0];
-        owner["kind"] == workload["kind"] && owner["name"] == workload["metadata"]["name"] && text(pod, "namespace") == text(workload, "namespace")
+        owner["kind"] == workload["kind"]
+            && owner["name"] == workload["metadata"]["name"]
+            && text(pod, "namespace") == text(workload, "namespace")
     };
     cluster.of(&kinds::POD).filter(owner).cloned().collect()
 }
@@ -47,7 +49,8 @@ fn one(cluster: &mut Cluster, kind: &'static Kind, workload: &Value, now: Durati
     }
     let template = &workload["spec"]["template"];
     let (new, old): (Vec<&Value>, Vec<&Value>) = stays.iter().partition(|p| p["template"] == *template);
-    let ready = |cluster: &Cluster, pods: &[&Value]| pods.iter().filter(|p| life(cluster, p) == Some(&Life::Ready)).count();
+    let ready =
+        |cluster: &Cluster, pods: &[&Value]| pods.iter().filter(|p| life(cluster, p) == Some(&Life::Ready)).count();
     let wanted = if *kind == kinds::DAEMON_SET {
         usize::from(cluster.of(&kinds::NODE).next().is_some())
     } else {
@@ -76,7 +79,9 @@ fn one(cluster: &mut Cluster, kind: &'static Kind, workload: &Value, now: Durati
             "updatedNumberScheduled": new.len(), "numberReady": ready_pods})
     } else {
         let mut status = json!({"observedGeneration": generation, "replicas": stays.len()});
-        for (field, count) in [("updatedReplicas", new.len()), ("readyReplicas", ready_pods), ("availableReplicas", ready_pods)] {
+        for (field, count) in
+            [("updatedReplicas", new.len()), ("readyReplicas", ready_pods), ("availableReplicas", ready_pods)]
+        {
             // The server leaves out what is zero.
             if count > 0 {
                 status[field] = json!(count);
@@ -109,7 +114,10 @@ fn ordered(cluster: &mut Cluster, set: &Value, wanted: usize, pods: &[Value], ol
     for pod in pods.iter().filter(|p| number(p) >= wanted && !state::going(p)) {
         cluster.delete(&key_of(pod).1, now);
     }
-    let steady = pods.iter().all(|p| !state::going(p) && (life(cluster, p) == Some(&Life::Ready) || old.iter().any(|o| state::name(o) == state::name(p))));
+    let steady = pods.iter().all(|p| {
+        !state::going(p)
+            && (life(cluster, p) == Some(&Life::Ready) || old.iter().any(|o| state::name(o) == state::name(p)))
+    });
     if let Some(last) = old.iter().filter(|p| number(p) < wanted).max_by_key(|p| number(p)).filter(|_| steady) {
         cluster.delete(&key(&kinds::POD, namespace, state::name(last)), now);
     }
@@ -130,7 +138,8 @@ fn claims(cluster: &mut Cluster, set: &Value, n: usize) {
 
 fn make(cluster: &mut Cluster, workload: &Value, name: &str) {
     let namespace = text(workload, "namespace");
-    let mut volumes: Vec<Value> = workload["spec"]["template"]["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+    let mut volumes: Vec<Value> =
+        workload["spec"]["template"]["spec"]["volumes"].as_array().cloned().unwrap_or_default();
     for template in workload["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
         let claim = format!("{}-{name}", state::name(template));
         volumes.push(json!({"name": state::name(template), "persistentVolumeClaim": {"claimName": claim}}));

@@ -27,6 +27,8 @@ pub struct World {
     /// Since its beginning.
     pub now: Duration,
     pub files: Files,
+    /// Kernel settings that a boot makes, besides the kernel's own.
+    pub at_boot: Vec<(&'static str, &'static str)>,
     /// Users with their home directories.
     pub users: BTreeMap<String, String>,
     pub groups: BTreeMap<String, Vec<String>>,
@@ -34,6 +36,8 @@ pub struct World {
     /// `iptables-save` and `ip6tables-save`.
     pub rules: [Vec<String>; 2],
     pub links: BTreeSet<String>,
+    /// systemd remembers a unit of the snap that failed.
+    pub failed_units: bool,
     /// Addresses of the machine's card, as `ip addr` shows them.
     pub address: String,
     /// Running commands, by their process group.
@@ -55,11 +59,13 @@ impl World {
         let mut world = Self {
             now: Duration::ZERO,
             files: Files::default(),
+            at_boot: Vec::new(),
             users: [("root", "/root"), ("ubuntu", "/home/ubuntu")].map(|(u, h)| (u.to_owned(), h.to_owned())).into(),
             groups: BTreeMap::from([("sudo".to_owned(), vec!["ubuntu".to_owned()])]),
             snapd: Snapd::default(),
             rules: [super::network::plain_rules(), super::network::plain_rules()],
             links: ["lo", "host0"].map(str::to_owned).into(),
+            failed_units: false,
             address: "192.168.11.49/24".to_owned(),
             processes: BTreeMap::new(),
             cluster: None,
@@ -75,10 +81,21 @@ impl World {
         for home in ["/root", "/home/ubuntu"] {
             world.files.write(&format!("{home}/.bashrc"), "# .bashrc\n");
         }
-        for dir in ["/var/log", "/var/lib", "/usr/local/bin", "/snap/bin", "/var/snap", "/run"] {
+        for dir in [
+            "/var/log",
+            "/var/lib",
+            "/usr/local/bin",
+            "/snap/bin",
+            "/var/snap",
+            "/run",
+            "/etc/apparmor.d",
+            "/etc/sysctl.d",
+            "/opt",
+            "/usr/libexec",
+        ] {
             world.files.dir(dir);
         }
-        super::network::plain_settings(&mut world.files);
+        world.boot_settings();
         world
     }
 
@@ -99,7 +116,8 @@ impl World {
         self.now = at;
         if self.snapd.change.as_ref().is_some_and(|c| c.next <= at) {
             super::snapd::go_on(self);
-        } else if let Some(group) = self.processes.values().find(|p| p.code.is_none() && p.next <= at).map(|p| p.group) {
+        } else if let Some(group) = self.processes.values().find(|p| p.code.is_none() && p.next <= at).map(|p| p.group)
+        {
             microk8s::go_on(self, group);
         } else {
             super::controllers::tick(self);
@@ -136,6 +154,7 @@ impl World {
     /// Every process ends at once, and the machine boots again. What is on the disk stays.
     pub fn power_cut(&mut self) {
         self.processes.clear();
+        self.failed_units = false;
         self.now += s(15);
         self.links.retain(|link| !super::network::is_pod_link(link));
         let gone: Vec<String> = self.files.names("/run").into_iter().collect();
@@ -143,7 +162,15 @@ impl World {
             self.files.remove(format!("/run/{name}"));
         }
         self.rules = [super::network::plain_rules(), super::network::plain_rules()];
-        super::network::plain_settings(&mut self.files);
+        self.boot_settings();
         super::snapd::boot(self);
+    }
+
+    /// Kernel settings as a boot makes them.
+    pub fn boot_settings(&mut self) {
+        super::network::plain_settings(&mut self.files);
+        for (name, value) in &self.at_boot {
+            self.files.write(&format!("/proc/sys/{name}"), format!("{value}\n"));
+        }
     }
 }
