@@ -19,7 +19,7 @@ fn revive_image(machine: &Machine) {
 fn the_articles_database_stays() {
     let Some(machine) = Machine::up("article") else { return };
     let range = machine.range();
-    machine.install_by_hand();
+    machine.install_by_hand("1.34");
     for addon in
         ["hostpath-storage", "registry", &format!("metallb:{}-{}", machine.nth_address(0), machine.nth_address(19))]
     {

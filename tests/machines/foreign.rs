@@ -5,9 +5,7 @@ use crate::support::Machine;
 #[test]
 fn microk8s_that_was_there_stays() {
     let Some(machine) = Machine::up("foreign") else { return };
-    machine.install_by_hand();
-    machine.root("microk8s enable dns").ok();
-    machine.kubectl("rollout status deployment/coredns -n kube-system --timeout=120s").ok();
+    machine.install_by_hand("1.34");
     let before = machine.snapshot("before");
 
     let run = machine.start(&format!("bootstrap --lb {}", machine.range())).finish();
@@ -23,8 +21,7 @@ fn microk8s_that_was_there_stays() {
 #[test]
 fn another_channel_is_refused() {
     let Some(machine) = Machine::up("other-channel") else { return };
-    machine.root("snap install microk8s --classic --channel=1.33/stable").ok();
-    machine.root("microk8s status --wait-ready --timeout 300").ok();
+    machine.install_by_hand("1.33/stable");
     machine.kubectl("rollout status deployment/coredns -n kube-system --timeout=120s").ok();
     let before = machine.snapshot("before");
     for command in ["plan", "bootstrap"] {

@@ -188,9 +188,12 @@ impl Machine {
         Run::new(&line, sandbox(&["exec", "--user", "ubuntu", self.name, "bash", "-c", &line]))
     }
 
-    /// Installs MicroK8s as a person does, and waits until it is ready.
-    pub(crate) fn install_by_hand(&self) {
-        self.root("snap install microk8s --classic --channel=1.34 && microk8s status --wait-ready --timeout 300").ok();
+    /// Installs MicroK8s as a person does, and waits until nothing is on its way any more: dns comes by itself.
+    pub(crate) fn install_by_hand(&self, channel: &str) {
+        let install = format!("snap install microk8s --classic --channel={channel} && microk8s status --wait-ready --timeout 300");
+        self.root(&install).ok();
+        let dns = |machine: &Self| machine.kubectl("rollout status deployment/coredns -n kube-system --timeout=120s").code == 0;
+        self.wait_until("dns works", 180, dns);
     }
 
     /// Sends the product a signal; with KILL it ends as when the kernel needs its memory: it has no say in it.
