@@ -211,6 +211,10 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
         (false, false) => Scope::App,
     };
     let Some((contents, spec, stages)) = remembered()? else {
+        // A run that died before its first record, and a reset that died in its last moment, leave a journal that says nothing.
+        if reach == Scope::Host && !options.dry_run && Place::default().dir.exists() {
+            Journal::open(&Place::default())?.discard()?;
+        }
         let more = "nothing is known to be ours, so nothing is taken back. What is there can be removed by hand:\n  \
                     snap remove --purge microk8s   (MicroK8s with everything in it, the data too)\n";
         match global.output {
