@@ -277,8 +277,8 @@ def sockets() -> dict[str, str]:
         found.append(f"{row[0]} {row[4]} {program[1] if program else 'kernel'}")
     for line in run("ss", "-Hlx"):
         path = line.split()[4]
-        # A login's sockets come and go with it; those that begin with @ and a number are systemd's private ones.
-        if not path.startswith("/run/user/") and not re.match(r"@[0-9a-f]{8}", path):
+        # A socket without a name is nobody's to find. A login's sockets come and go with it; those that begin with @ and a number are systemd's private ones.
+        if path != "*" and not path.startswith("/run/user/") and not re.match(r"@[0-9a-f]{8}", path):
             found.append("unix " + path)
     return counted(found)
 
