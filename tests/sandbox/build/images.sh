@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The LAN's image registry, filled: builds pause and the IRIS stand-in, makes the images of images.toml and pushes them to a registry of its own,
 # whose storage directory is the result. The list of digests lies beside it.
-# needs: components
+# needs: components components-1.20
 # inputs: tests/sandbox/images tests/sandbox/iris
 # packages: busybox-static tini python3
 set -euo pipefail
@@ -16,6 +16,7 @@ finish() {
 trap finish EXIT
 
 (cd images/pause && go build -trimpath -ldflags '-s -w' -o "$scratch/built/pause" .)
+(cd images/hostpath-provisioner && go build -trimpath -ldflags '-s -w' -o "$scratch/built/hostpath-provisioner" .)
 (cd iris && go build -trimpath -ldflags '-s -w' -o "$scratch/built/iris" .)
 
 # A free port of the loopback, asked of the kernel.
@@ -37,4 +38,5 @@ done
 [ -n "$up" ] || { echo "images: the registry did not start; its messages are above" >&2; exit 1; }
 
 python3 images/build.py --registry "http://127.0.0.1:$port" --source "built=$scratch/built" --source "components=$COMPONENTS_DIR" \
+    --source "components-1.20=$COMPONENTS_1_20_DIR" \
     --source debian=/ --source "images=$PWD/images" | tee "$out/digests.txt"

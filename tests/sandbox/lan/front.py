@@ -16,12 +16,15 @@ import struct
 import sys
 import threading
 import time
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CHUNK = 64 * 1024
 # Headers that belong to one connection and not to the answer.
 HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "proxy-connection"}
 MANIFEST = re.compile(r"^/v2/(?P<repo>.+)/manifests/(?P<tag>[^/?]+)")
+# What a registry of the world does not have any more, by the host that the puller says it wants the image of. Others may have it still.
+GONE = {("docker.io", "metallb/controller"), ("docker.io", "metallb/speaker")}
 
 
 class Line:
@@ -94,9 +97,22 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(status, "TOOMANYREQUESTS" if status == 429 else "UNAVAILABLE", f"sandbox fault: status {status}")
         if (m := MANIFEST.match(self.path)) and f"{m['repo']}:{m['tag']}" in fault.get("missing", []):
             return self.refuse(404, "MANIFEST_UNKNOWN", "manifest unknown")
+        url = urllib.parse.urlsplit(self.path)
+        if self.server.service == "registry" and url.path == "/token":
+            return self.reply(200, {"token": "anonymous"})
+        if m and (urllib.parse.parse_qs(url.query).get("ns", [""])[0], m["repo"]) in GONE:
+            return self.refuse_as_docker_hub(m["repo"])
         self.forward()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+
+    def refuse_as_docker_hub(self, repository):
+        """What is not there may be somebody's secret: whoever has no token is sent for one, and with it is told that it does not suffice."""
+        challenge = f'Bearer realm="http://{self.headers["Host"]}/token",service="registry",scope="repository:{repository}:pull"'
+        if "Authorization" in self.headers:
+            challenge += ',error="insufficient_scope"'
+        body = {"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}
+        self.reply(401, body, {"WWW-Authenticate": challenge})
 
     def refuse(self, status, code, message):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -104,10 +120,13 @@ class Handler(BaseHTTPRequestHandler):
             body = {"errors": [{"code": code, "message": message}]}
         else:
             body = {"error-list": [{"code": code.lower(), "message": message}]}
+        self.reply(status, body)
+
+    def reply(self, status, body, headers={}):
         body = json.dumps(body).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        for name, value in {"Content-Type": "application/json", "Content-Length": len(body), **headers}.items():
+            self.send_header(name, str(value))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

@@ -3,7 +3,7 @@
 # Sourced by scripts/sandbox, which sets REPO, SANDBOX (tests/sandbox) and CACHE. The README explains what a part's script looks like.
 
 # In the order of their needs; Kubernetes first, because it takes longest.
-PARTS=(kubernetes components snapd rootfs machine snap store images)
+PARTS=(kubernetes kubernetes-1.20 components components-1.20 snapd rootfs machine snap snap-1.20 store store-1.20 images)
 
 script_of() { echo "$SANDBOX/build/$1.sh"; }
 
@@ -42,7 +42,7 @@ build_part() {
     read -ra needs <<<"$(header "$part" needs)"
     read -ra packages <<<"$(header "$part" packages)"
     for need in "${needs[@]}"; do
-        vars+=("$(tr 'a-z-' 'A-Z_' <<<"${need}")_DIR=$CACHE/parts/$need/${KEY[$need]}")
+        vars+=("$(tr 'a-z.-' 'A-Z__' <<<"${need}")_DIR=$CACHE/parts/$need/${KEY[$need]}")
     done
     scratch=$result.partial
     rm -rf "$scratch"; mkdir -p "$scratch" "$CACHE/downloads"

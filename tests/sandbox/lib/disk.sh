@@ -9,7 +9,7 @@ disk_create() {
         [ -z "$address" ] || [ "$address" = "$(cat "$disk/address")" ] || fail "the machine $name has the address $(cat "$disk/address") already: take it down to give it another"
         return
     fi
-    [ "$era" = current ] || fail "there is no era $era: this sandbox has \`current\`"
+    [ -n "${STORE_PORTS[$era]:-}" ] || fail "there is no era $era: this sandbox has $(printf '%s\n' "${!STORE_PORTS[@]}" | sort -r | paste -sd' ')"
     [ -d "$CACHE/current/machine/root" ] || fail "nothing to boot: run \`sandbox build\` first"
     used=$(cat "$DISKS"/*/address 2>/dev/null || true)
     if [ -z "$address" ]; then
@@ -28,6 +28,10 @@ disk_create() {
     echo "$name" >"$new/upper/etc/hostname"
     # kube-apiserver reaches the kubelet by the host's name: it must stand for the address, not for 127.0.1.1
     printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" >"$new/upper/etc/hosts"
+    # the era is in what the store has: a machine asks its own
+    mkdir -p "$new/upper/etc/systemd/system/snapd.service.d"
+    sed "s/192.168.11.2:[0-9]*/192.168.11.2:${STORE_PORTS[$era]}/" "$(cat "$new/base")/etc/systemd/system/snapd.service.d/store.conf" \
+        >"$new/upper/etc/systemd/system/snapd.service.d/store.conf"
     tr -d - </proc/sys/kernel/random/uuid >"$new/upper/etc/machine-id"
     mv "$new" "$disk"
 }

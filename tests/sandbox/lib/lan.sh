@@ -4,6 +4,8 @@
 # Sourced; expects SANDBOX, CACHE and RUN. Nothing leaves the namespace.
 
 LAN=iris-mk8s-lan
+# The port of each era's snap store on 192.168.11.2; the fake store behind it listens on the loopback, one port further.
+declare -A STORE_PORTS=([current]=8080 [1.20]=8120)
 in_lan() { nsenter --net="/run/netns/$LAN" -- "$@"; }
 
 lan_exists() { [ -e "/run/netns/$LAN" ]; }
@@ -32,7 +34,9 @@ listens() {
     return 1
 }
 
+# lan_up [ERA]: with the store of the era
 lan_up() {
+    local era=${1:-current} port
     mkdir -p "$RUN/lan/faults"
     if ! lan_exists; then
         ip netns add "$LAN"
@@ -60,6 +64,13 @@ YAML
     listens registry 5001 127.0.0.1
     listens front 8080 192.168.11.2
     listens front 5000 192.168.11.2
+    if [ "$era" != current ]; then
+        port=${STORE_PORTS[$era]}
+        lan_service "fakestore-$era" "$CACHE/current/snapd/bin/fakestore" run --dir "$CACHE/current/store-$era" --addr "127.0.0.1:$((port + 1))"
+        lan_service "front-$era" python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" "store=192.168.11.2:$port=127.0.0.1:$((port + 1))"
+        listens "fakestore-$era" $((port + 1)) 127.0.0.1
+        listens "front-$era" "$port" 192.168.11.2
+    fi
 }
 
 # lan_plug LINK ADDRESS: a machine's or host's end of the cable goes into the bridge

@@ -1,0 +1,3 @@
+module sandbox/hostpath-provisioner
+
+go 1.24.0
