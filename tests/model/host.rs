@@ -2,7 +2,6 @@
 //! world is copied when somebody collects the moments at which a run may die.
 
 use std::{
-    collections::BTreeMap,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
@@ -353,10 +352,6 @@ impl Host for Model {
 
     fn stopping(&self) -> bool {
         false
-    }
-
-    fn neighbours(&self, _: &iris_mk8s::lb_range::LbRange) -> Result<BTreeMap<std::net::Ipv4Addr, String>> {
-        Ok(BTreeMap::new())
     }
 }
 
