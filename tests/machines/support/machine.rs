@@ -190,9 +190,13 @@ impl Machine {
 
     /// Installs MicroK8s as a person does, and waits until nothing is on its way any more: dns comes by itself.
     pub(crate) fn install_by_hand(&self, channel: &str) {
-        let install = format!("snap install microk8s --classic --channel={channel} && microk8s status --wait-ready --timeout 300");
+        let install = format!(
+            "snap install microk8s --classic --channel={channel} && microk8s status --wait-ready --timeout 300"
+        );
         self.root(&install).ok();
-        let dns = |machine: &Self| machine.kubectl("rollout status deployment/coredns -n kube-system --timeout=120s").code == 0;
+        let dns = |machine: &Self| {
+            machine.kubectl("rollout status deployment/coredns -n kube-system --timeout=120s").code == 0
+        };
         self.wait_until("dns works", 180, dns);
     }
 
@@ -220,6 +224,16 @@ impl Machine {
     pub(crate) fn client_curl(&self, options: &[&str]) -> Output {
         let args: Vec<&str> = ["client", "curl", "-sS", "--max-time", "20"].iter().chain(options).copied().collect();
         run(&args)
+    }
+
+    /// Waits until something holds that no event tells.
+    #[track_caller]
+    pub(crate) fn wait_until(&self, what: &str, seconds: u64, holds: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            assert!(start.elapsed().as_secs() < seconds, "{}: after {seconds} s still not: {what}", self.name);
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Saves what tells why a test failed.
