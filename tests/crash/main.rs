@@ -4,7 +4,7 @@ mod matrix;
 #[path = "../model/mod.rs"]
 mod model;
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use matrix::{Counts, Density, examine};
 use model::{initial::Initial, store::Policy};
@@ -66,8 +66,12 @@ fn nothing_is_lost_wherever_a_run_dies() {
         Density { first: 10, second: 20 },
     );
     show("crash matrix", &counts, begun);
-    for difference in counts.differences.iter().take(30) {
-        println!("{difference}");
+    let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (what, how) in &counts.differences {
+        kinds.entry(what).or_default().push(how);
+    }
+    for (what, hows) in kinds {
+        println!("{} times, first: {}\n    {what}", hows.len(), hows[0]);
     }
     assert!(counts.differences.is_empty());
 }

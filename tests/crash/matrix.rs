@@ -32,8 +32,8 @@ pub struct Counts {
     pub second: usize,
     /// Commands run.
     pub runs: usize,
-    /// Ends that should have been the same, and were not.
-    pub differences: Vec<String>,
+    /// Ends that should have been the same, and were not: what differs, and how it came to that.
+    pub differences: Vec<(String, String)>,
 }
 
 impl Counts {
@@ -107,8 +107,8 @@ impl Case {
 
     fn differs(&mut self, how: &str, lines: &[String]) {
         if !lines.is_empty() {
-            let shown: Vec<String> = lines.iter().take(12).map(|l| l.chars().take(240).collect()).collect();
-            self.counts.differences.push(format!("{:?}\n  {how}\n    {}", self.initial, shown.join("\n    ")));
+            let shown: Vec<String> = lines.iter().take(8).map(|l| l.chars().take(200).collect()).collect();
+            self.counts.differences.push((shown.join("\n    "), format!("{:?}\n  {how}", self.initial)));
         }
     }
 

@@ -57,7 +57,7 @@ pub fn facts(world: &World) -> BTreeSet<String> {
     }
     if let Some(cluster) = &world.cluster {
         add(format!("cluster runs: {}, crds {}, webhook {}", cluster.running, cluster.crds, cluster.webhook));
-        cluster.all().for_each(|(_, object)| add(fact(cluster, object)));
+        cluster.all().flat_map(|(_, object)| object_facts(object)).for_each(add);
     }
     facts
 }
@@ -80,40 +80,45 @@ fn without_volume(path: &str) -> String {
     }
 }
 
-fn fact(cluster: &Cluster, object: &Value) -> String {
+fn object_facts(object: &Value) -> Vec<String> {
     let (kind, (_, namespace, name)) = key_of(object);
     if *kind == kinds::POD {
         let owner = &object["metadata"]["ownerReferences"][0]["name"];
         let ready = state::is(object, "Ready");
-        return format!(
-            "pod of {namespace}/{owner} ready {ready} going {} {}",
-            state::going(object),
-            object["spec"]["containers"][0]["image"]
-        );
+        let image = &object["spec"]["containers"][0]["image"];
+        return vec![format!("pod of {namespace}/{owner} ready {ready} going {} {image}", state::going(object))];
     }
     if *kind == kinds::PERSISTENT_VOLUME {
         let claim = &object["spec"]["claimRef"];
-        return format!("volume of {} {} {}", claim["namespace"], claim["name"], object["status"]["phase"]);
+        return vec![format!("volume of {} {} {}", claim["namespace"], claim["name"], object["status"]["phase"])];
     }
     let mut object = object.clone();
-    for field in ["uid", "creationTimestamp", "generation", "resourceVersion"] {
-        object["metadata"].as_object_mut().expect("metadata").remove(field);
-    }
+    let mut forget = |part: &str, fields: &[&str]| {
+        for field in object[part].as_object_mut().iter_mut() {
+            field.retain(|name, _| !fields.contains(&name.as_str()));
+        }
+    };
+    forget("metadata", &["uid", "creationTimestamp", "generation", "resourceVersion", "name", "namespace"]);
+    forget("spec", &["volumeName", "clusterIP"]);
+    forget("status", &["observedGeneration"]);
     if let Some(fields) = object["metadata"]["managedFields"].as_array_mut() {
         fields.sort_by_key(Value::to_string);
-    }
-    if let Some(spec) = object["spec"].as_object_mut() {
-        spec.remove("volumeName");
-        spec.remove("clusterIP");
-    }
-    if let Some(status) = object["status"].as_object_mut() {
-        status.remove("observedGeneration");
     }
     if *kind == kinds::SECRET {
         object["data"] = json!("secret");
     }
-    let _ = cluster;
-    format!("{} {namespace}/{name} {object}", kind.kind)
+    let mut facts = vec![format!("{} {namespace}/{name}", kind.kind)];
+    leaves(&format!("{} {namespace}/{name}", kind.kind), &object, &mut facts);
+    facts
+}
+
+fn leaves(path: &str, value: &Value, facts: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| leaves(&format!("{path} {name}"), value, facts)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(at, value)| leaves(&format!("{path} {at}"), value, facts)),
+        Value::Null => {}
+        leaf => facts.push(format!("{path} = {leaf}")),
+    }
 }
 
 /// What only one of the two has.

@@ -130,7 +130,8 @@ impl Tool {
     pub fn teardown(self, world: World, reach: Scope) -> Ran {
         self.run(world, "teardown", |model, run, credentials| {
             let contents = Contents::parse(&read_as(self.policy, bytes(&model.world())))?;
-            let open = || Journal::over(Box::new(ModelStore::open(model, self.policy, false)), Place::default().journal());
+            let open =
+                || Journal::over(Box::new(ModelStore::open(model, self.policy, false)), Place::default().journal());
             let Some(spec) = contents.ledger.spec.clone() else {
                 let left = model.exists(&Place::default().dir);
                 return if reach == Scope::Host && left { open()?.discard() } else { Ok(()) };
