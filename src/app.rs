@@ -29,12 +29,12 @@ const WORKERS: usize = 8;
 pub fn run(cli: Cli) -> ExitCode {
     let global = cli.global.clone();
     let ended = match cli.command {
-        Command::Bootstrap(options) if options.dry_run => plan(&global, &options.spec, false),
+        Command::Bootstrap(options) if options.dry_run => plan(&global, &options.spec, options.until.as_deref(), false),
         Command::Bootstrap(options) => bootstrap(&global, &options),
-        Command::Plan(options) => plan(&global, &options.spec, options.check),
+        Command::Plan(options) => plan(&global, &options.spec, None, options.check),
         Command::Status => status(&global),
         Command::Teardown(options) => teardown(&global, &options),
-        Command::Profile(what) => profiles(what),
+        Command::Profile(what) => profiles(&global, what),
         Command::Journal(cli::Journal::Show) => show_journal(&global),
         Command::Completions { shell } => Ok(print(&cli::completions(shell))),
         Command::Man { command } => cli::man(command.as_deref()).map(|page| print(&page)),
@@ -126,13 +126,19 @@ fn wanted(flags: &cli::SpecFlags) -> Result<(Spec, Credentials)> {
     Ok((spec, credentials))
 }
 
+/// The stages of the spec: all of them, or those up to one.
+fn stages_of(spec: &Spec, credentials: &Credentials, until: Option<&str>) -> Result<Vec<Stage>> {
+    let all = steps::catalog(spec, credentials);
+    match until {
+        Some(last) => steps::until(all, last),
+        None => Ok(all),
+    }
+}
+
 fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     need_root()?;
     let (spec, credentials) = wanted(&options.spec)?;
-    let mut stages = steps::catalog(&spec, &credentials);
-    if let Some(last) = &options.until {
-        stages = steps::until(stages, last)?;
-    }
+    let stages = stages_of(&spec, &credentials, options.until.as_deref())?;
     let run = Run::begin(global, "bootstrap", stage_names(&stages))?;
     let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: WORKERS };
     let place = Place::default();
@@ -151,10 +157,10 @@ fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     Ok(code)
 }
 
-fn plan(global: &Global, flags: &cli::SpecFlags, check: bool) -> Result<ExitCode> {
+fn plan(global: &Global, flags: &cli::SpecFlags, until: Option<&str>, check: bool) -> Result<ExitCode> {
     need_root()?;
     let (spec, credentials) = wanted(flags)?;
-    let stages = steps::catalog(&spec, &credentials);
+    let stages = stages_of(&spec, &credentials, until)?;
     let host = Real::new("plan", |_| {})?;
     let (events, _) = Events::channel();
     let plan = Engine { host: &host, stages: &stages, events: &events, workers: 1 }.plan()?;
@@ -283,13 +289,17 @@ fn confirm(host: &Real, spec: &Spec, plan: &str) -> Result<()> {
     if answer.trim() == "yes" { Ok(()) } else { Err(refused("not confirmed")) }
 }
 
-fn profiles(what: cli::Profile) -> Result<ExitCode> {
+fn profiles(global: &Global, what: cli::Profile) -> Result<ExitCode> {
     match what {
         cli::Profile::List => {
             Ok(print(&profile::list().map(|(name, what)| format!("{name:<10} {what}\n")).collect::<String>()))
         }
         cli::Profile::Show(flags) => {
-            Ok(print(&profile::Settings::gather(&profile::Input::of_process(&flags)?)?.to_string()))
+            let settings = profile::Settings::gather(&profile::Input::of_process(&flags)?)?;
+            match global.output {
+                Format::Text => Ok(print(&settings.to_string())),
+                Format::Json => print_json(&settings),
+            }
         }
         cli::Profile::Check { file } => {
             profile::check_file(&file)?;
