@@ -26,7 +26,8 @@ cp -r /usr/share/gocode/src/github.com/modern-go/reflect2 vendor/github.com/mode
 # The package lacks the OpenAPI definitions, which Kubernetes' makefile generates from what carries this mark.
 pkg=k8s.io/kubernetes
 go build -trimpath -o "$work/openapi-gen" $pkg/vendor/k8s.io/kube-openapi/cmd/openapi-gen
-marked=$(grep -rl --include='*.go' '+k8s:openapi-gen=' pkg cmd plugin vendor/k8s.io | grep -vE 'code-generator|sample-|_test\.go' |
+# vendor's folders are links, which only -R follows
+marked=$(grep -Rl --include='*.go' '+k8s:openapi-gen=' pkg cmd plugin vendor/k8s.io | grep -vE 'code-generator|sample-|_test\.go' |
     xargs -n 1 dirname | LC_ALL=C sort -u | sed "s#^#$pkg/#" | paste -sd,)
 "$work/openapi-gen" --logtostderr -i "$marked" -p $pkg/pkg/generated/openapi -O zz_generated.openapi \
     -h hack/boilerplate/boilerplate.generatego.txt -r /dev/null
