@@ -4,9 +4,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    builder::{NonEmptyStringValueParser, PossibleValuesParser},
+};
 
 use crate::{
+    checks,
     error::{Error, Result},
     lb_range::LbRange,
     version::Channel,
@@ -164,6 +168,9 @@ pub struct SpecFlags {
     /// File that holds the password of IRIS's users in its first line; `-` reads it from stdin
     #[arg(long, value_name = "FILE|-")]
     pub password_file: Option<PathBuf>,
+    /// Only warn of what this check of the host or the range finds (repeatable); a refusal names the check
+    #[arg(long, value_name = "CHECK", hide_possible_values = true, value_parser = PossibleValuesParser::new(checks::skippable()))]
+    pub skip_check: Vec<String>,
 }
 
 /// What to do with profiles.

@@ -17,6 +17,7 @@
 
 pub mod app;
 pub mod arp;
+pub mod checks;
 pub mod cli;
 pub mod cluster;
 pub mod credentials;

@@ -131,7 +131,9 @@ pub fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// Exit code 2: names the flag, variable or line that is wrong, or what is missing.
 pub fn resolve(input: &Input) -> Result<(Spec, Settings)> {
     let settings = Settings::gather(input)?;
-    Ok((settings.spec()?, settings))
+    // A wish for this run, not a property of the wanted state: no profile names it.
+    let spec = Spec { skip_checks: input.flags.skip_check.clone(), ..settings.spec()? };
+    Ok((spec, settings))
 }
 
 /// Reads a profile by itself, without flags and environment.

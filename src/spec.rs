@@ -25,6 +25,9 @@ pub struct Spec {
     pub iris: Iris,
     /// How long to wait, at the most.
     pub timeouts: Timeouts,
+    /// Checks of the host and the range that are only warned of, because the user knows better.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip_checks: Vec<String>,
 }
 
 /// InterSystems IRIS as it shall run.

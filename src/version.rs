@@ -104,6 +104,10 @@ pub struct Row {
     pub sudo_rs: bool,
     /// Whether its containers get their sockets under AppArmor 4.1 (Ubuntu 25.04 and later).
     pub apparmor_4_1: bool,
+    /// Whether it raises the host's limits of inotify by itself.
+    pub raises_inotify: bool,
+    /// The oldest snapd that takes its snap.
+    pub snapd: (u32, u32),
 }
 
 const OLD_METALLB: Option<(&str, &str)> = Some(("quay.io/metallb", "v0.9.3"));
@@ -118,6 +122,8 @@ const OLDEST: Row = Row {
     cgroups: (true, false),
     sudo_rs: false,
     apparmor_4_1: false,
+    raises_inotify: false,
+    snapd: (2, 32),
 };
 
 /// The table, oldest first. Sources: MicroK8s' release branches 1.20 to 1.35 (scripts, addons, snapcraft files) and their issues:
@@ -135,6 +141,7 @@ const TABLE: &[Row] = &[
     },
     Row { from: Minor(1, 25), metallb: MetallbApi::Crd, ..MODERN },
     Row { from: Minor(1, 27), enables_dns: true, metallb: MetallbApi::Crd, ..MODERN },
+    Row { from: Minor(1, 28), ..TODAY },
     Row { from: Minor(1, 32), apparmor_4_1: true, ..TODAY },
     Row { from: Minor(1, 35), cgroups: (false, true), sudo_rs: true, apparmor_4_1: true, ..TODAY },
 ];
@@ -145,11 +152,12 @@ const MODERN: Row = Row {
     metallb_images: None,
     cgroups: (true, true),
     metallb: MetallbApi::Crd,
+    snapd: (2, 52),
     ..OLDEST
 };
 
-/// The same for 1.27.
-const TODAY: Row = Row { enables_dns: true, ..MODERN };
+/// The same for 1.28.
+const TODAY: Row = Row { enables_dns: true, raises_inotify: true, ..MODERN };
 
 /// The newest minor that was tried. A newer one takes the newest line.
 pub const NEWEST_KNOWN: Minor = Minor(1, 35);
@@ -242,6 +250,8 @@ mod tests {
         );
         assert_eq!((row(34).sudo_rs, row(35).sudo_rs), (false, true));
         assert_eq!((row(31).apparmor_4_1, row(32).apparmor_4_1), (false, true));
+        assert_eq!((row(27).raises_inotify, row(28).raises_inotify, row(35).raises_inotify), (false, true, true));
+        assert_eq!((row(24).snapd, row(25).snapd), ((2, 32), (2, 52)));
         assert_eq!(row(40).from, Minor(1, 35));
     }
 

@@ -2,15 +2,22 @@
 //!
 //! [`Real`] is the host we run on. Tests bring a modelled one.
 
-use std::{ops::ControlFlow, path::Path, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::Value;
 
-use crate::{cluster::Kind, error::Result, step::Progress};
+use crate::{cluster::Kind, error::Result, lb_range::LbRange, step::Progress};
 
 mod command;
 mod http;
 mod log;
+mod reach;
 mod real;
 mod snapd;
 mod watch;
@@ -117,6 +124,23 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Nobody answers (transient).
     fn http_get(&self, url: &str) -> Result<(u16, String)>;
+
+    /// Whether a TCP connection can be made; nothing is sent. A host of a test reaches everybody unless it says otherwise.
+    ///
+    /// # Errors
+    /// The name is not known, nobody listens there, or nobody answers in time (transient).
+    fn reach(&self, _name: &str, _port: u16) -> Result<()> {
+        Ok(())
+    }
+
+    /// Addresses of the range that other machines of the LAN answer for, each with the MAC. A host of a test is alone on its LAN
+    /// unless it says otherwise.
+    ///
+    /// # Errors
+    /// The question cannot be sent.
+    fn neighbours(&self, _range: &LbRange) -> Result<BTreeMap<Ipv4Addr, String>> {
+        Ok(BTreeMap::new())
+    }
 
     /// Starts to watch; keep the watch as long as the wait lasts, so that nothing between two looks is missed.
     fn watch(&self, what: &[Watch]) -> Box<dyn Changes>;

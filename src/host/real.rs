@@ -2,8 +2,10 @@
 //! that it can be ended as a whole, and be found again by a later run.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, BufRead, BufReader, Write},
+    net::Ipv4Addr,
     ops::ControlFlow,
     os::unix::{
         fs::{OpenOptionsExt, chown},
@@ -29,6 +31,7 @@ use super::{Changes, Cmd, Effect, FileWrite, Heard, Host, Leftover, Log, Output,
 use crate::{
     cluster::{Client, Kind},
     error::{Error, ExitCode, Result},
+    lb_range::LbRange,
     step::{Progress, SnapdChange},
 };
 
@@ -44,6 +47,9 @@ type Listener<'a> = &'a mut dyn FnMut(Heard<'_>) -> ControlFlow<()>;
 
 /// How often a silent command is looked after.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// The kernel asks three times, a second apart; who is silent then has not got the address.
+const NEIGHBOURS_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long a process group may take to end when asked.
 const GRACE: Duration = Duration::from_secs(10);
@@ -335,6 +341,15 @@ impl Host for Real {
     fn http_get(&self, url: &str) -> Result<(u16, String)> {
         let answer = self.runtime.block_on(http::get(url, Duration::from_secs(5)));
         answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
+    }
+
+    fn reach(&self, name: &str, port: u16) -> Result<()> {
+        super::reach::reach(name, port)
+    }
+
+    fn neighbours(&self, range: &LbRange) -> Result<BTreeMap<Ipv4Addr, String>> {
+        let answers = crate::arp::in_use(range, NEIGHBOURS_WITHIN);
+        answers.map_err(|e| Error::failed("the LAN cannot be asked for addresses in use").because(e))
     }
 
     fn watch(&self, what: &[Watch]) -> Box<dyn Changes> {

@@ -52,6 +52,7 @@ impl Settings {
                 iris: Seconds(self.number("timeouts.iris")?),
                 remove: Seconds(self.number("timeouts.remove")?),
             },
+            skip_checks: Vec::new(),
         })
     }
 

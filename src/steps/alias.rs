@@ -86,6 +86,15 @@ impl Alias {
     }
 }
 
+/// Another kubectl on the PATH, and the short name that MicroK8s' own gets because of it.
+///
+/// # Errors
+/// The host cannot be read.
+pub fn kubectl_in_the_way(host: &dyn Host, spec: &Spec) -> Result<Option<(PathBuf, String)>> {
+    let (name, other) = Alias::new(spec).choose(host)?;
+    Ok(other.map(|path| (path, name)))
+}
+
 impl Step for Alias {
     fn id(&self) -> &'static str {
         "alias.kubectl"

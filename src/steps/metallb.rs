@@ -141,6 +141,15 @@ struct Pool {
     api: MetallbApi,
 }
 
+/// The addresses that MetalLB may give out now; none without a pool.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn pool(host: &dyn Host, spec: &Spec) -> Result<Option<LbRange>> {
+    let pool = Pool { lb: spec.lb.clone(), deadline: Duration::ZERO, api: spec.channel.row().metallb };
+    Ok(pool.configured(host)?.and_then(|(addresses, _)| LbRange::from_metallb(&addresses).ok()))
+}
+
 impl Pool {
     /// What is configured: none = no pool; then whether it is advertised.
     fn configured(&self, host: &dyn Host) -> Result<Option<(Vec<String>, bool)>> {

@@ -38,8 +38,10 @@ mod preflight;
 mod ready;
 mod snap;
 
+pub use alias::kubectl_in_the_way;
 pub use cluster::is_stopped;
 pub use iris::{WEB, claim_names};
+pub use metallb::pool;
 pub use ready::address;
 
 /// The step that takes everything in the cluster along when it is undone.
@@ -52,7 +54,7 @@ const SOON: Duration = Duration::from_secs(60);
 pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
     let stage = |id, needs, lock, steps: Vec<Box<dyn Step>>| Stage { id, needs, lock, steps };
     vec![
-        stage("preflight", &[], None, vec![Box::new(preflight::host(spec)), Box::new(preflight::range(spec))]),
+        stage("preflight", &[], None, preflight::all(spec).map(|check| Box::new(check) as Box<dyn Step>).into()),
         stage(
             "snap",
             &["preflight"],

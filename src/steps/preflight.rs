@@ -1,165 +1,68 @@
-//! Whether the host and the range are fit, before anything is touched. Reads only; everything that is wrong is told at once.
+//! Whether the host and the range are fit, before anything is touched (the checks are in [`crate::checks`]). Everything that is wrong
+//! is told at once.
 
-use std::{net::Ipv4Addr, path::Path};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use super::{SOON, check::Check};
 use crate::{
-    cluster::{self, state},
-    error::{Error, Result},
-    host::{CLIENT_CONFIG, Cmd, Host},
-    lb_range::LbRange,
-    network::{self, Network, Reserved, Severity},
+    checks::{self, Facts, When},
+    error::Result,
+    finding::{Finding, Severity},
+    host::Host,
     spec::Spec,
     step::Probe,
-    version::Channel,
 };
 
-/// Kubernetes, IRIS twice, and room to work.
-const MEMORY_KIB: u64 = 3 * 1024 * 1024;
-
-/// The host.
-pub(super) fn host(spec: &Spec) -> Check {
-    let spec = spec.clone();
-    let title = "the host is fit".to_owned();
-    Check {
-        id: "preflight.host",
-        title,
-        question: Box::new(move |host| look(host, &spec)),
-        deadline: SOON,
-        watches: Vec::new(),
-    }
-}
-
-/// Something that stands in the way: what, and what to do.
-type Trouble = (String, String);
-
-fn look(host: &dyn Host, spec: &Spec) -> Result<Probe> {
-    let mut found: Vec<Trouble> = Vec::new();
-    found.extend(memory(host)?);
-    found.extend(control_groups(host, &spec.channel));
-    found.extend(container(host)?);
-    found.extend(host_name(host)?);
-    if host.snapd_get("/v2/system-info").is_err() {
-        found.push((
-            "snapd does not answer on /run/snapd.socket".to_owned(),
-            "install or start it: `apt install snapd`".to_owned(),
-        ));
-    }
-    if found.is_empty() {
-        return Ok(Probe::satisfied(""));
-    }
-    let (whys, hints): (Vec<String>, Vec<String>) = found.into_iter().unzip();
-    Ok(Probe::Refused { why: whys.join("; "), hint: hints.join("\n") })
-}
-
-fn text(host: &dyn Host, path: &str) -> Result<String> {
-    Ok(host.read(Path::new(path))?.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default())
-}
-
-fn memory(host: &dyn Host) -> Result<Option<Trouble>> {
-    let info = text(host, "/proc/meminfo")?;
-    let total = info.lines().find_map(|l| l.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(total.filter(|kib| *kib < MEMORY_KIB).map(|kib| {
-        let have = kib / 1024;
-        (
-            format!("the host has {have} MiB of memory, {} MiB are needed", MEMORY_KIB / 1024),
-            "give the VM 4 GiB or more".to_owned(),
-        )
-    }))
-}
-
-fn control_groups(host: &dyn Host, channel: &Channel) -> Option<Trouble> {
-    let (minor, (with_v1, with_v2)) = (channel.minor, channel.row().cgroups);
-    let v2 = host.exists(Path::new("/sys/fs/cgroup/cgroup.controllers"));
-    if v2 && !with_v2 {
-        return Some((
-            format!("MicroK8s {minor} cannot run on this host: it knows only cgroup v1, and this host has v2"),
-            "take a newer channel (--channel 1.34), or boot with systemd.unified_cgroup_hierarchy=0 where systemd still allows it"
-                .to_owned(),
-        ));
-    }
-    (!v2 && !with_v1).then(|| {
-        (
-            format!("MicroK8s {minor} cannot run on this host: it wants cgroup v2, and this host has v1"),
-            "take --channel 1.34, or a newer Ubuntu".to_owned(),
-        )
-    })
-}
-
-fn container(host: &dyn Host) -> Result<Option<Trouble>> {
-    let output = host.ask(&Cmd::reads(["systemd-detect-virt", "--container"]))?;
-    let kind = output.stdout.trim().to_owned();
-    let lxc = matches!(kind.as_str(), "lxc" | "lxc-libvirt");
-    Ok((lxc && !host.exists(Path::new("/dev/kmsg"))).then(|| {
-        (
-            "this is an LXC container without /dev/kmsg, which kubelet needs".to_owned(),
-            "use a VM, or give the container MicroK8s' LXD profile".to_owned(),
-        )
-    }))
-}
-
-/// Kubernetes names the node after the host, and takes only lower case.
-fn host_name(host: &dyn Host) -> Result<Option<Trouble>> {
-    let name = text(host, "/proc/sys/kernel/hostname")?.trim().to_owned();
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    Ok((name.is_empty() || !name.chars().all(fits)).then(|| {
-        (
-            format!("the host's name `{name}` cannot be a node's name: only lower case letters, digits, `-` and `.`"),
-            format!("`hostnamectl set-hostname {}`", name.to_lowercase().replace('_', "-")),
-        )
-    }))
-}
-
-/// The range.
-pub(super) fn range(spec: &Spec) -> Check {
-    let lb = spec.lb.clone();
-    let title = format!("the range {lb} suits the network");
-    Check {
-        id: "preflight.range",
-        title,
-        question: Box::new(move |host| suits(host, &lb)),
-        deadline: SOON,
-        watches: Vec::new(),
-    }
-}
-
-fn suits(host: &dyn Host, lb: &LbRange) -> Result<Probe> {
-    let network = read_network(host)?;
-    let reserved = Reserved { own: own_addresses(host), ..Reserved::default() };
-    let findings = network::check(lb, &network, &reserved);
-    let refused: Vec<_> = findings.iter().filter(|f| f.severity == Severity::Refused).collect();
-    if refused.is_empty() {
-        let warnings: Vec<&str> = findings.iter().map(|f| f.message.as_str()).collect();
-        return Ok(Probe::satisfied(warnings.join("; ")));
-    }
-    let why: Vec<String> = refused.iter().map(|f| f.message.clone()).collect();
-    let mut hints: Vec<String> = refused.iter().map(|f| f.hint.clone()).collect();
-    hints.dedup();
-    Ok(Probe::Refused { why: why.join("; "), hint: hints.join("\n") })
-}
-
-fn read_network(host: &dyn Host) -> Result<Network> {
-    let ip = |what: &str| -> Result<String> {
-        let output = host.ask(&Cmd::reads(["ip", "-j", "-d", what]))?;
-        if output.ok() {
-            Ok(output.stdout)
-        } else {
-            Err(Error::failed(format!("`ip {what}` {}", output.ended())).because(output.tail()))
+/// The two steps: the host, and the range. They look at the same time, because both wait for others to answer.
+pub(super) fn all(spec: &Spec) -> [Check; 2] {
+    let of_range: Arc<Mutex<Option<Vec<Finding>>>> = Arc::default();
+    let (for_later, spec_of_host, spec_of_range) = (Arc::clone(&of_range), spec.clone(), spec.clone());
+    let question = move |host: &dyn Host| {
+        let (range, of_host) = look(host, &spec_of_host).into_iter().partition(|f| f.id.starts_with("lb"));
+        if let Ok(mut later) = for_later.lock() {
+            *later = Some(range);
         }
+        Ok(judge(&of_host))
     };
-    let mut network = Network::from_ip_json(&ip("addr")?, &ip("route")?)
-        .map_err(|e| Error::failed("`ip -j` printed something unknown").because(e))?;
-    for path in ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"] {
-        network.add_resolv_conf(&text(host, path)?);
-    }
-    Ok(network)
+    let range = move |host: &dyn Host| -> Result<Probe> {
+        let found = of_range.lock().ok().and_then(|mut found| found.take());
+        Ok(judge(&found.unwrap_or_else(|| checks::run(&Facts::read(host, &spec_of_range), &[&checks::RANGE]))))
+    };
+    let check = |id, title, question| Check { id, title, question, deadline: SOON, watches: Vec::new() };
+    [
+        check("preflight.host", "the host is fit".to_owned(), Box::new(question)),
+        check("preflight.range", format!("the range {} suits the network", spec.lb), Box::new(range)),
+    ]
 }
 
-/// Addresses that services of this cluster hold already; none while it does not answer.
-fn own_addresses(host: &dyn Host) -> std::collections::BTreeSet<Ipv4Addr> {
-    if !host.exists(Path::new(CLIENT_CONFIG)) {
-        return std::collections::BTreeSet::new();
+fn look(host: &dyn Host, spec: &Spec) -> Vec<Finding> {
+    let facts = Facts::read(host, spec);
+    let now = |check: &&checks::Check| check.when == When::Always || !facts.installed();
+    let all: Vec<&checks::Check> = checks::HOST.iter().filter(now).chain([&checks::RANGE]).collect();
+    checks::run(&facts, &all)
+}
+
+/// One answer from all findings; each keeps its name, so that a hint can be told from another.
+fn judge(findings: &[Finding]) -> Probe {
+    let of = |severity| findings.iter().filter(move |f| f.severity == severity);
+    let line = |f: &Finding, text: &str| format!("{}: {text}", f.id);
+    let with_hint = |f: &Finding| {
+        if f.hint.is_empty() { line(f, &f.message) } else { format!("{} ({})", line(f, &f.message), f.hint) }
+    };
+    let warnings: Vec<String> = of(Severity::Warned).map(with_hint).collect();
+    if of(Severity::Refused).next().is_none() {
+        let fine: Vec<&str> = of(Severity::Fine).filter(|f| f.id == "lb").map(|f| f.message.as_str()).collect();
+        return Probe::Satisfied { note: fine.join("; "), warnings };
     }
-    let services = host.list(&cluster::SERVICE, None, "").unwrap_or_default();
-    services.iter().flat_map(state::addresses).filter_map(|a| a.parse().ok()).collect()
+    let mut why: Vec<String> = of(Severity::Refused).map(|f| line(f, &f.message)).collect();
+    why.extend(warnings.iter().map(|w| format!("warning: {w}")));
+    let mut hints: Vec<String> =
+        of(Severity::Refused).filter(|f| !f.hint.is_empty()).map(|f| line(f, &f.hint)).collect();
+    let known = checks::skippable();
+    let skip: BTreeSet<&str> = of(Severity::Refused).map(|f| f.id).filter(|id| known.contains(id)).collect();
+    hints.extend(skip.first().map(|id| format!("whoever knows better: `--skip-check {id}` makes a warning of it")));
+    Probe::Refused { why: why.join("\n"), hint: hints.join("\n") }
 }

@@ -76,6 +76,9 @@ impl World {
         };
         world.files.write("/proc/meminfo", "MemTotal:        8148132 kB\nMemFree:         6000000 kB\n");
         world.files.write("/proc/sys/kernel/hostname", "ubuntu\n");
+        world.files.write("/proc/cpuinfo", "processor\t: 0\nprocessor\t: 1\n");
+        world.files.write("/etc/os-release", "ID=ubuntu\nVERSION_ID=\"24.04\"\n");
+        world.files.write("/etc/hosts", "127.0.1.1 ubuntu\n");
         world.files.write("/etc/resolv.conf", "nameserver 192.168.11.1\n");
         world.files.write("/sys/fs/cgroup/cgroup.controllers", "cpu memory\n");
         for home in ["/root", "/home/ubuntu"] {

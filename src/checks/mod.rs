@@ -1,0 +1,158 @@
+//! Everything that is looked at before the host is changed, and what is looked at when something is wrong: one table, in the order of
+//! weight. Read this first.
+//!
+//! A check only reads. It says what it found with the measured value: refused, warned, or fine. All checks run side by side, and all
+//! findings are told at once. The checks of the host run before a bootstrap; `doctor` runs these and those of the cluster.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
+
+use crate::{
+    error::Result,
+    finding::{Finding, Severity},
+    network,
+};
+
+mod facts;
+mod network_of_host;
+mod others;
+mod range;
+mod room;
+mod snapd;
+mod system;
+
+pub use facts::Facts;
+
+/// A check.
+#[derive(Debug)]
+pub struct Check {
+    /// Its name: in findings, and for `--skip-check`.
+    pub id: &'static str,
+    /// Without it nothing can work, so nobody may skip it.
+    pub vital: bool,
+    /// When it says something.
+    pub when: When,
+    /// How it looks.
+    look: Look,
+}
+
+/// A look: it finds one thing, or several.
+type Look = fn(&Facts<'_>) -> Result<Vec<Finding>>;
+
+/// When a check says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Always.
+    Always,
+    /// Before MicroK8s is there: it is about what it takes to get it.
+    Before,
+}
+
+use When::{Always, Before};
+
+/// A check that may be skipped.
+const fn may(id: &'static str, when: When, look: Look) -> Check {
+    Check { id, vital: false, when, look }
+}
+
+/// A check that may not.
+const fn must(id: &'static str, when: When, look: Look) -> Check {
+    Check { vital: true, ..may(id, when, look) }
+}
+
+/// The checks of the host.
+pub const HOST: &[Check] = &[
+    // What runs on it.
+    must("architecture", Before, system::architecture),
+    may("os", Always, system::release),
+    may("container", Always, system::container),
+    must("cgroups", Always, system::control_groups),
+    may("apparmor", Before, system::apparmor),
+    may("sudo", Before, system::sudo),
+    may("kernel-modules", Before, system::kernel_modules),
+    may("inotify", Always, system::inotify),
+    may("clock", Before, system::clock),
+    // Room.
+    may("disk", Always, room::disk),
+    may("memory", Always, room::memory),
+    may("swap", Always, room::swap),
+    may("cpu", Always, room::cpu),
+    may("iris-cores", Always, room::iris_cores),
+    may("iris-image", Always, room::iris_image),
+    // The network.
+    must("host-name", Always, network_of_host::host_name),
+    may("ports", Always, network_of_host::ports),
+    may("default-route", Always, network_of_host::default_route),
+    may("dns", Always, network_of_host::dns),
+    may("forwarding", Always, network_of_host::forwarding),
+    may("proxy", Always, network_of_host::proxy),
+    // Who else is there.
+    may("kubernetes", Always, others::kubernetes),
+    may("leftovers", Before, others::leftovers),
+    may("kubectl", Before, others::kubectl),
+    // Where everything comes from.
+    must("snapd", Always, snapd::answers),
+    must("snapd-version", Before, snapd::version),
+    may("snapd-seeded", Before, snapd::seeded),
+    may("snapd-busy", Always, snapd::busy),
+    may("store", Before, snapd::store),
+    may("registries", Before, network_of_host::registries),
+];
+
+/// The check of the range. Its findings have names of their own ([`network::ORDER`]).
+pub const RANGE: Check = may("range", Always, range::look);
+
+/// Names that `--skip-check` takes.
+pub fn skippable() -> Vec<&'static str> {
+    let host = HOST.iter().filter(|check| !check.vital).map(|check| check.id);
+    host.chain(network::ORDER.into_iter().filter(|id| range::MAY_SKIP.contains(id))).collect()
+}
+
+/// Checks that look at the same time: most of them wait for a program or an answer.
+const WORKERS: usize = 12;
+
+/// Runs checks side by side. Findings come in the order of the table; what was skipped is a warning, so that it is told all the same.
+pub fn run(facts: &Facts<'_>, checks: &[&Check]) -> Vec<Finding> {
+    let next = AtomicUsize::new(checks.len());
+    let found: Vec<OnceLock<Vec<Finding>>> = checks.iter().map(|_| OnceLock::new()).collect();
+    thread::scope(|scope| {
+        let work = || {
+            // From the end: those that wait for others to answer begin first.
+            while let Ok(at) = next.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)) {
+                let _ = found[at - 1].set(look(facts, checks[at - 1]));
+            }
+        };
+        for _ in 0..checks.len().min(WORKERS) {
+            scope.spawn(work);
+        }
+    });
+    let mut findings: Vec<Finding> = found.into_iter().filter_map(OnceLock::into_inner).flatten().collect();
+    for finding in &mut findings {
+        if finding.severity == Severity::Refused && facts.spec.skip_checks.iter().any(|id| id == finding.id) {
+            finding.severity = Severity::Warned;
+            finding.message.push_str(" (not heeded: --skip-check)");
+        }
+    }
+    findings
+}
+
+fn look(facts: &Facts<'_>, check: &Check) -> Vec<Finding> {
+    let mut findings = (check.look)(facts).unwrap_or_else(|e| {
+        let why = crate::engine::one_line(&e);
+        let hint = e.hint.unwrap_or_default();
+        vec![if check.vital {
+            Finding::refused(why, hint)
+        } else {
+            Finding::warned(format!("cannot be looked at: {why}"), hint)
+        }]
+    });
+    for finding in findings.iter_mut().filter(|f| f.id.is_empty()) {
+        finding.id = check.id;
+    }
+    findings
+}

@@ -1,0 +1,104 @@
+//! snapd, and the store behind it.
+
+use super::{Facts, system::numbers};
+use crate::{error::Result, finding::Finding};
+
+pub(super) fn answers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+    Ok(vec![match facts.host.snapd_get("/v2/system-info") {
+        Ok(_) => Finding::fine("snapd answers"),
+        Err(e) => Finding::refused(
+            format!("snapd does not answer: {}", crate::engine::one_line(&e)),
+            "install it (`apt install snapd`), or start it (`systemctl start snapd.socket snapd`)",
+        ),
+    }])
+}
+
+pub(super) fn version(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+    let info = facts.host.snapd_get("/v2/system-info").ok().flatten().unwrap_or_default();
+    let Some(version) = info["version"].as_str() else {
+        return Ok(vec![Finding::fine("snapd does not tell its version")]);
+    };
+    let channel = &facts.spec.channel;
+    let (major, minor) = channel.row().snapd;
+    Ok(vec![if numbers(version) < (major, minor) {
+        Finding::refused(
+            format!("snapd {version} is too old for MicroK8s {}, which asks for {major}.{minor}", channel.minor),
+            "`apt update && apt install snapd`, or `snap refresh snapd`",
+        )
+    } else {
+        Finding::fine(format!("snapd {version}"))
+    }])
+}
+
+/// On its first boot snapd installs what the image brought, and refuses everything else until that is done.
+pub(super) fn seeded(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+    // A setting that was never made is an error of snapd's: then it is not seeded.
+    let conf = facts.host.snapd_get("/v2/snaps/system/conf?keys=seed.loaded").ok().flatten().unwrap_or_default();
+    Ok(vec![if conf["seed.loaded"] == true || facts.host.snapd_get("/v2/system-info").is_err() {
+        Finding::fine("snapd has finished its first start")
+    } else {
+        Finding::refused(
+            "snapd has not finished its first start, and takes no orders before",
+            "wait for it: `snap wait system seed.loaded`",
+        )
+    }])
+}
+
+/// Changes after which snapd, or MicroK8s with everything in it, starts again.
+const REFRESHES: &[&str] = &["auto-refresh", "refresh-snap", "refresh", "revert-snap"];
+
+pub(super) fn busy(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+    let changes = facts.host.snapd_get("/v2/changes?select=in-progress").ok().flatten().unwrap_or_default();
+    let refresh = changes.as_array().into_iter().flatten().find(|c| REFRESHES.iter().any(|kind| c["kind"] == *kind));
+    Ok(vec![match refresh {
+        Some(change) => {
+            let text = |name: &str| change[name].as_str().unwrap_or("?").to_owned();
+            Finding::warned(
+                format!("snapd is at work: {} (change {})", text("summary"), text("id")),
+                "it is waited for where it is in the way; to see it end: `snap watch --last=auto-refresh?`",
+            )
+        }
+        None => Finding::fine("no refresh is under way"),
+    }])
+}
+
+pub(super) fn store(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+    if facts.installed() {
+        return Ok(vec![Finding::fine("MicroK8s is installed")]);
+    }
+    let channel = facts.spec.channel.to_string();
+    let found = match facts.host.snapd_get("/v2/find?name=microk8s") {
+        Ok(found) => found.unwrap_or_default(),
+        Err(e) => {
+            return Ok(vec![Finding::refused(
+                format!("the snap store cannot be asked: {}", crate::engine::one_line(&e)),
+                "see the network, DNS and the proxy (`snap get system proxy`); `snap info microk8s` asks the same",
+            )]);
+        }
+    };
+    let channels = found[0]["channels"].as_object().cloned().unwrap_or_default();
+    Ok(vec![match channels.get(&channel) {
+        Some(release) => {
+            let size = release["size"].as_u64().unwrap_or(0) >> 20;
+            let size = if size > 0 { format!(", {size} MiB") } else { String::new() };
+            Finding::fine(format!("{channel} is {}{size}", release["version"].as_str().unwrap_or("published")))
+        }
+        None => {
+            let stable: Vec<&str> =
+                channels.keys().filter_map(|c| c.strip_suffix("/stable")).filter(|t| is_track(t)).collect();
+            Finding::refused(
+                format!("the snap store does not publish MicroK8s in the channel {channel}"),
+                if stable.is_empty() {
+                    "`snap info microk8s` lists the channels".to_owned()
+                } else {
+                    format!("take --channel with one of {}", stable.join(", "))
+                },
+            )
+        }
+    }])
+}
+
+/// Whether this tool takes a track.
+fn is_track(track: &str) -> bool {
+    track.parse::<crate::version::Channel>().is_ok()
+}

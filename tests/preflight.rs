@@ -1,0 +1,369 @@
+//! Every check of the host against recorded facts: seen to fire, with its words, and silent on a good host.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod recorded;
+
+use std::collections::BTreeSet;
+
+use iris_mk8s::{
+    checks::{self, Facts as Seen},
+    credentials::Credentials,
+    finding::{Finding, Severity},
+    journal::Place,
+    step::Probe,
+    steps,
+};
+use recorded::{Facts, Recorded, df, free, good, spec};
+use serde_json::json;
+
+fn look(facts: Facts, flags: &[&str]) -> Vec<Finding> {
+    let (host, spec) = (Recorded::new(facts), spec(flags));
+    let all: Vec<&checks::Check> = checks::HOST.iter().chain([&checks::RANGE]).collect();
+    checks::run(&Seen::read(&host, &spec), &all)
+}
+
+#[test]
+fn a_good_host_is_fine_and_each_check_says_what_it_measured() {
+    let findings = look(good(), &[]);
+    let bad: Vec<&Finding> = findings.iter().filter(|f| f.severity != Severity::Fine).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+    let told: Vec<&str> = findings.iter().map(|f| f.id).collect();
+    let table: Vec<&str> = checks::HOST.iter().map(|c| c.id).chain(["lb"]).collect();
+    assert_eq!(told, table, "each check once, in the order of the table");
+    assert!(findings.iter().all(|f| !f.message.is_empty()));
+}
+
+/// One thing that is wrong.
+struct Case {
+    id: &'static str,
+    severity: Severity,
+    /// How it was provoked.
+    what: &'static str,
+    flags: &'static [&'static str],
+    spoil: fn(&mut Facts),
+    /// Part of the message.
+    says: &'static str,
+}
+
+const fn refused(id: &'static str, what: &'static str, flags: &'static [&'static str], spoil: fn(&mut Facts), says: &'static str) -> Case {
+    Case { id, severity: Severity::Refused, what, flags, spoil, says }
+}
+
+const fn warned(id: &'static str, what: &'static str, flags: &'static [&'static str], spoil: fn(&mut Facts), says: &'static str) -> Case {
+    Case { id, severity: Severity::Warned, what, flags, spoil, says }
+}
+
+fn system(f: &mut Facts, id: &str, version: &str) {
+    f.file("/etc/os-release", &format!("PRETTY_NAME=\"{id} {version}\"\nID={id}\nVERSION_ID=\"{version}\"\n"));
+}
+
+fn memory(f: &mut Facts, total_mib: u64, swap_used_mib: u64) {
+    let (total, free) = (total_mib * 1024, (4096 - swap_used_mib) * 1024);
+    f.file("/proc/meminfo", &format!("MemTotal: {total} kB\nSwapTotal: 4194304 kB\nSwapFree: {free} kB\n"));
+}
+
+fn cores(f: &mut Facts, n: usize) {
+    f.file("/proc/cpuinfo", &"processor\t: 0\n\n".repeat(n));
+}
+
+fn listens(f: &mut Facts, line: &str) {
+    f.command("ss -Hltnp", 0, &format!("LISTEN 0 4096 {line}\n"));
+}
+
+fn installed(f: &mut Facts) {
+    f.snapd("/v2/snaps/microk8s", json!({"name": "microk8s", "status": "active", "tracking-channel": "1.34/stable"}));
+}
+
+const CASES: &[Case] = &[
+    refused("architecture", "a 32-bit machine", &[], |f| _ = f.command("uname -m", 0, "armv7l\n"), "the machine is a armv7l"),
+    refused("os", "Ubuntu 16.04", &[], |f| system(f, "ubuntu", "16.04"), "too old for MicroK8s"),
+    warned("os", "Fedora", &[], |f| system(f, "fedora", "43"), "fedora 43 is not Ubuntu"),
+    warned("os", "Ubuntu 24.04 and channel 1.20", &["--channel", "1.20"], |_| (), "newer than MicroK8s 1.20 was made for"),
+    warned("os", "Ubuntu 20.04 and channel 1.35", &["--channel", "1.35"], |f| system(f, "ubuntu", "20.04"), "older than MicroK8s 1.35 was made for"),
+    refused(
+        "container",
+        "LXC without /dev/kmsg",
+        &[],
+        |f| {
+            f.command("systemd-detect-virt --container", 0, "lxc\n").files.remove("/dev/kmsg");
+        },
+        "(lxc) without /dev/kmsg",
+    ),
+    refused("container", "a docker container", &[], |f| _ = f.command("systemd-detect-virt --container", 0, "docker\n"), "this is a container (docker)"),
+    refused("cgroups", "cgroup v2 and channel 1.20", &["--channel", "1.20"], |_| (), "MicroK8s 1.20 cannot run on this host, which has cgroup v2"),
+    refused(
+        "cgroups",
+        "cgroup v1 and channel 1.35",
+        &["--channel", "1.35"],
+        |f| _ = f.files.remove("/sys/fs/cgroup/cgroup.controllers"),
+        "MicroK8s 1.35 cannot run on this host, which has cgroup v1",
+    ),
+    refused(
+        "apparmor",
+        "AppArmor 4.1 and channel 1.31",
+        &["--channel", "1.31"],
+        |f| _ = f.command("apparmor_parser --version", 0, "AppArmor parser version 4.1.0~beta5\n"),
+        "AppArmor 4.1.0~beta5 would deny sockets",
+    ),
+    warned("sudo", "sudo-rs and channel 1.34", &[], |f| _ = f.command("sudo --version", 0, "sudo-rs 0.2.8\n"), "sudo-rs 0.2.8 does not pass the environment on"),
+    refused(
+        "kernel-modules",
+        "a kernel without vxlan",
+        &[],
+        |f| _ = f.command("modprobe --dry-run --quiet vxlan", 1, ""),
+        "kernel 6.8.0-88-generic lacks vxlan (the pod network Calico)",
+    ),
+    warned("inotify", "128 instances and channel 1.27", &["--channel", "1.27"], |_| (), "128 inotify instances for a user are few"),
+    refused("clock", "a clock at 1970", &[], |f| f.now = 3600, "the clock says 1970-01-01T01:00:00Z, which is in the past"),
+    warned(
+        "clock",
+        "a clock that nobody synchronises",
+        &[],
+        |f| _ = f.command("timedatectl show --property=NTPSynchronized --value", 0, "no\n"),
+        "nobody synchronises it",
+    ),
+    refused("disk", "8 GiB free", &[], |f| free(f, 8), "/ has 8 GiB free; at once comes 9 GiB (snap 1 GiB, "),
+    warned("disk", "16 GiB free", &[], |f| free(f, 16), "it may grow by 40 GiB (claims of IRIS 20 GiB, registry 20 GiB)"),
+    refused(
+        "disk",
+        "a file system of its own for /var/snap, with 3 GiB free",
+        &[],
+        |f| {
+            f.file("/var/snap/lxd/x", "").command("df -Pk /var/snap", 0, &df("/var/snap", 3));
+        },
+        "/var/snap has 3 GiB free; at once comes 8 GiB (images of the cluster 1 GiB, image of IRIS 5 GiB, first data of IRIS 2 GiB)",
+    ),
+    refused(
+        "disk",
+        "MicroK8s is there, and the disk is full",
+        &[],
+        |f| {
+            installed(f);
+            free(f, 0);
+        },
+        "/ has 0 GiB free: below 1 GiB kubelet evicts pods",
+    ),
+    refused("memory", "2 GiB", &[], |f| memory(f, 1970, 0), "the host has 1970 MiB of memory; 3072 MiB are needed (1536 for Kubernetes, 1536 for 2 of IRIS)"),
+    warned("memory", "3.2 GiB", &[], |f| memory(f, 3277, 0), "it will be tight"),
+    warned("swap", "2 GiB in use", &[], |f| memory(f, 4000, 2048), "2048 of 4096 MiB of swap are in use"),
+    refused("cpu", "3 instances on one core", &["--replicas", "3"], |f| cores(f, 1), "the host has 1 core; pods ask for 1100 thousandths"),
+    warned("cpu", "one core", &["--replicas", "1"], |f| cores(f, 1), "everything will be slow"),
+    refused("iris-cores", "32 cores", &[], |f| cores(f, 32), "the host has 32 cores; the licence of intersystems/iris-community:latest-em allows 20"),
+    refused("iris-cores", "12 cores and an image of 2022", &["--image", "intersystemsdc/iris-community:2022.1.0.209.0-zpm"], |f| cores(f, 12), "allows 8"),
+    warned("iris-image", "an image of 2025, in November 2026", &["--image", "intersystems/iris-community:2025.1"], |_| (), "has most likely run out"),
+    refused("host-name", "a capital letter and an underscore", &[], |f| _ = f.file("/proc/sys/kernel/hostname", "My_VM\n"), "`My_VM` cannot be a node's name"),
+    warned("host-name", "localhost", &[], |f| _ = f.file("/proc/sys/kernel/hostname", "localhost\n"), "the host is called `localhost`"),
+    warned("host-name", "a name that is not in /etc/hosts", &[], |f| _ = f.file("/etc/hosts", "127.0.0.1 localhost\n"), "nobody on this host knows the address of its own name `vm1`"),
+    refused(
+        "ports",
+        "another kubelet",
+        &[],
+        |f| {
+            listens(f, "*:10250 *:* users:((\"kubelet\",pid=77,fd=20))");
+            f.link("/proc/77/exe", "/usr/bin/kubelet").file("/proc/77/cgroup", "0::/system.slice/kubelet.service\n");
+        },
+        "10250 (kubelet): kubelet, process 77",
+    ),
+    refused("default-route", "none", &[], |f| _ = f.command("ip -j -d route", 0, "[]"), "there is no default route"),
+    warned(
+        "dns",
+        "no name server",
+        &[],
+        |f| {
+            f.file("/etc/resolv.conf", "# empty\n").files.remove("/run/systemd/resolve/resolv.conf");
+        },
+        "there is no name server in /etc/resolv.conf",
+    ),
+    warned(
+        "dns",
+        "only dnsmasq on the loopback",
+        &[],
+        |f| {
+            f.file("/etc/resolv.conf", "nameserver 127.0.0.1\n").files.remove("/run/systemd/resolve/resolv.conf");
+        },
+        "on this host's own loopback",
+    ),
+    warned("forwarding", "ufw is on", &[], |f| _ = f.file("/etc/ufw/ufw.conf", "ENABLED=yes\n").file("/etc/default/ufw", "DEFAULT_FORWARD_POLICY=\"DROP\"\n"), "ufw is on and drops what is forwarded"),
+    warned(
+        "forwarding",
+        "docker",
+        &[],
+        |f| _ = f.command("iptables -S FORWARD", 0, "-P FORWARD DROP\n-A FORWARD -j DOCKER-USER\n").file("/var/run/docker.sock", ""),
+        "policy for forwarding is DROP (docker sets it)",
+    ),
+    warned("proxy", "only in this shell", &[], |f| _ = f.file("/proc/self/environ", "https_proxy=http://me:secret@proxy:3128\0"), "the proxy proxy:3128 is set for this command, but not in /etc/environment"),
+    warned(
+        "proxy",
+        "NO_PROXY without the cluster",
+        &[],
+        |f| _ = f.file("/etc/environment", "HTTPS_PROXY=http://proxy:3128\nNO_PROXY=localhost,192.168.0.0/16\n"),
+        "NO_PROXY in /etc/environment lacks 10.1.0.0/16, 10.152.183.0/24",
+    ),
+    refused("kubernetes", "k3s", &[], |f| _ = f.file("/etc/rancher/k3s/k3s.yaml", ""), "k3s is on this host"),
+    refused("kubernetes", "kubeadm", &[], |f| _ = f.file("/etc/kubernetes/admin.conf", ""), "Kubernetes of kubeadm is on this host"),
+    refused("kubernetes", "the snap k8s", &[], |f| _ = f.snapd("/v2/snaps/k8s", json!({"name": "k8s"})), "Canonical Kubernetes (the snap k8s)"),
+    warned(
+        "leftovers",
+        "containers in /run/containerd",
+        &[],
+        |f| _ = f.file("/run/containerd/io.containerd.runtime.v2.task/k8s.io/ab/config.json", "").file("/sys/class/net/vxlan.calico/mtu", "1450"),
+        "left 1 containers in /run/containerd/io.containerd.runtime.v2.task/k8s.io and the network device vxlan.calico",
+    ),
+    warned("kubectl", "/usr/local/bin/kubectl", &[], |f| _ = f.file("/usr/local/bin/kubectl", ""), "another kubectl (/usr/local/bin/kubectl): the short name for MicroK8s' own will be `kubectl2`"),
+    refused("snapd", "snapd does not answer", &[], |f| _ = f.snapd("/v2/system-info", json!(null)), "snapd does not answer"),
+    refused("snapd-version", "snapd 2.51", &[], |f| _ = f.snapd("/v2/system-info", json!({"version": "2.51.1+20.04"})), "snapd 2.51.1+20.04 is too old for MicroK8s 1.34"),
+    refused("snapd-seeded", "the first boot", &[], |f| _ = f.snapd("/v2/snaps/system/conf?keys=seed.loaded", json!("option-not-found")), "has not finished its first start"),
+    warned(
+        "snapd-busy",
+        "an auto-refresh",
+        &[],
+        |f| _ = f.snapd("/v2/changes?select=in-progress", json!([{"id": "7", "kind": "auto-refresh", "summary": "Auto-refresh snaps \"core22\", \"snapd\""}])),
+        "snapd is at work: Auto-refresh snaps \"core22\", \"snapd\" (change 7)",
+    ),
+    refused("store", "the store does not answer", &[], |f| _ = f.snapd("/v2/find?name=microk8s", json!("dial tcp: lookup api.snapcraft.io: connection refused")), "the snap store cannot be asked"),
+    refused("store", "a channel that is not published", &["--channel", "1.33"], |_| (), "does not publish MicroK8s in the channel 1.33/stable"),
+    warned("registries", "docker.io cannot be reached", &[], |f| _ = f.unreachable.insert("registry-1.docker.io".to_owned()), "registry-1.docker.io:443 cannot be reached: connection refused"),
+    warned(
+        "registries",
+        "the registry of IRIS cannot be reached",
+        &["--image", "containers.intersystems.com/intersystems/iris-community:2026.1"],
+        |f| _ = f.unreachable.insert("containers.intersystems.com".to_owned()),
+        "containers.intersystems.com:443 cannot be reached",
+    ),
+    refused("lb.gateway", "a range with the router in it", &["--lb", "192.168.11.1-20"], |_| (), "the gateway"),
+    refused("lb.in-use", "a printer in the range", &[], |f| _ = f.neighbours.insert("192.168.11.120".parse().unwrap(), "00:80:77:31:00:01".to_owned()), "192.168.11.120 is in use: 00:80:77:31:00:01 answers for it"),
+];
+
+#[test]
+fn every_check_fires() {
+    println!("| id | | how it was provoked | message | hint |\n|---|---|---|---|---|");
+    for case in CASES {
+        let mut facts = good();
+        (case.spoil)(&mut facts);
+        let findings = look(facts, case.flags);
+        let found = findings.iter().find(|f| f.id == case.id && f.severity == case.severity);
+        let found = found.unwrap_or_else(|| panic!("{}, {}: {findings:#?}", case.id, case.what));
+        assert!(found.message.contains(case.says), "{}, {}: {}", case.id, case.what, found.message);
+        assert!(!found.hint.is_empty(), "{}, {}: no hint", case.id, case.what);
+        let Finding { id, severity, message, hint } = found;
+        println!("| {id} | {severity:?} | {} | {message} | {hint} |", case.what);
+    }
+    let fired: BTreeSet<&str> = CASES.iter().map(|c| c.id).collect();
+    let silent: Vec<&str> = checks::HOST.iter().map(|c| c.id).filter(|id| !fired.contains(id)).collect();
+    assert!(silent.is_empty(), "never seen to fire: {silent:?}");
+}
+
+/// What looks bad and is not.
+#[test]
+fn what_is_no_trouble_is_not_told() {
+    let cases: &[(&str, &str, fn(&mut Facts))] = &[
+        ("ports", "MicroK8s itself, by its program", |f| {
+            listens(f, "*:16443 *:* users:((\"kubelite\",pid=88,fd=20))");
+            f.link("/proc/88/exe", "/snap/microk8s/8001/kubelite");
+        }),
+        ("ports", "MicroK8s itself, by its control group", |f| {
+            listens(f, "127.0.0.1:19001 *:* users:((\"python3\",pid=89,fd=20))");
+            f.link("/proc/89/exe", "/usr/bin/python3").file("/proc/89/cgroup", "0::/system.slice/snap.microk8s.daemon-k8s-dqlite.service\n");
+        }),
+        ("ports", "another port with the same digits", |f| listens(f, "*:1643 *:* users:((\"x\",pid=90,fd=20))")),
+        ("forwarding", "DROP, but Calico accepts its own", |f| {
+            f.command("iptables -S FORWARD", 0, "-P FORWARD DROP\n-A FORWARD -m comment --comment \"cali:x\" -j cali-FORWARD\n");
+        }),
+        ("forwarding", "no iptables at all", |f| _ = f.commands.remove("iptables -S FORWARD")),
+        ("proxy", "NO_PROXY covers the cluster by wider networks", |f| {
+            f.file("/etc/environment", "HTTPS_PROXY=\"http://proxy:3128\"\nno_proxy=127.0.0.0/8,10.0.0.0/8,192.168.0.0/16,.svc\n");
+        }),
+        ("apparmor", "no AppArmor", |f| _ = f.files.remove("/sys/module/apparmor/parameters/enabled")),
+        ("sudo", "no sudo", |f| _ = f.commands.remove("sudo --version")),
+        ("kernel-modules", "a container has its host's kernel", |f| {
+            f.command("systemd-detect-virt --container", 0, "systemd-nspawn\n").command("modprobe --dry-run --quiet vxlan", 1, "");
+        }),
+        ("host-name", "systemd knows the host's own name", |f| {
+            f.file("/etc/hosts", "").file("/etc/nsswitch.conf", "hosts: files mymachines dns myhostname\n");
+        }),
+        ("os", "Debian 12", |f| system(f, "debian", "12")),
+        ("leftovers", "containers of docker", |f| _ = f.file("/run/containerd/io.containerd.runtime.v2.task/moby/ab/config.json", "")),
+        ("disk", "MicroK8s and its images are there", |f| {
+            installed(f);
+            free(f, 5);
+        }),
+        ("store", "no store is needed for what is there", |f| {
+            installed(f);
+            f.snapd("/v2/find?name=microk8s", json!(null));
+        }),
+    ];
+    for (id, what, change) in cases {
+        let mut facts = good();
+        change(&mut facts);
+        let findings = look(facts, &[]);
+        let told: Vec<&Finding> = findings.iter().filter(|f| f.id == *id && f.severity != Severity::Fine).collect();
+        assert!(told.is_empty(), "{id}, {what}: {told:#?}");
+    }
+}
+
+fn preflight(facts: Facts, flags: &[&str]) -> Vec<Probe> {
+    let (host, spec) = (Recorded::new(facts), spec(flags));
+    let dir = tempfile::tempdir().unwrap();
+    let credentials = Credentials::load_or_make(&Place { dir: dir.path().to_owned() }, None).unwrap();
+    let stage = steps::catalog(&spec, &credentials).swap_remove(0);
+    assert_eq!(stage.id, "preflight");
+    stage.steps.iter().map(|step| step.probe(&host).unwrap()).collect()
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_each_with_its_name_and_hint() {
+    let mut facts = good();
+    memory(&mut facts, 1024, 0);
+    facts.file("/proc/sys/kernel/hostname", "Big\n").file("/usr/bin/kubectl", "");
+    let probes = preflight(facts, &["--lb", "192.168.11.1-20"]);
+    let [Probe::Refused { why, hint }, Probe::Refused { why: range, .. }] = &probes[..] else { panic!("{probes:?}") };
+    let lines: Vec<&str> = why.lines().map(|l| l.split(": ").next().unwrap()).collect();
+    assert_eq!(lines, ["memory", "host-name", "warning"], "{why}");
+    assert!(hint.starts_with("memory: give the VM 4 GiB or more"), "{hint}");
+    assert!(hint.ends_with("whoever knows better: `--skip-check memory` makes a warning of it"), "{hint}");
+    assert!(range.contains("lb.gateway: 192.168.11.1 is the gateway"), "{range}");
+}
+
+#[test]
+fn what_is_skipped_is_still_told() {
+    let mut facts = good();
+    memory(&mut facts, 1024, 0);
+    facts.neighbours.insert("192.168.11.120".parse().unwrap(), "00:80:77:31:00:01".to_owned());
+    let probes = preflight(facts, &["--skip-check", "memory", "--skip-check", "lb.in-use"]);
+    let [Probe::Satisfied { warnings, .. }, Probe::Satisfied { warnings: of_range, .. }] = &probes[..] else { panic!("{probes:?}") };
+    assert!(warnings.len() == 1 && warnings[0].starts_with("memory: the host has 1024 MiB"), "{warnings:?}");
+    assert!(warnings[0].contains("not heeded: --skip-check"), "{warnings:?}");
+    assert!(of_range.len() == 1 && of_range[0].starts_with("lb.in-use: "), "{of_range:?}");
+}
+
+#[test]
+fn what_is_vital_cannot_be_skipped() {
+    let known = checks::skippable();
+    for vital in ["snapd", "cgroups", "host-name", "architecture", "snapd-version", "lb.gateway", "lb.node"] {
+        assert!(!known.contains(&vital), "{vital}");
+    }
+    assert!(known.contains(&"memory") && known.contains(&"lb.in-use"));
+    let vital: Vec<&str> = checks::HOST.iter().filter(|c| c.vital).map(|c| c.id).collect();
+    assert_eq!(vital, ["architecture", "cgroups", "host-name", "snapd", "snapd-version"]);
+}
+
+#[test]
+fn the_lan_is_asked_only_about_addresses_that_metallb_has_not_got() {
+    let asked = |pool: Option<&str>| {
+        let mut facts = good();
+        installed(&mut facts);
+        if let Some(addresses) = pool {
+            facts.api.insert("/readyz".to_owned(), "ok".to_owned());
+            let pool = json!({"metadata": {"name": "default-addresspool", "namespace": "metallb-system"}, "spec": {"addresses": [addresses]}});
+            facts.objects("ipaddresspools", vec![pool]);
+        }
+        let host = Recorded::new(facts);
+        let spec = spec(&[]);
+        checks::run(&Seen::read(&host, &spec), &[&checks::RANGE]);
+        host.asked.into_inner().unwrap()
+    };
+    assert_eq!(asked(None), ["192.168.11.110-192.168.11.130"], "a cluster that does not answer");
+    assert_eq!(asked(Some("192.168.11.110-192.168.11.130")), Vec::<String>::new(), "the pool is as wanted");
+    assert_eq!(asked(Some("192.168.11.100-192.168.11.120")), ["192.168.11.121-192.168.11.130"], "the new part");
+}

@@ -1,0 +1,289 @@
+//! A host of recorded facts: it answers what was written down, and cannot be changed. What nobody wrote down is not there.
+
+#![allow(dead_code, reason = "each test uses its part of it")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Duration,
+};
+
+use iris_mk8s::{
+    cluster::Kind,
+    error::{Error, Result},
+    host::{Changes, Cmd, Effect, FileWrite, Heard, Host, Leftover, Output, Watch},
+    lb_range::LbRange,
+    spec::Spec,
+    step::{Progress, SnapdChange},
+};
+use serde_json::{Value, json};
+
+/// The facts.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub files: BTreeMap<String, String>,
+    pub links: BTreeMap<String, String>,
+    pub commands: BTreeMap<String, (i32, String)>,
+    /// Null: snapd answers with an error.
+    pub snapd: BTreeMap<String, Value>,
+    pub objects: BTreeMap<String, Vec<Value>>,
+    /// Plain GETs on the API server; none at all: it does not answer.
+    pub api: BTreeMap<String, String>,
+    pub pages: BTreeMap<String, (u16, String)>,
+    pub unreachable: BTreeSet<String>,
+    pub neighbours: BTreeMap<Ipv4Addr, String>,
+    pub now: u64,
+}
+
+impl Facts {
+    pub fn file(&mut self, path: &str, text: &str) -> &mut Self {
+        self.files.insert(path.to_owned(), text.to_owned());
+        self
+    }
+
+    pub fn link(&mut self, path: &str, to: &str) -> &mut Self {
+        self.links.insert(path.to_owned(), to.to_owned());
+        self
+    }
+
+    pub fn command(&mut self, shown: &str, code: i32, stdout: &str) -> &mut Self {
+        self.commands.insert(shown.to_owned(), (code, stdout.to_owned()));
+        self
+    }
+
+    pub fn snapd(&mut self, path: &str, answer: Value) -> &mut Self {
+        self.snapd.insert(path.to_owned(), answer);
+        self
+    }
+
+    pub fn objects(&mut self, plural: &str, items: Vec<Value>) -> &mut Self {
+        self.objects.insert(plural.to_owned(), items);
+        self
+    }
+}
+
+/// The host.
+#[derive(Debug)]
+pub struct Recorded {
+    pub facts: Facts,
+    /// What was asked of the LAN.
+    pub asked: Mutex<Vec<String>>,
+}
+
+impl Recorded {
+    pub fn new(facts: Facts) -> Self {
+        Self { facts, asked: Mutex::default() }
+    }
+}
+
+/// 2026-11-24.
+pub const TODAY: u64 = 1_795_500_000;
+
+/// A VM with Ubuntu 24.04 as its image comes, on a LAN with a router: nothing is to be said of it.
+pub fn good() -> Facts {
+    let mut facts = Facts { now: TODAY, ..Facts::default() };
+    let networks = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/networks/plain");
+    let read = |name: &str| std::fs::read_to_string(format!("{networks}/{name}")).expect("a recorded network");
+    facts
+        .file("/proc/sys/kernel/hostname", "vm1\n")
+        .file("/proc/sys/kernel/osrelease", "6.8.0-88-generic\n")
+        .file("/proc/meminfo", "MemTotal:        3998000 kB\nMemFree: 3000000 kB\nSwapTotal:       2097148 kB\nSwapFree:        2097148 kB\n")
+        .file("/proc/cpuinfo", "processor\t: 0\nmodel name\t: x\nprocessor\t: 1\nmodel name\t: x\n")
+        .file("/proc/sys/fs/inotify/max_user_instances", "128\n")
+        .file("/proc/self/environ", "PATH=/usr/bin\0LANG=C.UTF-8\0")
+        .file("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory hugetlb pids rdma misc\n")
+        .file("/sys/module/apparmor/parameters/enabled", "Y\n")
+        .file("/sys/module/overlay/refcnt", "0\n")
+        .file("/dev/kmsg", "")
+        .file("/var/lib/snapd/state.json", "{}")
+        .file("/etc/os-release", "PRETTY_NAME=\"Ubuntu 24.04.3 LTS\"\nNAME=\"Ubuntu\"\nVERSION_ID=\"24.04\"\nID=ubuntu\nID_LIKE=debian\n")
+        .file("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 vm1\n")
+        .file("/etc/resolv.conf", "nameserver 127.0.0.53\noptions edns0 trust-ad\n")
+        .file("/run/systemd/resolve/resolv.conf", "nameserver 192.168.11.1\n")
+        .file("/etc/environment", "PATH=\"/usr/local/sbin:/usr/bin\"\n")
+        .file("/etc/ufw/ufw.conf", "ENABLED=no\nLOGLEVEL=low\n")
+        .command("uname -m", 0, "x86_64\n")
+        .command("getent passwd ubuntu", 0, "ubuntu:x:1000:1000:Ubuntu:/home/ubuntu:/bin/bash\n")
+        .command("systemd-detect-virt --container", 1, "none\n")
+        .command("apparmor_parser --version", 0, "AppArmor parser version 4.0.1~really4.0.1\nCopyright (C) 1999-2008 Novell Inc.\n")
+        .command("sudo --version", 0, "Sudo version 1.9.15p5\nSudoers policy plugin version 1.9.15p5\n")
+        .command("modprobe --dry-run --quiet br_netfilter", 0, "")
+        .command("modprobe --dry-run --quiet vxlan", 0, "")
+        .command("timedatectl show --property=NTPSynchronized --value", 0, "yes\n")
+        .command("ip -j -d addr", 0, &read("addr.json"))
+        .command("ip -j -d route", 0, &read("route.json"))
+        .command("iptables -S FORWARD", 0, "-P FORWARD ACCEPT\n")
+        .command(
+            "ss -Hltnp",
+            0,
+            "LISTEN 0 4096 127.0.0.53%lo:53 0.0.0.0:* users:((\"systemd-resolve\",pid=612,fd=15))\n\
+             LISTEN 0 4096 0.0.0.0:22 0.0.0.0:* users:((\"sshd\",pid=1017,fd=3),(\"systemd\",pid=1,fd=90))\n",
+        )
+        .snapd("/v2/system-info", json!({"version": "2.72", "series": "16"}))
+        .snapd("/v2/snaps/system/conf?keys=seed.loaded", json!({"seed.loaded": true}))
+        .snapd("/v2/changes?select=in-progress", json!([]))
+        .snapd(
+            "/v2/find?name=microk8s",
+            json!([{"name": "microk8s", "channels": {
+                "1.20/stable": {"version": "v1.20.13", "size": 218_000_000},
+                "1.34/stable": {"version": "v1.34.4", "size": 178_000_000},
+                "1.34/edge": {"version": "v1.34.5", "size": 178_000_000},
+                "latest/stable": {"version": "v1.35.0", "size": 178_000_000}}}]),
+        );
+    free(&mut facts, 40);
+    facts
+}
+
+/// Gives its one file system so many free GiB.
+pub fn free(facts: &mut Facts, gib: u64) {
+    for path in ["/var/lib/snapd", "/var", "/"] {
+        facts.command(&format!("df -Pk {path}"), 0, &df("/", gib));
+    }
+}
+
+/// What `df -Pk` prints of a file system with so many GiB free.
+pub fn df(mount: &str, free_gib: u64) -> String {
+    let free = free_gib * 1024 * 1024;
+    format!("Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 {} 8000000 {free} 20% {mount}\n", free + 8_000_000)
+}
+
+/// The wanted state with these flags.
+pub fn spec(flags: &[&str]) -> Spec {
+    use clap::Parser;
+    let words = ["iris-mk8s", "plan", "--user", "ubuntu"].into_iter().chain(flags.iter().copied());
+    let words: Vec<&str> = if flags.contains(&"--lb") { words.collect() } else { words.chain(["--lb", "192.168.11.110-130"]).collect() };
+    let cli = iris_mk8s::cli::Cli::try_parse_from(words).expect("good flags");
+    let iris_mk8s::cli::Command::Plan(plan) = cli.command else { unreachable!("plan is plan") };
+    let input = iris_mk8s::profile::Input { flags: plan.spec, ..Default::default() };
+    iris_mk8s::profile::resolve(&input).expect("a spec").0
+}
+
+fn changed(what: &str) -> ! {
+    panic!("recorded facts cannot be changed: {what}")
+}
+
+impl Host for Recorded {
+    fn run(&self, cmd: &Cmd, _: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>) -> Result<Output> {
+        assert_eq!(cmd.effect, Effect::Reads, "{}", cmd.show());
+        match self.facts.commands.get(&cmd.show()) {
+            Some((code, stdout)) => Ok(Output { code: Some(*code), stdout: stdout.clone(), stderr: String::new() }),
+            None => Err(Error::failed(format!("there is no program `{}` on this host", cmd.show()))),
+        }
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        Ok(self.facts.files.get(path.to_str().expect("UTF-8")).map(|text| text.clone().into_bytes()))
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        let path = path.to_str().expect("UTF-8");
+        let below = format!("{}/", path.trim_end_matches('/'));
+        let known = |p: &String| p == path || p.starts_with(&below);
+        self.facts.files.keys().any(known) || self.facts.links.keys().any(known)
+    }
+
+    fn link(&self, path: &Path) -> Option<PathBuf> {
+        self.facts.links.get(path.to_str().expect("UTF-8")).map(PathBuf::from)
+    }
+
+    fn names(&self, dir: &Path) -> Vec<String> {
+        let below = format!("{}/", dir.display());
+        let all = self.facts.files.keys().chain(self.facts.links.keys());
+        let names: BTreeSet<String> =
+            all.filter_map(|p| p.strip_prefix(&below)?.split('/').next().map(str::to_owned)).collect();
+        names.into_iter().collect()
+    }
+
+    fn write(&self, file: &FileWrite) -> Result<()> {
+        changed(&file.path.display().to_string())
+    }
+
+    fn remove(&self, path: &Path, _: bool) -> Result<()> {
+        changed(&path.display().to_string())
+    }
+
+    fn snapd_get(&self, path: &str) -> Result<Option<Value>> {
+        match self.facts.snapd.get(path) {
+            Some(Value::Null) => Err(Error::transient("snapd does not answer").because("connection refused")),
+            Some(Value::String(refusal)) => Err(Error::failed("snapd refused").because(refusal)),
+            other => Ok(other.cloned()),
+        }
+    }
+
+    fn snapd_change(&self, change: &SnapdChange, _: &mut dyn FnMut(&str, Option<Progress>)) -> Result<()> {
+        changed(&change.shown)
+    }
+
+    fn get(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>> {
+        Ok(self.list(kind, namespace, "")?.into_iter().find(|o| o["metadata"]["name"] == name))
+    }
+
+    fn list(&self, kind: &'static Kind, namespace: Option<&str>, labels: &str) -> Result<Vec<Value>> {
+        if self.facts.api.is_empty() {
+            return Err(Error::transient("the API server does not answer").because("connection refused"));
+        }
+        let fits = |object: &&Value| {
+            let meta = &object["metadata"];
+            let mut wanted = labels.split(',').filter_map(|l| l.split_once('='));
+            namespace.is_none_or(|ns| meta["namespace"] == ns) && wanted.all(|(name, value)| meta["labels"][name] == value)
+        };
+        Ok(self.facts.objects.get(kind.plural).into_iter().flatten().filter(fits).cloned().collect())
+    }
+
+    fn apply(&self, object: &Value, _: bool) -> Result<Value> {
+        changed(&object.to_string())
+    }
+
+    fn delete(&self, kind: &'static Kind, _: Option<&str>, name: &str) -> Result<()> {
+        changed(&format!("{}/{name}", kind.plural))
+    }
+
+    fn api_text(&self, path: &str) -> Result<String> {
+        let away = || Error::transient("the API server does not answer").because("connection refused");
+        self.facts.api.get(path).cloned().ok_or_else(away)
+    }
+
+    fn http_get(&self, url: &str) -> Result<(u16, String)> {
+        self.facts.pages.get(url).cloned().ok_or_else(|| Error::transient(format!("{url} does not answer")))
+    }
+
+    fn reach(&self, name: &str, port: u16) -> Result<()> {
+        if self.facts.unreachable.contains(name) {
+            return Err(Error::transient(format!("{name}:{port} cannot be reached")).because("connection refused"));
+        }
+        Ok(())
+    }
+
+    fn neighbours(&self, range: &LbRange) -> Result<BTreeMap<Ipv4Addr, String>> {
+        self.asked.lock().expect("no panic").push(range.to_string());
+        let held = self.facts.neighbours.iter().filter(|(address, _)| range.contains(**address));
+        Ok(held.map(|(address, mac)| (*address, mac.clone())).collect())
+    }
+
+    fn watch(&self, _: &[Watch]) -> Box<dyn Changes> {
+        changed("nothing is waited for")
+    }
+
+    fn leftovers(&self) -> Vec<Leftover> {
+        Vec::new()
+    }
+
+    fn end(&self, group: &Leftover) {
+        changed(&group.command)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn unix_time(&self) -> u64 {
+        self.facts.now
+    }
+
+    fn stopping(&self) -> bool {
+        false
+    }
+}
