@@ -58,11 +58,29 @@ build_part() {
     printf ' %4d s\n' $((SECONDS - started)) >&2
 }
 
+# needed_by PART...: these parts and all that they need, in their order
+needed_by() {
+    local wanted=" $* " part at found=()
+    for ((at = ${#PARTS[@]} - 1; at >= 0; at--)); do
+        part=${PARTS[at]}
+        [[ $wanted == *" $part "* ]] || continue
+        wanted+="$(header "$part" needs) "
+        found=("$part" "${found[@]}")
+    done
+    echo "${found[@]}"
+}
+
 # What the sandbox itself runs on, and the client PC's programs
 RUNS_ON=(systemd-container util-linux iproute2 procps python3 squashfs-tools iputils-ping curl)
 
+# build_all [--era E]: every part, or those that the machines of one era need
 build_all() {
     local part result
+    case ${1:-} in
+    '') ;;
+    --era) read -ra PARTS <<<"$(needed_by machine images "store$([ "${2:?an era}" = current ] || echo "-$2")")" ;;
+    *) echo "sandbox: build takes --era E, not $1" >&2; return 2 ;;
+    esac
     command -v go >/dev/null || { echo 'sandbox: no Go on this machine: install Go 1.25 or later, and put its bin folder on the PATH' >&2; return 1; }
     mkdir -p "$CACHE/current" "$CACHE/log"
     install_packages "${RUNS_ON[@]}" >"$CACHE/log/packages.log" 2>&1 || { tail "$CACHE/log/packages.log" >&2; return 1; }
