@@ -106,6 +106,18 @@ class FrontTest(unittest.TestCase):
         for path, status in {"some/app/manifests/1": 404, "other/manifests/2?ns=docker.io": 404, "some/app/manifests/2": 200}.items():
             self.assertEqual(self.get(self.registry, f"/v2/{path}")[0], status, path)
 
+    def test_an_image_that_docker_hub_lost_is_refused_as_it_does(self):
+        path = "/v2/metallb/speaker/manifests/v0.9.3"
+        status, _, reply = self.get(self.registry, f"{path}?ns=docker.io")
+        self.assertEqual(status, 401)
+        self.assertIn('scope="repository:metallb/speaker:pull"', reply.headers["WWW-Authenticate"])
+        self.assertNotIn("error=", reply.headers["WWW-Authenticate"], "the first time it asks for a token")
+        token = json.loads(self.get(self.registry, "/token?service=registry")[1])["token"]
+        status, _, reply = self.get(self.registry, f"{path}?ns=docker.io", headers={"Authorization": f"Bearer {token}"})
+        self.assertEqual(status, 401)
+        self.assertIn('error="insufficient_scope"', reply.headers["WWW-Authenticate"])
+        self.assertEqual(self.get(self.registry, f"{path}?ns=quay.io")[0], 200, "another registry has it")
+
     def test_delay(self):
         self.fault("store", "--delay", "0.5")
         start = time.monotonic()
