@@ -34,6 +34,7 @@ macro_rules! kinds {
 
 kinds! {
     CONFIG_MAP = "" "v1" "ConfigMap" "configmaps";
+    CUSTOM_RESOURCE_DEFINITION = "apiextensions.k8s.io" "v1" "CustomResourceDefinition" "customresourcedefinitions";
     DAEMON_SET = "apps" "v1" "DaemonSet" "daemonsets";
     DEPLOYMENT = "apps" "v1" "Deployment" "deployments";
     EVENT = "" "v1" "Event" "events";

@@ -30,6 +30,7 @@ fn brings(name: &str) -> Option<&'static [Brings]> {
         (&cluster::STORAGE_CLASS, None, "microk8s-hostpath"),
     ];
     const REGISTRY: &[Brings] = &[
+        (&cluster::NAMESPACE, None, "container-registry"),
         (&cluster::DEPLOYMENT, Some("container-registry"), "registry"),
         (&cluster::PERSISTENT_VOLUME_CLAIM, Some("container-registry"), "registry-claim"),
         (&cluster::SERVICE, Some("container-registry"), "registry"),
@@ -80,12 +81,18 @@ impl Addon {
     fn run(&self, verb: &str) -> Act {
         Act::Run(Cmd::changes(self.deadline, ["microk8s", verb, &self.called]))
     }
+}
 
-    /// MicroK8s' own word, for addons that we do not know: `enabled` or `disabled`.
-    fn status(&self, host: &dyn Host) -> Result<bool> {
-        let output = host.ask(&Cmd::reads(["microk8s", "status", "--addon", &self.called]))?;
-        Ok(output.stdout.lines().any(|l| l.trim() == "enabled"))
-    }
+/// MicroK8s' own word. It only means that some object exists.
+fn status(host: &dyn Host, addon: &str) -> Result<bool> {
+    let output = host.ask(&Cmd::reads(["microk8s", "status", "--addon", addon]))?;
+    Ok(output.stdout.lines().any(|l| l.trim() == "enabled"))
+}
+
+/// The acts that take an addon away, all of it. What MicroK8s takes for disabled it does not disable, whatever an interrupted
+/// command left of it: so it is made whole first.
+pub(super) fn take_away(host: &dyn Host, addon: &str, enable: Act, disable: Act) -> Result<Vec<Act>> {
+    Ok(if status(host, addon)? { vec![disable] } else { vec![enable, disable] })
 }
 
 /// Looks at objects that must be there; a workload among them must be rolled out.
@@ -141,7 +148,7 @@ impl Step for Addon {
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         let found = match self.brings {
             Some(brings) => judge(host, brings)?,
-            None if self.status(host)? => Probe::satisfied("enabled, as MicroK8s says"),
+            None if status(host, &self.called)? => Probe::satisfied("enabled, as MicroK8s says"),
             None => Probe::Absent,
         };
         // Half an addon too: MicroK8s makes one object after the other.
@@ -176,9 +183,12 @@ impl Step for Addon {
                 Probe::Pending { why, .. } if why.contains("being deleted") => return Ok(Undo::Pending(why)),
                 _ => false,
             },
-            None => !self.status(host)?,
+            None => !status(host, &self.called)?,
         };
-        Ok(if gone { Undo::Done } else { Undo::Acts(vec![self.run("disable")]) })
+        if gone {
+            return Ok(Undo::Done);
+        }
+        Ok(Undo::Acts(take_away(host, &self.called, self.run("enable"), self.run("disable"))?))
     }
 
     fn deadline(&self) -> Duration {

@@ -100,7 +100,8 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
     steps.push(Box::new(Claims { iris: iris.clone(), wanted: claims(iris), deadline: removal }));
     steps.push(own(Box::new(Object::new("iris.cpf", &cluster::SECRET, cpf, json!({"data": {}})))));
     steps.push(Box::new(service("iris.service", &headless(iris))));
-    steps.push(Box::new(service("iris.service-ext", &load_balancer(iris))));
+    let pool = super::metallb::pool_name(spec.channel.row().metallb);
+    steps.push(Box::new(service("iris.service-ext", &load_balancer(iris, pool))));
     steps.push(Box::new(set_step));
     steps
 }
@@ -216,7 +217,7 @@ fn headless(iris: &Iris) -> Service {
     Service { metadata: meta(iris, &iris.service), spec: Some(spec), ..Service::default() }
 }
 
-fn load_balancer(iris: &Iris) -> Service {
+fn load_balancer(iris: &Iris, pool: &str) -> Service {
     let spec = ServiceSpec {
         type_: Some("LoadBalancer".to_owned()),
         selector: Some(labels(iris)),
@@ -228,7 +229,11 @@ fn load_balancer(iris: &Iris) -> Service {
         }),
         ..ServiceSpec::default()
     };
-    Service { metadata: meta(iris, &external(iris)), spec: Some(spec), ..Service::default() }
+    // Its name before MetalLB 0.15, which knows both.
+    let annotations = ["metallb.universe.tf/address-pool", "metallb.io/address-pool"];
+    let annotations = annotations.map(|name| (name.to_owned(), pool.to_owned())).into();
+    let metadata = ObjectMeta { annotations: Some(annotations), ..meta(iris, &external(iris)) };
+    Service { metadata, spec: Some(spec), ..Service::default() }
 }
 
 /// A tag that moves has to be asked for each time: what a node keeps of it may be an image whose licence has run out.

@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{SNAP, addons::judge};
+use super::{
+    SNAP,
+    addons::{judge, take_away},
+};
 use crate::{
     cluster::{self, Kind, MANAGER},
     error::{Error, Result},
@@ -22,6 +25,20 @@ const NAMESPACE: &str = "metallb-system";
 /// As MicroK8s names them.
 const POOL: &str = "default-addresspool";
 const ADVERTISEMENT: &str = "default-advertise-all-pools";
+
+/// The definition of the kind of pools.
+const POOLS: &str = "ipaddresspools.metallb.io";
+
+/// The name that a service gives to our pool. There may be others, and MetalLB would take any of them.
+pub(super) fn pool_name(api: MetallbApi) -> &'static str {
+    match api {
+        MetallbApi::Crd => POOL,
+        MetallbApi::ConfigMap => CONFIGURED,
+    }
+}
+
+/// Our pool in the ConfigMap, as MicroK8s names it.
+const CONFIGURED: &str = "default";
 
 /// The steps.
 pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
@@ -67,6 +84,17 @@ impl Addon {
         Ok(false)
     }
 
+    fn enable(&self) -> Act {
+        Act::Run(Cmd::changes(
+            self.deadline,
+            ["microk8s".to_owned(), "enable".to_owned(), format!("metallb:{}", self.lb)],
+        ))
+    }
+
+    fn disable(&self) -> Act {
+        Act::Run(Cmd::changes(self.deadline, ["microk8s", "disable", "metallb"]))
+    }
+
     fn replace(&self) -> Vec<Act> {
         self.replaced().into_iter().map(|w| Act::Apply(Box::new(w))).collect()
     }
@@ -89,11 +117,10 @@ impl Step for Addon {
     }
 
     fn apply(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        let run = |verb: &str, what: &str| Act::Run(Cmd::changes(self.deadline, ["microk8s", verb, what]));
-        let enable = run("enable", &format!("metallb:{}", self.lb));
+        let (enable, disable) = (self.enable(), self.disable());
         Ok(match found {
             Probe::Differs { now, .. } if now["images"] == "gone" => self.replace(),
-            Probe::Differs { .. } => [run("disable", "metallb"), enable].into_iter().chain(self.replace()).collect(),
+            Probe::Differs { .. } => [disable, enable].into_iter().chain(self.replace()).collect(),
             _ => std::iter::once(enable).chain(self.replace()).collect(),
         })
     }
@@ -107,13 +134,17 @@ impl Step for Addon {
         if !memory.prior.is_null() {
             return Ok(Undo::Keep("it was there before, half; it was repaired and stays".to_owned()));
         }
-        Ok(match host.get(&cluster::NAMESPACE, None, NAMESPACE)? {
-            None => Undo::Done,
-            Some(going) if cluster::state::going(&going) => {
-                Undo::Pending(format!("namespace {NAMESPACE} is being deleted"))
-            }
-            Some(_) => Undo::Acts(vec![Act::Run(Cmd::changes(self.deadline, ["microk8s", "disable", "metallb"]))]),
-        })
+        // The kinds come first and go first, so either may be there alone.
+        let namespace = host.get(&cluster::NAMESPACE, None, NAMESPACE)?;
+        let kind = host.get(&cluster::CUSTOM_RESOURCE_DEFINITION, None, POOLS)?;
+        let left: Vec<Value> = namespace.into_iter().chain(kind).collect();
+        if let Some(going) = left.iter().find(|o| cluster::state::going(o)) {
+            return Ok(Undo::Pending(format!("{} is being deleted", cluster::describe(going))));
+        }
+        if left.is_empty() {
+            return Ok(Undo::Done);
+        }
+        Ok(Undo::Acts(take_away(host, "metallb", self.enable(), self.disable())?))
     }
 
     fn deadline(&self) -> Duration {
@@ -186,7 +217,7 @@ impl Pool {
             ],
             // JSON is YAML: MetalLB reads it as it is.
             MetallbApi::ConfigMap => {
-                let pool = json!({"name": "default", "protocol": "layer2", "addresses": addresses});
+                let pool = json!({"name": CONFIGURED, "protocol": "layer2", "addresses": addresses});
                 let config = json!({"address-pools": [pool]}).to_string();
                 vec![
                     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("config"), "data": {"config": config}}),

@@ -13,7 +13,7 @@ use iris_mk8s::{
 use serde_json::{Value, json};
 
 use super::{
-    merge,
+    manifests, merge,
     world::{World, s},
 };
 
@@ -57,8 +57,6 @@ pub struct Cluster {
     pub api_at: Duration,
     /// What Kubernetes makes on the host is made.
     pub on_host: bool,
-    /// The CRDs of MetalLB are there.
-    pub crds: bool,
     /// The webhook that judges pools is registered.
     pub webhook: bool,
     /// When a webhook behind a ready pod answers.
@@ -85,7 +83,6 @@ impl Default for Cluster {
             running: false,
             api_at: Duration::ZERO,
             on_host: false,
-            crds: false,
             webhook: false,
             webhook_at: None,
             images: BTreeSet::new(),
@@ -96,9 +93,9 @@ impl Default for Cluster {
             serial: 0,
         };
         for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
-            cluster.put(super::manifests::namespace(name));
+            cluster.put(manifests::namespace(name));
         }
-        cluster.put(super::manifests::kubernetes_service());
+        cluster.put(manifests::kubernetes_service());
         cluster
     }
 }
@@ -207,7 +204,7 @@ impl Cluster {
 
     /// Whether the API server knows the kind.
     pub fn knows(&self, kind: &Kind) -> bool {
-        self.crds || kind.group != "metallb.io"
+        kind.group != "metallb.io" || self.find(&kinds::CUSTOM_RESOURCE_DEFINITION, "", manifests::POOLS).is_some()
     }
 
     /// An apply: ours (server-side, as the manager it names) or somebody's `kubectl apply`.

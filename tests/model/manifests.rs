@@ -102,6 +102,14 @@ pub fn registry() -> Vec<Value> {
     ]
 }
 
+/// The name of the definition of pools.
+pub const POOLS: &str = "ipaddresspools.metallb.io";
+
+/// One CRD stands for all eight of MetalLB.
+pub fn crd() -> Value {
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": POOLS}})
+}
+
 /// MetalLB without its CRDs, which come first, and without its webhook, which is registered last.
 pub fn metallb() -> Vec<Value> {
     let labels = |component: &str| json!({"app": "metallb", "component": component});

@@ -35,17 +35,19 @@ pub fn assign(cluster: &mut Cluster) {
     if !is_ready(cluster, &kinds::DEPLOYMENT, "controller") {
         return;
     }
-    let pools: Vec<LbRange> = cluster.of(&kinds::IP_ADDRESS_POOL).filter_map(range_of).collect();
+    let pools: Vec<(String, LbRange)> =
+        cluster.of(&kinds::IP_ADDRESS_POOL).filter_map(|p| Some((state::name(p).to_owned(), range_of(p)?))).collect();
     let services: Vec<Value> =
         cluster.of(&kinds::SERVICE).filter(|s| s["spec"]["type"] == "LoadBalancer").cloned().collect();
     let mut used: BTreeSet<String> = services.iter().flat_map(state::addresses).collect();
     for service in services {
+        let named = &service["metadata"]["annotations"]["metallb.io/address-pool"];
+        let mine = || pools.iter().filter(|(name, _)| named.is_null() || named == name).map(|(_, range)| range);
         let has = state::addresses(&service).first().cloned();
-        let fits = |ip: &String| pools.iter().any(|p| ip.parse().is_ok_and(|ip| p.contains(ip)));
-        if has.as_ref().is_some_and(fits) || (has.is_some() && pools.is_empty()) {
+        if has.is_some_and(|ip| mine().any(|p| ip.parse().is_ok_and(|ip| p.contains(ip)))) {
             continue;
         }
-        let free = pools.iter().flat_map(LbRange::addresses).map(|ip| ip.to_string()).find(|ip| !used.contains(ip));
+        let free = mine().flat_map(LbRange::addresses).map(|ip| ip.to_string()).find(|ip| !used.contains(ip));
         let ingress: Vec<Value> = free.iter().map(|ip| json!({"ip": ip})).collect();
         used.extend(free);
         let (_, key) = key_of(&service);

@@ -164,7 +164,7 @@ fn enable(world: &mut World, process: &mut Process, what: &str) -> Go {
                 "hostpath-storage" | "registry" => world.files.dir(STORAGE),
                 "metallb" => {
                     if let Some(cluster) = world.api() {
-                        cluster.crds = true;
+                        cluster.put(manifests::crd());
                     }
                 }
                 _ => {}
@@ -276,7 +276,7 @@ fn disable(world: &mut World, process: &mut Process, what: &str) -> Go {
             let Some(cluster) = world.api() else { return Go::End(1) };
             cluster.webhook = false;
             if process.stage == 6 {
-                cluster.crds = false;
+                cluster.drop_object(&key_of(&manifests::crd()).1);
                 let pools: Vec<Value> =
                     cluster.of(&kinds::IP_ADDRESS_POOL).chain(cluster.of(&kinds::L2_ADVERTISEMENT)).cloned().collect();
                 pools.iter().for_each(|p| cluster.drop_object(&key_of(p).1));

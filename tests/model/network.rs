@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{files::Files, world::World};
+use super::{
+    files::{Files, Node},
+    world::World,
+};
 
 /// Kernel settings that Kubernetes changes: name, as they are, as it makes them.
 const SETTINGS: &[(&str, &str, &str)] = &[
@@ -113,11 +116,12 @@ pub fn remove_hook(world: &mut World) {
             world.files.remove(format!("/run/netns/{name}"));
         }
     }
-    for path in
-        ["/var/lib/kubelet", "/var/lib/calico", "/etc/cni/net.d", "/opt/cni/bin", "/etc/sysctl.d/10-microk8s.conf"]
-    {
-        world.files.remove(path);
+    for path in ["/var/lib/kubelet", "/var/lib/calico", "/etc/cni/net.d", "/opt/cni/bin"] {
+        if matches!(world.files.get(path), Some(Node::Link(_))) {
+            world.files.remove(path);
+        }
     }
+    world.files.remove("/etc/sysctl.d/10-microk8s.conf");
 }
 
 pub fn is_pod_link(name: &str) -> bool {
