@@ -1,6 +1,6 @@
 //! Every check of the host against recorded facts: seen to fire, with its words, and silent on a good host.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
 mod recorded;
 
@@ -222,6 +222,7 @@ const CASES: &[Case] = &[
         "snapd is at work: Auto-refresh snaps \"core22\", \"snapd\" (change 7)",
     ),
     refused("store", "the store does not answer", &[], |f| _ = f.snapd("/v2/find?name=microk8s", json!("dial tcp: lookup api.snapcraft.io: connection refused")), "the snap store cannot be asked"),
+    warned("store", "the store has a bad moment", &[], |f| _ = f.snapd("/v2/find?name=microk8s", json!("got unexpected HTTP status code 503 via GET to \"https://api.snapcraft.io/v2/snaps/info/microk8s\"")), "the snap store answers, but not what was asked"),
     refused("store", "a channel that is not published", &["--channel", "1.33"], |_| (), "does not publish MicroK8s in the channel 1.33/stable"),
     warned("registries", "docker.io cannot be reached", &[], |f| _ = f.unreachable.insert("registry-1.docker.io".to_owned()), "registry-1.docker.io:443 cannot be reached: connection refused"),
     warned(
@@ -257,7 +258,8 @@ fn every_check_fires() {
 /// What looks bad and is not.
 #[test]
 fn what_is_no_trouble_is_not_told() {
-    let cases: &[(&str, &str, fn(&mut Facts))] = &[
+    type Quiet = (&'static str, &'static str, fn(&mut Facts));
+    let cases: &[Quiet] = &[
         ("ports", "MicroK8s itself, by its program", |f| {
             listens(f, "*:16443 *:* users:((\"kubelite\",pid=88,fd=20))");
             f.link("/proc/88/exe", "/snap/microk8s/8001/kubelite");

@@ -20,10 +20,14 @@ use crate::{
 
 mod facts;
 mod network_of_host;
+#[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod others;
 mod range;
+#[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod room;
+#[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod snapd;
+#[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod system;
 
 pub use facts::Facts;

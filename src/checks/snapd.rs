@@ -70,10 +70,14 @@ pub(super) fn store(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let found = match facts.host.snapd_get("/v2/find?name=microk8s") {
         Ok(found) => found.unwrap_or_default(),
         Err(e) => {
-            return Ok(vec![Finding::refused(
-                format!("the snap store cannot be asked: {}", crate::engine::one_line(&e)),
-                "see the network, DNS and the proxy (`snap get system proxy`); `snap info microk8s` asks the same",
-            )]);
+            let why = crate::engine::one_line(&e);
+            let hint = "see the network, DNS and the proxy (`snap get system proxy`); `snap info microk8s` asks the same";
+            // A store that has a bad moment, or a proxy of it that knows only downloads, may do better when it is needed.
+            return Ok(vec![if why.contains("unexpected HTTP status") {
+                Finding::warned(format!("the snap store answers, but not what was asked: {why}"), hint)
+            } else {
+                Finding::refused(format!("the snap store cannot be asked: {why}"), hint)
+            }]);
         }
     };
     let channels = found[0]["channels"].as_object().cloned().unwrap_or_default();
