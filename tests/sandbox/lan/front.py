@@ -22,9 +22,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 CHUNK = 64 * 1024
 # Headers that belong to one connection and not to the answer.
 HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "proxy-connection"}
+INFO = re.compile(r"^/v2/snaps/info/(?P<name>[^/?]+)\?(?:.*&)?architecture=(?P<arch>\w+)")
 MANIFEST = re.compile(r"^/v2/(?P<repo>.+)/manifests/(?P<tag>[^/?]+)")
 # What a registry of the world does not have any more, by the host that the puller says it wants the image of. Others may have it still.
 GONE = {("docker.io", "metallb/controller"), ("docker.io", "metallb/speaker")}
+
+
+def snap_info(name, arch):
+    """What `snap info` asks, which the fake store does not know: what is published, and where. The fake store itself gives the one snap
+    that it has in every channel."""
+    tracks = [f"1.{minor}" for minor in range(20, 36)] if name == "microk8s" else ["latest"]
+    about = {"name": name, "snap-id": name, "summary": name, "publisher": {"id": "sandbox", "username": "sandbox", "display-name": "Sandbox"}}
+    release = {"architectures": [arch], "confinement": "classic", "epoch": {"read": [0], "write": [0]}, "revision": 1, "type": "app",
+               "created-at": "2026-01-01T00:00:00Z", "download": {"size": 178_000_000}}
+    channel = {"architecture": arch, "released-at": "2026-01-01T00:00:00Z"}
+    channels = [{**release, "version": f"v{track}", "channel": {**channel, "name": f"{track}/{risk}", "track": track, "risk": risk}}
+                for track in tracks for risk in ("stable", "candidate", "beta", "edge")]
+    return {"name": name, "snap-id": name, "snap": about, "channel-map": channels}
 
 
 class Line:
@@ -102,6 +116,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(200, {"token": "anonymous"})
         if m and (urllib.parse.parse_qs(url.query).get("ns", [""])[0], m["repo"]) in GONE:
             return self.refuse_as_docker_hub(m["repo"])
+        if self.server.service == "store" and (m := INFO.match(self.path)):
+            return self.reply(200, snap_info(m["name"], m["arch"]))
         self.forward()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer

@@ -82,6 +82,12 @@ class FrontTest(unittest.TestCase):
         host, port = self.store.server_address
         self.assertEqual(json.loads(self.get(self.store, "/v2/snaps/info")[1]), {"url": f"http://{host}:{port}/download/x.snap"})
 
+    def test_the_store_tells_what_is_published(self):
+        body = json.loads(self.get(self.store, "/v2/snaps/info/microk8s?architecture=amd64&fields=base")[1])
+        channels = {c["channel"]["name"] for c in body["channel-map"] if c["channel"]["architecture"] == "amd64"}
+        self.assertLessEqual({"1.20/stable", "1.34/edge"}, channels)
+        self.assertNotIn("1.19/stable", channels)
+
     def test_rate_is_shared_by_all_connections(self):
         self.fault("registry", "--rate", "1M")
         start = time.monotonic()

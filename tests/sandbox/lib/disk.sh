@@ -27,7 +27,11 @@ disk_create() {
     echo "$address" | tee "$new/address" >"$new/upper/etc/sandbox/address"
     echo "$name" >"$new/upper/etc/hostname"
     # kube-apiserver reaches the kubelet by the host's name: it must stand for the address, not for 127.0.1.1
-    printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" >"$new/upper/etc/hosts"
+    {
+        printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name"
+        # the internet's image registries, as far as one may look whether they are there
+        echo '192.168.11.2 registry-1.docker.io quay.io registry.k8s.io k8s.gcr.io containers.intersystems.com'
+    } >"$new/upper/etc/hosts"
     # the era is in what the store has: a machine asks its own
     mkdir -p "$new/upper/etc/systemd/system/snapd.service.d"
     sed "s/192.168.11.2:[0-9]*/192.168.11.2:${STORE_PORTS[$era]}/" "$(cat "$new/base")/etc/systemd/system/snapd.service.d/store.conf" \

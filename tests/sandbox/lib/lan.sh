@@ -60,6 +60,8 @@ YAML
     lan_service fakestore "$CACHE/current/snapd/bin/fakestore" run --dir "$CACHE/current/store" --addr 127.0.0.1:8081
     lan_service registry "$CACHE/current/components/bin/registry" serve "$RUN/lan/registry.yml"
     lan_service front python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" store=192.168.11.2:8080=127.0.0.1:8081 registry=192.168.11.2:5000=127.0.0.1:5001
+    # Registries by their own names (/etc/hosts of the machines): who asks whether somebody is there only connects.
+    lan_service internet python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" registry=192.168.11.2:443=127.0.0.1:5001
     listens fakestore 8081 127.0.0.1
     listens registry 5001 127.0.0.1
     listens front 8080 192.168.11.2
