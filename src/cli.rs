@@ -179,7 +179,7 @@ pub enum Profile {
     /// List the built-in profiles
     List,
     /// Print every key with its value and where the value comes from
-    Show(SpecFlags),
+    Show(Box<SpecFlags>),
     /// Check a profile; exit code 2 when something in it is wrong
     Check {
         /// The file

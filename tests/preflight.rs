@@ -46,11 +46,23 @@ struct Case {
     says: &'static str,
 }
 
-const fn refused(id: &'static str, what: &'static str, flags: &'static [&'static str], spoil: fn(&mut Facts), says: &'static str) -> Case {
+const fn refused(
+    id: &'static str,
+    what: &'static str,
+    flags: &'static [&'static str],
+    spoil: fn(&mut Facts),
+    says: &'static str,
+) -> Case {
     Case { id, severity: Severity::Refused, what, flags, spoil, says }
 }
 
-const fn warned(id: &'static str, what: &'static str, flags: &'static [&'static str], spoil: fn(&mut Facts), says: &'static str) -> Case {
+const fn warned(
+    id: &'static str,
+    what: &'static str,
+    flags: &'static [&'static str],
+    spoil: fn(&mut Facts),
+    says: &'static str,
+) -> Case {
     Case { id, severity: Severity::Warned, what, flags, spoil, says }
 }
 
@@ -76,11 +88,29 @@ fn installed(f: &mut Facts) {
 }
 
 const CASES: &[Case] = &[
-    refused("architecture", "a 32-bit machine", &[], |f| _ = f.command("uname -m", 0, "armv7l\n"), "the machine is a armv7l"),
+    refused(
+        "architecture",
+        "a 32-bit machine",
+        &[],
+        |f| _ = f.command("uname -m", 0, "armv7l\n"),
+        "the machine is a armv7l",
+    ),
     refused("os", "Ubuntu 16.04", &[], |f| system(f, "ubuntu", "16.04"), "too old for MicroK8s"),
     warned("os", "Fedora", &[], |f| system(f, "fedora", "43"), "fedora 43 is not Ubuntu"),
-    warned("os", "Ubuntu 24.04 and channel 1.20", &["--channel", "1.20"], |_| (), "newer than MicroK8s 1.20 was made for"),
-    warned("os", "Ubuntu 20.04 and channel 1.35", &["--channel", "1.35"], |f| system(f, "ubuntu", "20.04"), "older than MicroK8s 1.35 was made for"),
+    warned(
+        "os",
+        "Ubuntu 24.04 and channel 1.20",
+        &["--channel", "1.20"],
+        |_| (),
+        "newer than MicroK8s 1.20 was made for",
+    ),
+    warned(
+        "os",
+        "Ubuntu 20.04 and channel 1.35",
+        &["--channel", "1.35"],
+        |f| system(f, "ubuntu", "20.04"),
+        "older than MicroK8s 1.35 was made for",
+    ),
     refused(
         "container",
         "LXC without /dev/kmsg",
@@ -90,8 +120,20 @@ const CASES: &[Case] = &[
         },
         "(lxc) without /dev/kmsg",
     ),
-    refused("container", "a docker container", &[], |f| _ = f.command("systemd-detect-virt --container", 0, "docker\n"), "this is a container (docker)"),
-    refused("cgroups", "cgroup v2 and channel 1.20", &["--channel", "1.20"], |_| (), "MicroK8s 1.20 cannot run on this host, which has cgroup v2"),
+    refused(
+        "container",
+        "a docker container",
+        &[],
+        |f| _ = f.command("systemd-detect-virt --container", 0, "docker\n"),
+        "this is a container (docker)",
+    ),
+    refused(
+        "cgroups",
+        "cgroup v2 and channel 1.20",
+        &["--channel", "1.20"],
+        |_| (),
+        "MicroK8s 1.20 cannot run on this host, which has cgroup v2",
+    ),
     refused(
         "cgroups",
         "cgroup v1 and channel 1.35",
@@ -106,7 +148,13 @@ const CASES: &[Case] = &[
         |f| _ = f.command("apparmor_parser --version", 0, "AppArmor parser version 4.1.0~beta5\n"),
         "AppArmor 4.1.0~beta5 would deny sockets",
     ),
-    warned("sudo", "sudo-rs and channel 1.34", &[], |f| _ = f.command("sudo --version", 0, "sudo-rs 0.2.8\n"), "sudo-rs 0.2.8 does not pass the environment on"),
+    warned(
+        "sudo",
+        "sudo-rs and channel 1.34",
+        &[],
+        |f| _ = f.command("sudo --version", 0, "sudo-rs 0.2.8\n"),
+        "sudo-rs 0.2.8 does not pass the environment on",
+    ),
     refused(
         "kernel-modules",
         "a kernel without vxlan",
@@ -114,8 +162,20 @@ const CASES: &[Case] = &[
         |f| _ = f.command("modprobe --dry-run --quiet vxlan", 1, ""),
         "kernel 6.8.0-88-generic lacks vxlan (the pod network Calico)",
     ),
-    warned("inotify", "128 instances and channel 1.27", &["--channel", "1.27"], |_| (), "128 inotify instances for a user are few"),
-    refused("clock", "a clock at 1970", &[], |f| f.now = 3600, "the clock says 1970-01-01T01:00:00Z, which is in the past"),
+    warned(
+        "inotify",
+        "128 instances and channel 1.27",
+        &["--channel", "1.27"],
+        |_| (),
+        "128 inotify instances for a user are few",
+    ),
+    refused(
+        "clock",
+        "a clock at 1970",
+        &[],
+        |f| f.now = 3600,
+        "the clock says 1970-01-01T01:00:00Z, which is in the past",
+    ),
     warned(
         "clock",
         "a clock that nobody synchronises",
@@ -124,7 +184,13 @@ const CASES: &[Case] = &[
         "nobody synchronises it",
     ),
     refused("disk", "8 GiB free", &[], |f| free(f, 8), "/ has 8 GiB free; at once comes 9 GiB (snap 1 GiB, "),
-    warned("disk", "16 GiB free", &[], |f| free(f, 16), "it may grow by 40 GiB (claims of IRIS 20 GiB, registry 20 GiB)"),
+    warned(
+        "disk",
+        "16 GiB free",
+        &[],
+        |f| free(f, 16),
+        "it may grow by 40 GiB (claims of IRIS 20 GiB, registry 20 GiB)",
+    ),
     refused(
         "disk",
         "a file system of its own for /var/snap, with 3 GiB free",
@@ -144,17 +210,65 @@ const CASES: &[Case] = &[
         },
         "/ has 0 GiB free: below 1 GiB kubelet evicts pods",
     ),
-    refused("memory", "2 GiB", &[], |f| memory(f, 1970, 0), "the host has 1970 MiB of memory; 3072 MiB are needed (1536 for Kubernetes, 1536 for 2 of IRIS)"),
+    refused(
+        "memory",
+        "2 GiB",
+        &[],
+        |f| memory(f, 1970, 0),
+        "the host has 1970 MiB of memory; 3072 MiB are needed (1536 for Kubernetes, 1536 for 2 of IRIS)",
+    ),
     warned("memory", "3.2 GiB", &[], |f| memory(f, 3277, 0), "it will be tight"),
     warned("swap", "2 GiB in use", &[], |f| memory(f, 4000, 2048), "2048 of 4096 MiB of swap are in use"),
-    refused("cpu", "3 instances on one core", &["--replicas", "3"], |f| cores(f, 1), "the host has 1 core; pods ask for 1100 thousandths"),
+    refused(
+        "cpu",
+        "3 instances on one core",
+        &["--replicas", "3"],
+        |f| cores(f, 1),
+        "the host has 1 core; pods ask for 1100 thousandths",
+    ),
     warned("cpu", "one core", &["--replicas", "1"], |f| cores(f, 1), "everything will be slow"),
-    refused("iris-cores", "32 cores", &[], |f| cores(f, 32), "the host has 32 cores; the licence of intersystems/iris-community:latest-em allows 20"),
-    refused("iris-cores", "12 cores and an image of 2022", &["--image", "intersystemsdc/iris-community:2022.1.0.209.0-zpm"], |f| cores(f, 12), "allows 8"),
-    warned("iris-image", "an image of 2025, in November 2026", &["--image", "intersystems/iris-community:2025.1"], |_| (), "has most likely run out"),
-    refused("host-name", "a capital letter and an underscore", &[], |f| _ = f.file("/proc/sys/kernel/hostname", "My_VM\n"), "`My_VM` cannot be a node's name"),
-    warned("host-name", "localhost", &[], |f| _ = f.file("/proc/sys/kernel/hostname", "localhost\n"), "the host is called `localhost`"),
-    warned("host-name", "a name that is not in /etc/hosts", &[], |f| _ = f.file("/etc/hosts", "127.0.0.1 localhost\n"), "nobody on this host knows the address of its own name `vm1`"),
+    refused(
+        "iris-cores",
+        "32 cores",
+        &[],
+        |f| cores(f, 32),
+        "the host has 32 cores; the licence of intersystems/iris-community:latest-em allows 20",
+    ),
+    refused(
+        "iris-cores",
+        "12 cores and an image of 2022",
+        &["--image", "intersystemsdc/iris-community:2022.1.0.209.0-zpm"],
+        |f| cores(f, 12),
+        "allows 8",
+    ),
+    warned(
+        "iris-image",
+        "an image of 2025, in November 2026",
+        &["--image", "intersystems/iris-community:2025.1"],
+        |_| (),
+        "has most likely run out",
+    ),
+    refused(
+        "host-name",
+        "a capital letter and an underscore",
+        &[],
+        |f| _ = f.file("/proc/sys/kernel/hostname", "My_VM\n"),
+        "`My_VM` cannot be a node's name",
+    ),
+    warned(
+        "host-name",
+        "localhost",
+        &[],
+        |f| _ = f.file("/proc/sys/kernel/hostname", "localhost\n"),
+        "the host is called `localhost`",
+    ),
+    warned(
+        "host-name",
+        "a name that is not in /etc/hosts",
+        &[],
+        |f| _ = f.file("/etc/hosts", "127.0.0.1 localhost\n"),
+        "nobody on this host knows the address of its own name `vm1`",
+    ),
     refused(
         "ports",
         "another kubelet",
@@ -184,15 +298,35 @@ const CASES: &[Case] = &[
         },
         "on this host's own loopback",
     ),
-    warned("forwarding", "ufw is on", &[], |f| _ = f.file("/etc/ufw/ufw.conf", "ENABLED=yes\n").file("/etc/default/ufw", "DEFAULT_FORWARD_POLICY=\"DROP\"\n"), "ufw is on and drops what is forwarded"),
+    warned(
+        "forwarding",
+        "ufw is on",
+        &[],
+        |f| {
+            _ = f
+                .file("/etc/ufw/ufw.conf", "ENABLED=yes\n")
+                .file("/etc/default/ufw", "DEFAULT_FORWARD_POLICY=\"DROP\"\n");
+        },
+        "ufw is on and drops what is forwarded",
+    ),
     warned(
         "forwarding",
         "docker",
         &[],
-        |f| _ = f.command("iptables -S FORWARD", 0, "-P FORWARD DROP\n-A FORWARD -j DOCKER-USER\n").file("/var/run/docker.sock", ""),
+        |f| {
+            _ = f
+                .command("iptables -S FORWARD", 0, "-P FORWARD DROP\n-A FORWARD -j DOCKER-USER\n")
+                .file("/var/run/docker.sock", "");
+        },
         "policy for forwarding is DROP (docker sets it)",
     ),
-    warned("proxy", "only in this shell", &[], |f| _ = f.file("/proc/self/environ", "https_proxy=http://me:secret@proxy:3128\0"), "the proxy proxy:3128 is set for this command, but not in /etc/environment"),
+    warned(
+        "proxy",
+        "only in this shell",
+        &[],
+        |f| _ = f.file("/proc/self/environ", "https_proxy=http://me:secret@proxy:3128\0"),
+        "the proxy proxy:3128 is set for this command, but not in /etc/environment",
+    ),
     warned(
         "proxy",
         "NO_PROXY without the cluster",
@@ -201,30 +335,106 @@ const CASES: &[Case] = &[
         "NO_PROXY in /etc/environment lacks 10.1.0.0/16, 10.152.183.0/24",
     ),
     refused("kubernetes", "k3s", &[], |f| _ = f.file("/etc/rancher/k3s/k3s.yaml", ""), "k3s is on this host"),
-    refused("kubernetes", "kubeadm", &[], |f| _ = f.file("/etc/kubernetes/admin.conf", ""), "Kubernetes of kubeadm is on this host"),
-    refused("kubernetes", "the snap k8s", &[], |f| _ = f.snapd("/v2/snaps/k8s", json!({"name": "k8s"})), "Canonical Kubernetes (the snap k8s)"),
+    refused(
+        "kubernetes",
+        "kubeadm",
+        &[],
+        |f| _ = f.file("/etc/kubernetes/admin.conf", ""),
+        "Kubernetes of kubeadm is on this host",
+    ),
+    refused(
+        "kubernetes",
+        "the snap k8s",
+        &[],
+        |f| _ = f.snapd("/v2/snaps/k8s", json!({"name": "k8s"})),
+        "Canonical Kubernetes (the snap k8s)",
+    ),
     warned(
         "leftovers",
         "containers in /run/containerd",
         &[],
-        |f| _ = f.file("/run/containerd/io.containerd.runtime.v2.task/k8s.io/ab/config.json", "").file("/sys/class/net/vxlan.calico/mtu", "1450"),
+        |f| {
+            _ = f
+                .file("/run/containerd/io.containerd.runtime.v2.task/k8s.io/ab/config.json", "")
+                .file("/sys/class/net/vxlan.calico/mtu", "1450");
+        },
         "left 1 containers in /run/containerd/io.containerd.runtime.v2.task/k8s.io and the network device vxlan.calico",
     ),
-    warned("kubectl", "/usr/local/bin/kubectl", &[], |f| _ = f.file("/usr/local/bin/kubectl", ""), "another kubectl (/usr/local/bin/kubectl): the short name for MicroK8s' own will be `kubectl2`"),
-    refused("snapd", "snapd does not answer", &[], |f| _ = f.snapd("/v2/system-info", json!(null)), "snapd does not answer"),
-    refused("snapd-version", "snapd 2.51", &[], |f| _ = f.snapd("/v2/system-info", json!({"version": "2.51.1+20.04"})), "snapd 2.51.1+20.04 is too old for MicroK8s 1.34"),
-    refused("snapd-seeded", "the first boot", &[], |f| _ = f.snapd("/v2/snaps/system/conf?keys=seed.loaded", json!("option-not-found")), "has not finished its first start"),
+    warned(
+        "kubectl",
+        "/usr/local/bin/kubectl",
+        &[],
+        |f| _ = f.file("/usr/local/bin/kubectl", ""),
+        "another kubectl (/usr/local/bin/kubectl): the short name for MicroK8s' own will be `kubectl2`",
+    ),
+    refused(
+        "snapd",
+        "snapd does not answer",
+        &[],
+        |f| _ = f.snapd("/v2/system-info", json!(null)),
+        "snapd does not answer",
+    ),
+    refused(
+        "snapd-version",
+        "snapd 2.51",
+        &[],
+        |f| _ = f.snapd("/v2/system-info", json!({"version": "2.51.1+20.04"})),
+        "snapd 2.51.1+20.04 is too old for MicroK8s 1.34",
+    ),
+    refused(
+        "snapd-seeded",
+        "the first boot",
+        &[],
+        |f| _ = f.snapd("/v2/snaps/system/conf?keys=seed.loaded", json!("option-not-found")),
+        "has not finished its first start",
+    ),
     warned(
         "snapd-busy",
         "an auto-refresh",
         &[],
-        |f| _ = f.snapd("/v2/changes?select=in-progress", json!([{"id": "7", "kind": "auto-refresh", "summary": "Auto-refresh snaps \"core22\", \"snapd\""}])),
+        |f| {
+            _ = f.snapd(
+                "/v2/changes?select=in-progress",
+                json!([{"id": "7", "kind": "auto-refresh", "summary": "Auto-refresh snaps \"core22\", \"snapd\""}]),
+            );
+        },
         "snapd is at work: Auto-refresh snaps \"core22\", \"snapd\" (change 7)",
     ),
-    refused("store", "the store does not answer", &[], |f| _ = f.snapd("/v2/find?name=microk8s", json!("dial tcp: lookup api.snapcraft.io: connection refused")), "the snap store cannot be asked"),
-    warned("store", "the store has a bad moment", &[], |f| _ = f.snapd("/v2/find?name=microk8s", json!("got unexpected HTTP status code 503 via GET to \"https://api.snapcraft.io/v2/snaps/info/microk8s\"")), "the snap store answers, but not what was asked"),
-    refused("store", "a channel that is not published", &["--channel", "1.33"], |_| (), "does not publish MicroK8s in the channel 1.33/stable"),
-    warned("registries", "docker.io cannot be reached", &[], |f| _ = f.unreachable.insert("registry-1.docker.io".to_owned()), "registry-1.docker.io:443 cannot be reached: connection refused"),
+    refused(
+        "store",
+        "the store does not answer",
+        &[],
+        |f| _ = f.snapd("/v2/find?name=microk8s", json!("dial tcp: lookup api.snapcraft.io: connection refused")),
+        "the snap store cannot be asked",
+    ),
+    warned(
+        "store",
+        "the store has a bad moment",
+        &[],
+        |f| {
+            _ = f.snapd(
+                "/v2/find?name=microk8s",
+                json!(
+                    "got unexpected HTTP status code 503 via GET to \"https://api.snapcraft.io/v2/snaps/info/microk8s\""
+                ),
+            );
+        },
+        "the snap store answers, but not what was asked",
+    ),
+    refused(
+        "store",
+        "a channel that is not published",
+        &["--channel", "1.33"],
+        |_| (),
+        "does not publish MicroK8s in the channel 1.33/stable",
+    ),
+    warned(
+        "registries",
+        "docker.io cannot be reached",
+        &[],
+        |f| _ = f.unreachable.insert("registry-1.docker.io".to_owned()),
+        "registry-1.docker.io:443 cannot be reached: connection refused",
+    ),
     warned(
         "registries",
         "the registry of IRIS cannot be reached",
@@ -233,7 +443,13 @@ const CASES: &[Case] = &[
         "containers.intersystems.com:443 cannot be reached",
     ),
     refused("lb.gateway", "a range with the router in it", &["--lb", "192.168.11.1-20"], |_| (), "the gateway"),
-    refused("lb.in-use", "a printer in the range", &[], |f| _ = f.neighbours.insert("192.168.11.120".parse().unwrap(), "00:80:77:31:00:01".to_owned()), "192.168.11.120 is in use: 00:80:77:31:00:01 answers for it"),
+    refused(
+        "lb.in-use",
+        "a printer in the range",
+        &[],
+        |f| _ = f.neighbours.insert("192.168.11.120".parse().unwrap(), "00:80:77:31:00:01".to_owned()),
+        "192.168.11.120 is in use: 00:80:77:31:00:01 answers for it",
+    ),
 ];
 
 #[test]
@@ -266,26 +482,40 @@ fn what_is_no_trouble_is_not_told() {
         }),
         ("ports", "MicroK8s itself, by its control group", |f| {
             listens(f, "127.0.0.1:19001 *:* users:((\"python3\",pid=89,fd=20))");
-            f.link("/proc/89/exe", "/usr/bin/python3").file("/proc/89/cgroup", "0::/system.slice/snap.microk8s.daemon-k8s-dqlite.service\n");
+            f.link("/proc/89/exe", "/usr/bin/python3")
+                .file("/proc/89/cgroup", "0::/system.slice/snap.microk8s.daemon-k8s-dqlite.service\n");
         }),
         ("ports", "another port with the same digits", |f| listens(f, "*:1643 *:* users:((\"x\",pid=90,fd=20))")),
         ("forwarding", "DROP, but Calico accepts its own", |f| {
-            f.command("iptables -S FORWARD", 0, "-P FORWARD DROP\n-A FORWARD -m comment --comment \"cali:x\" -j cali-FORWARD\n");
+            f.command(
+                "iptables -S FORWARD",
+                0,
+                "-P FORWARD DROP\n-A FORWARD -m comment --comment \"cali:x\" -j cali-FORWARD\n",
+            );
         }),
         ("forwarding", "no iptables at all", |f| _ = f.commands.remove("iptables -S FORWARD")),
         ("proxy", "NO_PROXY covers the cluster by wider networks", |f| {
-            f.file("/etc/environment", "HTTPS_PROXY=\"http://proxy:3128\"\nno_proxy=127.0.0.0/8,10.0.0.0/8,192.168.0.0/16,.svc\n");
+            f.file(
+                "/etc/environment",
+                "HTTPS_PROXY=\"http://proxy:3128\"\nno_proxy=127.0.0.0/8,10.0.0.0/8,192.168.0.0/16,.svc\n",
+            );
         }),
         ("apparmor", "no AppArmor", |f| _ = f.files.remove("/sys/module/apparmor/parameters/enabled")),
         ("sudo", "no sudo", |f| _ = f.commands.remove("sudo --version")),
         ("kernel-modules", "a container has its host's kernel", |f| {
-            f.command("systemd-detect-virt --container", 0, "systemd-nspawn\n").command("modprobe --dry-run --quiet vxlan", 1, "");
+            f.command("systemd-detect-virt --container", 0, "systemd-nspawn\n").command(
+                "modprobe --dry-run --quiet vxlan",
+                1,
+                "",
+            );
         }),
         ("host-name", "systemd knows the host's own name", |f| {
             f.file("/etc/hosts", "").file("/etc/nsswitch.conf", "hosts: files mymachines dns myhostname\n");
         }),
         ("os", "Debian 12", |f| system(f, "debian", "12")),
-        ("leftovers", "containers of docker", |f| _ = f.file("/run/containerd/io.containerd.runtime.v2.task/moby/ab/config.json", "")),
+        ("leftovers", "containers of docker", |f| {
+            _ = f.file("/run/containerd/io.containerd.runtime.v2.task/moby/ab/config.json", "");
+        }),
         ("disk", "MicroK8s and its images are there", |f| {
             installed(f);
             free(f, 5);
@@ -333,7 +563,9 @@ fn what_is_skipped_is_still_told() {
     memory(&mut facts, 1024, 0);
     facts.neighbours.insert("192.168.11.120".parse().unwrap(), "00:80:77:31:00:01".to_owned());
     let probes = preflight(facts, &["--skip-check", "memory", "--skip-check", "lb.in-use"]);
-    let [Probe::Satisfied { warnings, .. }, Probe::Satisfied { warnings: of_range, .. }] = &probes[..] else { panic!("{probes:?}") };
+    let [Probe::Satisfied { warnings, .. }, Probe::Satisfied { warnings: of_range, .. }] = &probes[..] else {
+        panic!("{probes:?}")
+    };
     assert!(warnings.len() == 1 && warnings[0].starts_with("memory: the host has 1024 MiB"), "{warnings:?}");
     assert!(warnings[0].contains("not heeded: --skip-check"), "{warnings:?}");
     assert!(of_range.len() == 1 && of_range[0].starts_with("lb.in-use: "), "{of_range:?}");

@@ -71,7 +71,8 @@ pub(super) fn store(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         Ok(found) => found.unwrap_or_default(),
         Err(e) => {
             let why = crate::engine::one_line(&e);
-            let hint = "see the network, DNS and the proxy (`snap get system proxy`); `snap info microk8s` asks the same";
+            let hint =
+                "see the network, DNS and the proxy (`snap get system proxy`); `snap info microk8s` asks the same";
             // A store that has a bad moment, or a proxy of it that knows only downloads, may do better when it is needed.
             return Ok(vec![if why.contains("unexpected HTTP status") {
                 Finding::warned(format!("the snap store answers, but not what was asked: {why}"), hint)

@@ -1,5 +1,13 @@
 //! Nothing is lost: a run may die at any moment, on any host, and the same command goes on; what is taken back is exactly what was done.
 
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::pedantic,
+    clippy::print_stdout,
+    reason = "the model is shared by several tests, each of which uses a part of it and prints its counts"
+)]
+
 mod matrix;
 #[path = "../model/mod.rs"]
 mod model;

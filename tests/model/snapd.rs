@@ -412,7 +412,9 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
         "/v2/changes?select=in-progress" => Some(json!([])),
         "/v2/snaps/k8s" => None,
         "/v2/snaps/system/conf?keys=seed.loaded" => Some(json!({"seed.loaded": true})),
-        "/v2/find?name=microk8s" => Some(json!([{"name": MICROK8S, "channels": {"1.34/stable": {"version": "v1.34.4"}}}])),
+        "/v2/find?name=microk8s" => {
+            Some(json!([{"name": MICROK8S, "channels": {"1.34/stable": {"version": "v1.34.4"}}}]))
+        }
         "/v2/aliases" => {
             let mut all = json!({});
             for (name, (snap, app)) in &snapd.aliases {

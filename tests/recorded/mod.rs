@@ -147,14 +147,18 @@ pub fn free(facts: &mut Facts, gib: u64) {
 /// What `df -Pk` prints of a file system with so many GiB free.
 pub fn df(mount: &str, free_gib: u64) -> String {
     let free = free_gib * 1024 * 1024;
-    format!("Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 {} 8000000 {free} 20% {mount}\n", free + 8_000_000)
+    format!(
+        "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 {} 8000000 {free} 20% {mount}\n",
+        free + 8_000_000
+    )
 }
 
 /// The wanted state with these flags.
 pub fn spec(flags: &[&str]) -> Spec {
     use clap::Parser;
     let words = ["iris-mk8s", "plan", "--user", "ubuntu"].into_iter().chain(flags.iter().copied());
-    let words: Vec<&str> = if flags.contains(&"--lb") { words.collect() } else { words.chain(["--lb", "192.168.11.110-130"]).collect() };
+    let words: Vec<&str> =
+        if flags.contains(&"--lb") { words.collect() } else { words.chain(["--lb", "192.168.11.110-130"]).collect() };
     let cli = iris_mk8s::cli::Cli::try_parse_from(words).expect("good flags");
     let iris_mk8s::cli::Command::Plan(plan) = cli.command else { unreachable!("plan is plan") };
     let input = iris_mk8s::profile::Input { flags: plan.spec, ..Default::default() };
@@ -228,7 +232,8 @@ impl Host for Recorded {
         let fits = |object: &&Value| {
             let meta = &object["metadata"];
             let mut wanted = labels.split(',').filter_map(|l| l.split_once('='));
-            namespace.is_none_or(|ns| meta["namespace"] == ns) && wanted.all(|(name, value)| meta["labels"][name] == value)
+            namespace.is_none_or(|ns| meta["namespace"] == ns)
+                && wanted.all(|(name, value)| meta["labels"][name] == value)
         };
         Ok(self.facts.objects.get(kind.plural).into_iter().flatten().filter(fits).cloned().collect())
     }
