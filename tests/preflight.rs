@@ -433,14 +433,14 @@ const CASES: &[Case] = &[
         "docker.io cannot be reached",
         &[],
         |f| _ = f.unreachable.insert("registry-1.docker.io".to_owned()),
-        "registry-1.docker.io:443 cannot be reached: connection refused",
+        "images may not be pulled from docker.io: connection refused",
     ),
     warned(
         "registries",
         "the registry of IRIS cannot be reached",
         &["--image", "containers.intersystems.com/intersystems/iris-community:2026.1"],
         |f| _ = f.unreachable.insert("containers.intersystems.com".to_owned()),
-        "containers.intersystems.com:443 cannot be reached",
+        "images may not be pulled from containers.intersystems.com",
     ),
     refused("lb.gateway", "a range with the router in it", &["--lb", "192.168.11.1-20"], |_| (), "the gateway"),
     refused(

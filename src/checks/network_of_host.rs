@@ -265,16 +265,17 @@ pub(super) fn registries(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         let asked: Vec<_> = names.iter().map(|name| scope.spawn(move || ask(name))).collect();
         asked.into_iter().map(|t| t.join().unwrap_or(Ok(()))).collect()
     });
-    let silent: Vec<String> =
-        answers.into_iter().filter_map(|answer| answer.err().map(|e| crate::engine::one_line(&e))).collect();
-    Ok(vec![if silent.is_empty() {
-        Finding::fine(names.join(", "))
-    } else {
-        Finding::warned(
-            format!("images may not be pulled: {}", silent.join("; ")),
-            "see the firewall, DNS and the proxy; where a mirror serves the images, this is to be expected",
-        )
-    }])
+    let silent: Vec<(&str, String)> = names
+        .iter()
+        .zip(answers)
+        .filter_map(|(name, answer)| Some((*name, answer.err().and_then(|e| e.cause)?)))
+        .collect();
+    let Some((_, why)) = silent.first() else { return Ok(vec![Finding::fine(names.join(", "))]) };
+    let list: Vec<&str> = silent.iter().map(|(name, _)| *name).collect();
+    Ok(vec![Finding::warned(
+        format!("images may not be pulled from {}: {why}", list.join(", ")),
+        "see the firewall, DNS and the proxy; where a mirror serves the images, this is to be expected",
+    )])
 }
 
 /// The registry in an image's name, as containerd reads it.

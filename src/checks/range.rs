@@ -22,7 +22,7 @@ pub(super) fn look(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     findings.extend(in_use(facts, lb, network, &reserved)?);
     if findings.is_empty() {
         findings
-            .push(Finding { id: "lb", ..Finding::fine(format!("{lb}: {} addresses that nobody else has", lb.len())) });
+            .push(Finding { id: "lb", ..Finding::fine(format!("{} addresses that nobody else has", lb.len())) });
     }
     Ok(findings)
 }

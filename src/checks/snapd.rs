@@ -71,6 +71,8 @@ pub(super) fn store(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         Ok(found) => found.unwrap_or_default(),
         Err(e) => {
             let why = crate::engine::one_line(&e);
+            // Its query is long, and says nothing.
+            let why = why.split('?').next().unwrap_or_default().to_owned();
             let hint =
                 "see the network, DNS and the proxy (`snap get system proxy`); `snap info microk8s` asks the same";
             // A store that has a bad moment, or a proxy of it that knows only downloads, may do better when it is needed.
