@@ -1,7 +1,7 @@
 //! The commands: what each of them reads, runs and prints. Everything that is decided, is decided elsewhere.
 
 use std::{
-    io::{BufRead, IsTerminal, Write},
+    io::{BufRead, IsTerminal},
     path::Path,
     thread::JoinHandle,
 };
@@ -14,12 +14,13 @@ use crate::{
     event::{ErrorRecord, Event, Events, FORMAT, Outcome},
     host::{Host, LOG_DIR, Real},
     journal::{Contents, Journal, Place, Record},
-    profile,
+    profile, proposal,
     report::{self, results},
     spec::Spec,
     step::{Scope, Stage},
     steps,
     summary::{Summary, volumes},
+    version::Channel,
 };
 
 /// Stages that may run side by side: more than the graph ever offers.
@@ -113,9 +114,22 @@ fn stage_names(stages: &[Stage]) -> Vec<String> {
     stages.iter().map(|s| s.id.to_owned()).collect()
 }
 
-/// The wanted state and the password that goes with it.
-fn wanted(flags: &cli::SpecFlags) -> Result<(Spec, Credentials)> {
-    let (spec, _) = profile::resolve(&profile::Input::of_process(flags)?)?;
+/// The wanted state and the password that goes with it. Addresses that `--lb auto` finds are taken when that is agreed to.
+fn wanted(flags: &cli::SpecFlags, agreed: bool) -> Result<(Spec, Credentials)> {
+    let find = |channel: &Channel| {
+        let known = Contents::read(&Place::default())?.ledger.spec.map(|spec| spec.lb);
+        let host = Real::new("proposal", |_| {})?;
+        let (range, why) = proposal::find(&host, known.as_ref(), channel, flags.lb_size.unwrap_or(proposal::SIZE))?;
+        let found = format!("--lb auto: {range}, {why}");
+        if agreed || known.is_some() {
+            report::prompt(&format!("{found}\n"));
+        } else {
+            ask(&format!("{found}\nType `yes` to go on with them: "))
+                .map_err(|why| Error::usage(why).because(found).hint(format!("say --yes, or --lb {range}")))?;
+        }
+        Ok(range)
+    };
+    let (spec, _) = profile::resolve_with(&profile::Input::of_process(flags)?, find)?;
     let known = nix::unistd::User::from_name(&spec.user).ok().flatten().is_some();
     if !known {
         return Err(Error::usage(format!("--user {}: there is no such user on this host", spec.user))
@@ -137,7 +151,7 @@ fn stages_of(spec: &Spec, credentials: &Credentials, until: Option<&str>) -> Res
 
 fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     need_root()?;
-    let (spec, credentials) = wanted(&options.spec)?;
+    let (spec, credentials) = wanted(&options.spec, options.yes)?;
     let stages = stages_of(&spec, &credentials, options.until.as_deref())?;
     let run = Run::begin(global, "bootstrap", stage_names(&stages))?;
     let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: WORKERS };
@@ -159,7 +173,7 @@ fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
 
 fn plan(global: &Global, flags: &cli::SpecFlags, until: Option<&str>, check: bool) -> Result<ExitCode> {
     need_root()?;
-    let (spec, credentials) = wanted(flags)?;
+    let (spec, credentials) = wanted(flags, true)?;
     let stages = stages_of(&spec, &credentials, until)?;
     let host = Real::new("plan", |_| {})?;
     let (events, _) = Events::channel();
@@ -276,17 +290,23 @@ fn confirm(host: &Real, spec: &Spec, plan: &str) -> Result<()> {
         let at = volume.path.map(|p| format!(" at {p}")).unwrap_or_default();
         text.push_str(&format!("  DATA   {} ({}){at}\n", volume.claim, volume.size));
     }
-    let refused = |why: &str| {
-        Error::usage(format!("{why}: the data would be lost")).hint("say --yes, or leave --data and --reset out")
-    };
+    let question = format!("{text}All data of these volumes will be lost. Type `yes` to go on: ");
+    ask(&question).map_err(|why| {
+        Error::usage(format!("{why}: the data would be lost"))
+            .because(text)
+            .hint("say --yes, or leave --data and --reset out")
+    })
+}
+
+/// Asks a question that only `yes` answers.
+fn ask(question: &str) -> Result<(), &'static str> {
     if !std::io::stdin().is_terminal() {
-        return Err(refused("nobody can be asked here").because(text));
+        return Err("nobody can be asked here");
     }
-    report::prompt(&format!("{text}All data of these volumes will be lost. Type `yes` to go on: "));
+    report::prompt(question);
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|e| refused("no answer").because(e))?;
-    let _ = std::io::stdout().flush();
-    if answer.trim() == "yes" { Ok(()) } else { Err(refused("not confirmed")) }
+    std::io::stdin().lock().read_line(&mut answer).map_err(|_| "no answer")?;
+    if answer.trim() == "yes" { Ok(()) } else { Err("not confirmed") }
 }
 
 fn profiles(global: &Global, what: cli::Profile) -> Result<ExitCode> {

@@ -12,7 +12,7 @@ use clap::{
 use crate::{
     checks,
     error::{Error, Result},
-    lb_range::LbRange,
+    lb_range::{LbRange, ParseError},
     version::Channel,
 };
 
@@ -101,6 +101,9 @@ pub struct Bootstrap {
     /// Show what would be done and change nothing (the same as `plan`)
     #[arg(long)]
     pub dry_run: bool,
+    /// Take the addresses that `--lb auto` finds without asking
+    #[arg(long)]
+    pub yes: bool,
     /// The wanted state.
     #[command(flatten)]
     pub spec: SpecFlags,
@@ -141,9 +144,13 @@ pub struct Teardown {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Wanted state (flag, else environment, else profile)")]
 pub struct SpecFlags {
-    /// Addresses that MetalLB may give out: 192.168.11.110-192.168.11.130, 192.168.11.110-130 or 192.168.11.112/28
+    /// Addresses that MetalLB may give out: 192.168.11.110-192.168.11.130, 192.168.11.110-130 or 192.168.11.112/28; `auto` finds
+    /// free ones at the top of this host's network
     #[arg(long, value_name = "RANGE")]
-    pub lb: Option<LbRange>,
+    pub lb: Option<Lb>,
+    /// How many addresses `--lb auto` looks for [default: 20]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub lb_size: Option<u32>,
     /// A built-in profile (see `profile list`), or a file when it contains a `/` or ends in `.toml` [default: current]
     #[arg(long, value_name = "NAME|FILE", value_parser = NonEmptyStringValueParser::new())]
     pub profile: Option<String>,
@@ -171,6 +178,26 @@ pub struct SpecFlags {
     /// Only warn of what this check of the host or the range finds (repeatable); a refusal names the check
     #[arg(long, value_name = "CHECK", hide_possible_values = true, value_parser = PossibleValuesParser::new(checks::skippable()))]
     pub skip_check: Vec<String>,
+}
+
+/// The addresses as they are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lb {
+    /// Such as the network has room for.
+    Auto,
+    /// These.
+    Range(LbRange),
+}
+
+/// The word for [`Lb::Auto`].
+pub const AUTO: &str = "auto";
+
+impl std::str::FromStr for Lb {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text == AUTO { Ok(Self::Auto) } else { text.parse().map(Self::Range) }
+    }
 }
 
 /// What to do with profiles.

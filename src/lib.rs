@@ -30,6 +30,7 @@ pub mod journal;
 pub mod lb_range;
 pub mod network;
 pub mod profile;
+pub mod proposal;
 pub mod report;
 pub mod spec;
 pub mod step;

@@ -21,9 +21,11 @@ pub use keys::{KEYS, Key, Value};
 use keys::{Kind, Refusal};
 
 use crate::{
-    cli::SpecFlags,
+    cli::{AUTO, Lb, SpecFlags},
     error::{Error, ExitCode, Result},
+    lb_range::LbRange,
     spec::Spec,
+    version::Channel,
 };
 
 /// What the environment variables of this program begin with.
@@ -130,7 +132,18 @@ pub fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// # Errors
 /// Exit code 2: names the flag, variable or line that is wrong, or what is missing.
 pub fn resolve(input: &Input) -> Result<(Spec, Settings)> {
-    let settings = Settings::gather(input)?;
+    resolve_with(input, |_| Err(Error::usage("`--lb auto` finds addresses in the network of the host that it is for")))
+}
+
+/// The same, where the host can be asked for free addresses.
+///
+/// # Errors
+/// As [`resolve`]; or no addresses are found.
+pub fn resolve_with(input: &Input, find: impl FnOnce(&Channel) -> Result<LbRange>) -> Result<(Spec, Settings)> {
+    let mut settings = Settings::gather(input)?;
+    if settings.wants_proposal() {
+        settings.take(find(&settings.channel("channel")?)?);
+    }
     // A wish for this run, not a property of the wanted state: no profile names it.
     let spec = Spec { skip_checks: input.flags.skip_check.clone(), ..settings.spec()? };
     Ok((spec, settings))
@@ -172,6 +185,18 @@ impl Settings {
     /// The value of a key, if any layer names it.
     pub fn get(&self, key: &str) -> Option<&Setting> {
         self.values.get(key)
+    }
+
+    /// Whether the addresses are still to be found.
+    pub fn wants_proposal(&self) -> bool {
+        self.get("lb").is_some_and(|lb| lb.value == Value::Text(AUTO.to_owned()))
+    }
+
+    /// Puts the addresses that were found in the place of the wish for them.
+    pub fn take(&mut self, found: LbRange) {
+        if let Some(lb) = self.values.get_mut("lb") {
+            lb.value = Value::Range(found);
+        }
     }
 
     /// The weakest layer: who is there.
@@ -224,8 +249,12 @@ impl Settings {
 
     fn flags(&mut self, flags: &SpecFlags) -> Result<()> {
         let text = |value: &Option<String>| value.clone().map(Value::Text);
+        let lb = |lb: Lb| match lb {
+            Lb::Auto => Value::Text(AUTO.to_owned()),
+            Lb::Range(range) => Value::Range(range),
+        };
         let given = [
-            ("lb", "--lb", flags.lb.clone().map(Value::Range)),
+            ("lb", "--lb", flags.lb.clone().map(lb)),
             ("channel", "--channel", flags.channel.clone().map(Value::Channel)),
             ("user", "--user", text(&flags.user)),
             ("storage.class", "--storage", text(&flags.storage)),

@@ -6,11 +6,15 @@ mod recorded;
 
 use std::collections::BTreeSet;
 
+use clap::Parser;
 use iris_mk8s::{
     checks::{self, Facts as Seen},
+    cli::{Cli, Command, Lb},
     credentials::Credentials,
+    error::ExitCode,
     finding::{Finding, Severity},
     journal::Place,
+    proposal,
     step::Probe,
     steps,
 };
@@ -600,4 +604,48 @@ fn the_lan_is_asked_only_about_addresses_that_metallb_has_not_got() {
     assert_eq!(asked(None), ["192.168.11.110-192.168.11.130"], "a cluster that does not answer");
     assert_eq!(asked(Some("192.168.11.110-192.168.11.130")), Vec::<String>::new(), "the pool is as wanted");
     assert_eq!(asked(Some("192.168.11.100-192.168.11.120")), ["192.168.11.121-192.168.11.130"], "the new part");
+}
+
+#[test]
+fn auto_takes_what_is_free_at_the_top_and_keeps_what_it_took() {
+    let channel = spec(&[]).channel;
+    let found = |facts: Facts, before: Option<&str>| {
+        let before = before.map(|range| range.parse().unwrap());
+        let (range, why) = proposal::find(&Recorded::new(facts), before.as_ref(), &channel, 20).unwrap();
+        (range.to_string(), why)
+    };
+    let mut busy = good();
+    for host in ["192.168.11.240", "192.168.11.254", "192.168.11.60"] {
+        busy.neighbours.insert(host.parse().unwrap(), "00:80:77:31:00:01".to_owned());
+    }
+    let (range, why) = found(busy.clone(), None);
+    assert_eq!(range, "192.168.11.220-192.168.11.239");
+    assert!(why.contains("192.168.11.240 (in use)"), "{why}");
+    assert_eq!(found(busy.clone(), Some("192.168.11.110-115")).0, "192.168.11.110-192.168.11.115");
+    busy.api.insert("/readyz".to_owned(), "ok".to_owned());
+    let pool = json!({"metadata": {"name": "default-addresspool", "namespace": "metallb-system"},
+        "spec": {"addresses": ["192.168.11.30-192.168.11.35"]}});
+    busy.objects("ipaddresspools", vec![pool]);
+    assert_eq!(found(busy, None).0, "192.168.11.30-192.168.11.35");
+    let mut alone = good();
+    alone.command("ip -j -d addr", 0, "[]");
+    let error = proposal::find(&Recorded::new(alone), None, &channel, 20).unwrap_err();
+    assert_eq!(error.code, ExitCode::Preflight, "{error}");
+}
+
+#[test]
+fn the_command_line_knows_auto_and_what_may_be_skipped() {
+    let parse = |flags: &[&str]| {
+        let words = ["iris-mk8s", "bootstrap"].iter().chain(flags);
+        Cli::try_parse_from(words).map(|cli| match cli.command {
+            Command::Bootstrap(options) => options.spec,
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(parse(&["--lb", "auto", "--lb-size", "8"]).unwrap().lb, Some(Lb::Auto));
+    assert!(parse(&["--lb", "automatic"]).is_err());
+    assert!(parse(&["--lb", "auto", "--lb-size", "0"]).is_err());
+    assert_eq!(parse(&["--skip-check", "memory"]).unwrap().skip_check, ["memory"]);
+    let refusal = parse(&["--skip-check", "snapd"]).unwrap_err().to_string();
+    assert!(refusal.contains("possible values:") && refusal.contains("memory"), "{refusal}");
 }

@@ -7,10 +7,10 @@ use std::{
 
 use serde_json::Value;
 
+use super::lan;
 use crate::{
-    cluster::{self, state},
-    error::{Error, Result},
-    host::{CLIENT_CONFIG, Cmd, Host, Output},
+    error::Result,
+    host::{Cmd, Host, Output},
     network::{Network, Reserved},
     spec::Spec,
 };
@@ -78,72 +78,11 @@ impl<'a> Facts<'a> {
     /// # Errors
     /// `ip` fails, or prints something unknown.
     pub fn network(&self) -> Result<&Network> {
-        self.network.get_or_init(|| self.read_network()).as_ref().map_err(Clone::clone)
+        self.network.get_or_init(|| lan::network(self.host)).as_ref().map_err(Clone::clone)
     }
 
-    fn read_network(&self) -> Result<Network> {
-        let ip = |what: &str| -> Result<String> {
-            let output = self.host.ask(&Cmd::reads(["ip", "-j", "-d", what]))?;
-            if output.ok() {
-                Ok(output.stdout)
-            } else {
-                Err(Error::failed(format!("`ip {what}` {}", output.ended())).because(output.tail()))
-            }
-        };
-        let mut network = Network::from_ip_json(&ip("addr")?, &ip("route")?)
-            .map_err(|e| Error::failed("`ip -j` printed something unknown").because(e))?;
-        for path in ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"] {
-            network.add_resolv_conf(&self.text(path)?);
-        }
-        for path in self.dhcp_files() {
-            network.add_dhcp_file(&path, &self.text(&path)?);
-        }
-        Ok(network)
-    }
-
-    /// Where DHCP clients keep their leases, and DHCP servers on this host their configuration.
-    fn dhcp_files(&self) -> Vec<String> {
-        let folders = [
-            ("/run/systemd/netif/leases", ""),
-            ("/var/lib/NetworkManager", ".lease"),
-            ("/var/lib/dhcp", ".leases"),
-            ("/var/lib/dhclient", ".leases"),
-            ("/var/lib/libvirt/dnsmasq", ".conf"),
-            ("/etc/dnsmasq.d", ".conf"),
-        ];
-        let inside = |(folder, end): (&str, &str)| {
-            let names =
-                self.host.names(Path::new(folder)).into_iter().filter(|name| name.ends_with(end)).collect::<Vec<_>>();
-            names.into_iter().map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
-        };
-        let mut files: Vec<String> = folders.into_iter().flat_map(inside).collect();
-        files.push("/etc/dnsmasq.conf".to_owned());
-        files
-    }
-
-    /// What the range must keep clear of: the cluster's networks, and what its services want and have. As MicroK8s comes, while
-    /// there is no cluster that answers.
+    /// What the range must keep clear of.
     pub(super) fn reserved(&self) -> Result<Reserved> {
-        let mut reserved = Reserved::default();
-        if !self.exists(CLIENT_CONFIG) {
-            return Ok(reserved);
-        }
-        let argument = |file: &str, name: &str| -> Result<Option<ipnet::Ipv4Net>> {
-            let text = self.text(&format!("/var/snap/microk8s/current/args/{file}"))?;
-            // Two networks (IPv4 and IPv6) are separated by a comma.
-            let value = text.lines().find_map(|l| l.trim().strip_prefix(name)?.strip_prefix('=').map(str::to_owned));
-            Ok(value.and_then(|v| v.split(',').find_map(|net| net.trim().parse().ok())))
-        };
-        if let Some(pods) = argument("kube-proxy", "--cluster-cidr")? {
-            reserved.pods = pods;
-        }
-        if let Some(services) = argument("kube-apiserver", "--service-cluster-ip-range")? {
-            reserved.services = services;
-        }
-        let services = self.host.list(&cluster::SERVICE, None, "").unwrap_or_default();
-        let balanced = || services.iter().filter(|s| s["spec"]["type"] == "LoadBalancer");
-        reserved.own = balanced().flat_map(state::addresses).filter_map(|a| a.parse().ok()).collect();
-        reserved.wanted = reserved.wanted.max(balanced().count() as u64);
-        Ok(reserved)
+        lan::reserved(self.host)
     }
 }

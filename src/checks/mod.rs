@@ -15,10 +15,11 @@ use std::{
 use crate::{
     error::Result,
     finding::{Finding, Severity},
-    network,
+    network as judgement,
 };
 
 mod facts;
+mod lan;
 mod network_of_host;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod others;
@@ -31,6 +32,7 @@ mod snapd;
 mod system;
 
 pub use facts::Facts;
+pub use lan::{network, reserved};
 
 /// A check.
 #[derive(Debug)]
@@ -108,13 +110,13 @@ pub const HOST: &[Check] = &[
     may("registries", Before, network_of_host::registries),
 ];
 
-/// The check of the range. Its findings have names of their own ([`network::ORDER`]).
+/// The check of the range. Its findings have names of their own ([`judgement::ORDER`]).
 pub const RANGE: Check = may("range", Always, range::look);
 
 /// Names that `--skip-check` takes.
 pub fn skippable() -> Vec<&'static str> {
     let host = HOST.iter().filter(|check| !check.vital).map(|check| check.id);
-    host.chain(network::ORDER.into_iter().filter(|id| range::MAY_SKIP.contains(id))).collect()
+    host.chain(judgement::ORDER.into_iter().filter(|id| range::MAY_SKIP.contains(id))).collect()
 }
 
 /// Checks that look at the same time: most of them wait for a program or an answer.

@@ -21,8 +21,7 @@ pub(super) fn look(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let mut findings = network::check(lb, network, &reserved);
     findings.extend(in_use(facts, lb, network, &reserved)?);
     if findings.is_empty() {
-        findings
-            .push(Finding { id: "lb", ..Finding::fine(format!("{} addresses that nobody else has", lb.len())) });
+        findings.push(Finding { id: "lb", ..Finding::fine(format!("{} addresses that nobody else has", lb.len())) });
     }
     Ok(findings)
 }
@@ -30,7 +29,7 @@ pub(super) fn look(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 /// Asks the LAN about the addresses that MetalLB does not have yet. Those that it has were asked about when it got them, and it
 /// answers for some of them itself.
 fn in_use(facts: &Facts<'_>, lb: &LbRange, network: &Network, reserved: &Reserved) -> Result<Vec<Finding>> {
-    let given = if facts.installed() { steps::pool(facts.host, facts.spec).unwrap_or_default() } else { None };
+    let given = if facts.installed() { steps::pool(facts.host, &facts.spec.channel).unwrap_or_default() } else { None };
     let new = match &given {
         Some(given) => lb.difference(given),
         None => Some(lb.clone()),

@@ -9,7 +9,7 @@ use super::{
     check::{self, Check},
     cpf,
 };
-use crate::{error::Error, lb_range::LbRange, version::Channel};
+use crate::{cli::AUTO, error::Error, lb_range::LbRange, version::Channel};
 
 /// One key.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Key {
 /// What the value of a key is, and how it is checked.
 #[derive(Debug)]
 pub enum Kind {
-    /// Addresses.
+    /// Addresses, or `auto` for such as the network has room for.
     Range,
     /// A snap channel.
     Channel,
@@ -183,6 +183,7 @@ impl Key {
     /// The value, checked and in the key's own type.
     pub fn checked(&self, value: Value) -> Result<Value, Refusal> {
         match (&self.kind, value) {
+            (Kind::Range, Value::Text(text)) if text == AUTO => Ok(Value::Text(text)),
             (Kind::Range, Value::Text(text)) => Ok(Value::Range(text.parse().map_err(Refusal::from)?)),
             (Kind::Channel, Value::Text(text)) => Ok(Value::Channel(text.parse().map_err(Refusal::from)?)),
             (Kind::Text(check), Value::Text(text)) => check(&text).map(|()| Value::Text(text)).map_err(Refusal::from),

@@ -63,7 +63,7 @@ impl Settings {
         }
     }
 
-    fn channel(&self, key: &str) -> Result<Channel> {
+    pub(super) fn channel(&self, key: &str) -> Result<Channel> {
         match self.get(key).map(|s| &s.value) {
             Some(Value::Channel(channel)) => Ok(channel.clone()),
             _ => Err(bug(key)),

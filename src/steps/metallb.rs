@@ -17,7 +17,7 @@ use crate::{
     lb_range::LbRange,
     spec::Spec,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
-    version::MetallbApi,
+    version::{Channel, MetallbApi},
 };
 
 const NAMESPACE: &str = "metallb-system";
@@ -176,37 +176,40 @@ struct Pool {
 ///
 /// # Errors
 /// The cluster does not answer.
-pub fn pool(host: &dyn Host, spec: &Spec) -> Result<Option<LbRange>> {
-    let pool = Pool { lb: spec.lb.clone(), deadline: Duration::ZERO, api: spec.channel.row().metallb };
-    Ok(pool.configured(host)?.and_then(|(addresses, _)| LbRange::from_metallb(&addresses).ok()))
+pub fn pool(host: &dyn Host, channel: &Channel) -> Result<Option<LbRange>> {
+    let found = configured(host, channel.row().metallb)?;
+    Ok(found.and_then(|(addresses, _)| LbRange::from_metallb(&addresses).ok()))
+}
+
+/// The addresses of the pool, and whether it is advertised; none = no pool.
+///
+/// # Errors
+/// The cluster does not answer, or its configuration is none of MetalLB's.
+pub fn configured(host: &dyn Host, api: MetallbApi) -> Result<Option<(Vec<String>, bool)>> {
+    match api {
+        MetallbApi::Crd => {
+            let Some(pool) = host.get(&cluster::IP_ADDRESS_POOL, Some(NAMESPACE), POOL)? else { return Ok(None) };
+            let addresses = pool["spec"]["addresses"].as_array().into_iter().flatten();
+            let advertisements = host.list(&cluster::L2_ADVERTISEMENT, Some(NAMESPACE), "")?;
+            let advertised = advertisements.iter().any(|a| {
+                let names = a["spec"]["ipAddressPools"].as_array();
+                names.is_none_or(|names| names.is_empty() || names.iter().any(|n| n == POOL))
+            });
+            Ok(Some((addresses.filter_map(|a| a.as_str().map(str::to_owned)).collect(), advertised)))
+        }
+        MetallbApi::ConfigMap => {
+            let map = host.get(&cluster::CONFIG_MAP, Some(NAMESPACE), "config")?;
+            let Some(text) = map.as_ref().and_then(|m| m["data"]["config"].as_str()) else { return Ok(None) };
+            let config: Config = serde_saphyr::from_str(text)
+                .map_err(|e| Error::failed(format!("ConfigMap {NAMESPACE}/config is not MetalLB's")).because(e))?;
+            let pools = config.address_pools;
+            let addresses = pools.iter().flat_map(|p| p.addresses.clone()).collect();
+            Ok((!pools.is_empty()).then_some((addresses, pools.iter().all(|p| p.protocol == "layer2"))))
+        }
+    }
 }
 
 impl Pool {
-    /// What is configured: none = no pool; then whether it is advertised.
-    fn configured(&self, host: &dyn Host) -> Result<Option<(Vec<String>, bool)>> {
-        match self.api {
-            MetallbApi::Crd => {
-                let Some(pool) = host.get(&cluster::IP_ADDRESS_POOL, Some(NAMESPACE), POOL)? else { return Ok(None) };
-                let addresses = pool["spec"]["addresses"].as_array().into_iter().flatten();
-                let advertisements = host.list(&cluster::L2_ADVERTISEMENT, Some(NAMESPACE), "")?;
-                let advertised = advertisements.iter().any(|a| {
-                    let names = a["spec"]["ipAddressPools"].as_array();
-                    names.is_none_or(|names| names.is_empty() || names.iter().any(|n| n == POOL))
-                });
-                Ok(Some((addresses.filter_map(|a| a.as_str().map(str::to_owned)).collect(), advertised)))
-            }
-            MetallbApi::ConfigMap => {
-                let map = host.get(&cluster::CONFIG_MAP, Some(NAMESPACE), "config")?;
-                let Some(text) = map.as_ref().and_then(|m| m["data"]["config"].as_str()) else { return Ok(None) };
-                let config: Config = serde_saphyr::from_str(text)
-                    .map_err(|e| Error::failed(format!("ConfigMap {NAMESPACE}/config is not MetalLB's")).because(e))?;
-                let pools = config.address_pools;
-                let addresses = pools.iter().flat_map(|p| p.addresses.clone()).collect();
-                Ok((!pools.is_empty()).then_some((addresses, pools.iter().all(|p| p.protocol == "layer2"))))
-            }
-        }
-    }
-
     fn objects(&self, addresses: &[String]) -> Vec<Value> {
         let meta = |name: &str| json!({"name": name, "namespace": NAMESPACE});
         match self.api {
@@ -256,7 +259,7 @@ impl Step for Pool {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        let Some((addresses, advertised)) = self.configured(host)? else { return Ok(Probe::Absent) };
+        let Some((addresses, advertised)) = configured(host, self.api)? else { return Ok(Probe::Absent) };
         let same = LbRange::from_metallb(&addresses).is_ok_and(|now| now == self.lb);
         Ok(match (same, advertised) {
             (true, true) => Probe::satisfied(format!("{} addresses", self.lb.len())),
@@ -275,7 +278,7 @@ impl Step for Pool {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        let Some((addresses, _)) = self.configured(host)? else { return Ok(Undo::Done) };
+        let Some((addresses, _)) = configured(host, self.api)? else { return Ok(Undo::Done) };
         let now = json!(addresses);
         if now == memory.prior {
             return Ok(Undo::Done);
