@@ -20,7 +20,7 @@ RULES = [
     (r"\b80:3\d{4}/TCP", "80:<port>/TCP"),
     (r"join \S+:25000/[0-9a-f]{32}/[0-9a-f]{12}", "join <machine>:25000/<token>"),
     (r"\"\S*[0-9a-f]{32}/[0-9a-f]{12}\"", '"<token>"'),
-    (r": line \d+: read:", ": line <number>: read:"),
+    (r": line \d+: (read|USER):", r": line <number>: \1:"),
     (r"(expire in) \d+ days", r"\1 <number> days"),
     (r"(certificate-authority-data|client-certificate-data|client-key-data): .*", r"\1: <cut>"),
     (r"(inspection-report-)\d{8}_\d{6}", r"\1<time>"),

@@ -8,7 +8,11 @@ echo "Disabling DNS"
 echo "Reconfiguring kubelet"
 echo "Removing DNS manifest"
 if "${KUBECTL[@]}" get po -n kube-system 2>&1 | grep -q coredns; then use_manifest coredns delete; fi
-pause 15
+# MicroK8s sleeps for 15 seconds, in which the pods go.
+for _ in $(seq 15); do
+    "${KUBECTL[@]}" get po -n kube-system | grep -q coredns || break
+    sleep 1
+done
 drop_arg cluster-domain kubelet
 drop_arg cluster-dns kubelet
 restart_service kubelet
