@@ -10,5 +10,6 @@ mod foreign;
 mod input;
 mod kills;
 mod lifecycle;
+mod preflight;
 mod ranges;
 mod storage;

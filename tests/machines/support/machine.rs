@@ -84,7 +84,7 @@ fn sandbox(args: &[&str]) -> Command {
 }
 
 /// Runs `scripts/sandbox` to its end.
-pub(super) fn run(args: &[&str]) -> Output {
+pub(crate) fn run(args: &[&str]) -> Output {
     let output = sandbox(args).output().expect("scripts/sandbox can be run");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     // 128 + signal, as a shell says it: `timeout` ends itself by the signal that ended the command.

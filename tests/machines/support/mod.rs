@@ -4,5 +4,5 @@ mod machine;
 mod run;
 mod snapshot;
 
-pub(crate) use machine::Machine;
+pub(crate) use machine::{Machine, run as sandbox};
 pub(crate) use run::Event;
