@@ -16,5 +16,6 @@ done
 drop_arg cluster-domain kubelet
 drop_arg cluster-dns kubelet
 restart_service kubelet
-pause 15
+# Not shortened: kubelet takes ten seconds to come back, and a pod that is deleted meanwhile may never go.
+sleep 15
 echo "DNS is disabled"
