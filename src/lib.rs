@@ -26,6 +26,7 @@ pub mod error;
 pub mod event;
 pub mod finding;
 pub mod host;
+pub mod iris_log;
 pub mod journal;
 pub mod lb_range;
 pub mod network;

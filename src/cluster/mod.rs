@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 mod client;
+pub mod pull;
 pub mod state;
 
 pub use client::{CLIENT_CONFIG, Client};
@@ -47,6 +48,7 @@ kinds! {
     POD = "" "v1" "Pod" "pods";
     SECRET = "" "v1" "Secret" "secrets";
     SERVICE = "" "v1" "Service" "services";
+    SERVICE_L2_STATUS = "metallb.io" "v1beta1" "ServiceL2Status" "servicel2statuses";
     STATEFUL_SET = "apps" "v1" "StatefulSet" "statefulsets";
     STORAGE_CLASS = "storage.k8s.io" "v1" "StorageClass" "storageclasses";
 }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::pull;
+
 /// A condition's status (`True`, `False`, `Unknown`), and its message.
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<(&'a str, &'a str)> {
     let found = object["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == kind)?;
@@ -88,17 +90,8 @@ pub fn pod_trouble(pod: &Value) -> Option<String> {
 /// What the registry said of an image that it does not have. One that is down, slow or counts too many pulls may come back; an
 /// image that it does not know will not.
 pub fn image_missing(pod: &Value) -> Option<String> {
-    let statuses = |field: &str| pod["status"][field].as_array().cloned().unwrap_or_default();
-    let all = [statuses("initContainerStatuses"), statuses("containerStatuses")].concat();
-    all.iter().find_map(|container| {
-        let waiting = &container["state"]["waiting"];
-        let message = waiting["message"].as_str().unwrap_or("");
-        let reason = waiting["reason"].as_str().unwrap_or("");
-        let refused = reason == "InvalidImageName"
-            || (matches!(reason, "ErrImagePull" | "ImagePullBackOff")
-                && (message.contains("not found") || message.contains("manifest unknown")));
-        refused.then(|| format!("image {}: {message}", container["image"].as_str().unwrap_or("?")))
-    })
+    let (image, message) = pull::waiting(pod)?;
+    (pull::read(&message) == Some(pull::Failure::NotFound)).then(|| format!("image {image}: {message}"))
 }
 
 /// The addresses that a LoadBalancer service got.

@@ -12,6 +12,7 @@ use crate::{
     cluster::{self, state},
     error::Result,
     host::{Host, Watch},
+    iris_log::{self, Sign},
     spec::{Iris, Spec},
     step::{Probe, Step},
 };
@@ -87,30 +88,6 @@ fn pods_ready(host: &dyn Host, iris: &Iris) -> Result<Probe> {
     Ok(Probe::pending(why.unwrap_or_else(|| format!("{} of {} pods are made", pods.len(), iris.replicas))))
 }
 
-/// Lines of IRIS' log after which no waiting helps: what is found, what it means, what to do.
-const FATAL: &[(&str, &str, &str)] = &[
-    (
-        "Community License expired",
-        "the licence of this image has run out (it is built in, and lasts a year)",
-        "take a newer image: --image intersystems/iris-community:latest-em",
-    ),
-    (
-        "Invalid Community Edition license",
-        "IRIS refuses its licence: it has run out, or the host has more cores than it allows (20)",
-        "take a newer image: --image intersystems/iris-community:latest-em",
-    ),
-    (
-        "Target exists but is not writeable",
-        "IRIS cannot write to its volume",
-        "the volume must belong to user 51773: see the StorageClass, or another one with --storage",
-    ),
-    (
-        "ERROR #5001: Cannot create target",
-        "IRIS cannot write to its volume",
-        "the volume must belong to user 51773: see the StorageClass, or another one with --storage",
-    ),
-];
-
 /// What a pod's state and log say that cannot heal by waiting.
 fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
     let name = state::name(pod);
@@ -130,7 +107,7 @@ fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
     for previous in [false, true] {
         // There may be no log (yet): the next look will have it.
         let Ok(log) = log_of(host, iris, name, previous) else { continue };
-        if let Some((line, means, hint)) = FATAL.iter().find(|(line, _, _)| log.contains(line)) {
+        if let Some(Sign { line, means, hint, .. }) = iris_log::sign(&log) {
             return Some(Probe::Hopeless {
                 why: format!("pod {name}: {means} (its log says: {line})"),
                 hint: (*hint).to_owned(),
@@ -148,9 +125,6 @@ fn log_of(host: &dyn Host, iris: &Iris, pod: &str, previous: bool) -> Result<Str
     ))
 }
 
-/// Below this many days of licence a user should look for a newer image.
-const LICENCE_SOON: f64 = 60.0;
-
 fn metrics(host: &dyn Host, iris: &Iris) -> Result<Probe> {
     let Some(ip) = address(host, iris)? else { return Ok(Probe::pending("no address yet")) };
     let url = format!("http://{ip}:{WEB}/api/monitor/metrics");
@@ -158,21 +132,8 @@ fn metrics(host: &dyn Host, iris: &Iris) -> Result<Probe> {
     if status != 200 || !text.contains("\niris_") {
         return Ok(Probe::pending(format!("{url} answers with status {status}")));
     }
-    let days = text.lines().find_map(|l| l.strip_prefix("iris_license_days_remaining ")?.trim().parse::<f64>().ok());
-    Ok(Probe::satisfied(match days {
-        Some(days) if days < LICENCE_SOON => {
-            format!("{url}; the image's licence ends in {days} days: take a newer one soon")
-        }
-        _ => url,
-    }))
-}
-
-/// Lines of IRIS' log that tell of an action of the CPF which failed; IRIS goes on without it.
-fn failed_actions(log: &str) -> Vec<&str> {
-    log.lines()
-        .filter(|l| l.contains("ERROR #507"))
-        .filter_map(|l| l.split_once("ERROR #507: ").map(|(_, what)| what))
-        .collect()
+    let warnings = iris_log::ends_soon(&text).map(|ends| format!("{ends}: take a newer one before (--image)"));
+    Ok(Probe::Satisfied { note: url, warnings: warnings.into_iter().collect() })
 }
 
 /// Each pod's own metrics name its databases; a sensor takes them once in a while, so they come later than the page.
@@ -188,12 +149,12 @@ fn databases(host: &dyn Host, iris: &Iris) -> Result<Probe> {
             if !text.contains(&sample) {
                 let name = state::name(&pod);
                 let log = log_of(host, iris, name, false).unwrap_or_default();
-                if let Some(failed) = failed_actions(&log).first() {
+                if let Some(failed) = iris_log::failed_actions(&log).first() {
                     return Ok(Probe::Hopeless {
-                        why: format!("pod {name}: there is no database {database}, because an action of the CPF failed: {failed}"),
-                        hint: "correct the CPF in the profile (Error=-13: the directory is not writable for user 51773; -2: its \
-                               parent is not there; -28: the disk is full) and run the same command again"
-                            .to_owned(),
+                        why: format!(
+                            "pod {name}: there is no database {database}, because an action of the CPF failed: {failed}"
+                        ),
+                        hint: iris_log::ACTIONS_HINT.to_owned(),
                     });
                 }
                 return Ok(Probe::pending(format!("pod {name}: database {database} is not in the metrics yet")));
@@ -201,17 +162,4 @@ fn databases(host: &dyn Host, iris: &Iris) -> Result<Probe> {
         }
     }
     Ok(Probe::satisfied(iris.databases.join(", ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failed_actions_are_found() {
-        let log = "01/07/22-23:11:32:729 (1205) 1 [Utility.Event] ERROR #503: Error executing [Actions] section in file /x\n\
-                   01/07/22-23:11:32:729 (1205) 1 [Utility.Event] ERROR #507: Action 'CreateDatabase' failed at line 2, Error=-13\n";
-        assert_eq!(failed_actions(log), ["Action 'CreateDatabase' failed at line 2, Error=-13"]);
-        assert!(failed_actions("all is well").is_empty());
-    }
 }
