@@ -19,14 +19,17 @@ pub const SIZE: u32 = 20;
 /// # Errors
 /// The network cannot be read, or has no room.
 pub fn find(host: &dyn Host, before: Option<&LbRange>, channel: &Channel, size: u32) -> Result<(LbRange, String)> {
-    if let Some(range) = before {
+    let net = checks::network(host)?;
+    // A host that has moved to another network needs others.
+    let here = |range: &LbRange| net.lans().any(|(_, lan)| range.overlaps(&lan));
+    if let Some(range) = before.filter(|range| here(range)) {
         return Ok((range.clone(), "those of the last bootstrap on this host".to_owned()));
     }
     // Without a cluster there is no pool, and one that does not answer is seen later.
-    if let Ok(Some(range)) = steps::pool(host, channel) {
+    if let Some(range) = steps::pool(host, channel).ok().flatten().filter(here) {
         return Ok((range, "those that MetalLB gives out on this host already".to_owned()));
     }
-    let (net, reserved) = (checks::network(host)?, checks::reserved(host)?);
+    let reserved = checks::reserved(host)?;
     let no_room = || {
         Error::new(ExitCode::Preflight, "`--lb auto` finds no free addresses in the network of this host")
             .hint("ask whoever runs the network for addresses that are kept free, and name them with --lb")

@@ -18,6 +18,7 @@ use crate::{
     network as judgement,
 };
 
+mod cluster;
 mod facts;
 mod lan;
 mod network_of_host;
@@ -31,6 +32,7 @@ mod snapd;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod system;
 
+pub use cluster::{ALL as CLUSTER, Cluster};
 pub use facts::Facts;
 pub use lan::{network, reserved};
 
@@ -108,6 +110,14 @@ pub const HOST: &[Check] = &[
     may("snapd-busy", Always, snapd::busy),
     may("store", Before, snapd::store),
     may("registries", Before, network_of_host::registries),
+];
+
+/// What a cluster stands on: for a host on which a bootstrap has run.
+pub const GROUND: &[Check] = &[
+    must("snap", Always, cluster::ground::snap),
+    must("services", Always, cluster::ground::services),
+    must("certificates", Always, cluster::ground::certificates),
+    must("host-address", Always, cluster::ground::host_address),
 ];
 
 /// The check of the range. Its findings have names of their own ([`judgement::ORDER`]).

@@ -40,7 +40,10 @@ impl Running {
 }
 
 /// Why the cluster does not run, as far as the host itself tells.
-fn stopped(host: &dyn Host) -> Result<Option<String>> {
+///
+/// # Errors
+/// snapd does not answer.
+pub fn stopped(host: &dyn Host) -> Result<Option<String>> {
     if is_stopped(host) {
         return Ok(Some("MicroK8s is stopped".to_owned()));
     }

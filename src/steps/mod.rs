@@ -40,8 +40,9 @@ mod snap;
 
 pub use alias::kubectl_in_the_way;
 pub use cluster::is_stopped;
+pub use cluster::stopped;
 pub use iris::{WEB, claim_names};
-pub use metallb::pool;
+pub use metallb::{configured, pool};
 pub use ready::address;
 
 /// The step that takes everything in the cluster along when it is undone.

@@ -1,0 +1,94 @@
+//! IRIS: whether it starts, what its CPF brought, its licence, and whether it answers where it should.
+
+use super::{Cluster, Instance};
+use crate::{
+    cluster::state,
+    finding::Finding,
+    iris_log::{self, Kind},
+    steps::WEB,
+};
+
+/// Instances that say why they do not start: one finding for each reason.
+pub(super) fn start(cluster: &Cluster<'_>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for sign in iris_log::SIGNS {
+        let said = |i: &&Instance| !state::is(&i.pod, "Ready") && i.sign().is_some_and(|s| s.line == sign.line);
+        let names: Vec<&str> = cluster.instances.iter().filter(said).map(|i| state::name(&i.pod)).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let image = &cluster.facts.spec.iris.image;
+        let of = if sign.kind == Kind::Licence { format!(" (image {image})") } else { String::new() };
+        findings.push(Finding::refused(
+            format!("{}: {}{of}; its log says: {}", names.join(", "), sign.means, sign.line),
+            sign.hint,
+        ));
+    }
+    findings
+}
+
+pub(super) fn actions(cluster: &Cluster<'_>) -> Vec<Finding> {
+    let finding = |instance: &Instance| {
+        let failed = iris_log::failed_actions(&instance.log);
+        let first = failed.first()?;
+        let more = if failed.len() > 1 { format!(", and {} more", failed.len() - 1) } else { String::new() };
+        let message = format!("{}: the CPF was not carried out whole: {first}{more}", state::name(&instance.pod));
+        Some(Finding::refused(message, iris_log::ACTIONS_HINT))
+    };
+    cluster.instances.iter().filter_map(finding).collect()
+}
+
+pub(super) fn licence(cluster: &Cluster<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for instance in &cluster.instances {
+        let name = state::name(&instance.pod);
+        let page = instance.page.as_deref().unwrap_or_default();
+        let free = iris_log::metric(page, "iris_license_available");
+        let hint = "end sessions that are not needed, or wait: the portal and REST hold a unit for up to 10 minutes after the last click";
+        if free.is_some_and(|free| free < 1.0) {
+            findings.push(Finding::refused(
+                format!("{name}: all units of its licence are in use: who comes now is turned away"),
+                hint,
+            ));
+        } else if let Some(times) = iris_log::turned_away(&instance.log).filter(|_| state::is(&instance.pod, "Ready")) {
+            findings.push(Finding::warned(
+                format!("{name}: {times} times somebody was turned away since its start, because all units of its licence were in use"),
+                hint,
+            ));
+        }
+        if let Some(ends) = iris_log::ends_soon(page) {
+            findings.push(Finding::warned(format!("{name}: {ends}"), "take a newer image before: --image"));
+        }
+    }
+    findings
+}
+
+/// The last question: does a browser get an answer?
+pub(super) fn answers(cluster: &Cluster<'_>) -> Vec<Finding> {
+    let iris = &cluster.facts.spec.iris;
+    let ready = cluster.instances.iter().filter(|i| state::is(&i.pod, "Ready")).count();
+    let name = format!("{}-ext", iris.service);
+    let service = cluster
+        .services
+        .iter()
+        .find(|s| s["metadata"]["namespace"] == iris.namespace.as_str() && state::name(s) == name);
+    let Some(address) = service.and_then(|s| state::addresses(s).into_iter().next()).filter(|_| ready > 0) else {
+        return Vec::new();
+    };
+    let url = format!("http://{address}:{WEB}/api/monitor/metrics");
+    let hint = format!(
+        "`microk8s kubectl -n {} get endpointslices -l app={}`; `microk8s stop; microk8s start` sets the packet filter anew",
+        iris.namespace, iris.service
+    );
+    match cluster.facts.host.http_get(&url) {
+        Ok((200, _)) => Vec::new(),
+        Ok((status, _)) => vec![Finding::refused(
+            format!("{url} answers with status {status}, though {ready} instances are ready"),
+            hint,
+        )],
+        Err(e) => vec![Finding::refused(
+            format!("nobody answers at {url}, though {ready} instances are ready: {}", e.cause.unwrap_or_default()),
+            hint,
+        )],
+    }
+}
