@@ -9,11 +9,12 @@ use std::{
 use crate::{
     cli::{self, Cli, Command, Format, Global},
     credentials::Credentials,
+    doctor::{self, Bundle, Known},
     engine::Engine,
     error::{Error, ExitCode, Result},
     event::{ErrorRecord, Event, Events, FORMAT, Outcome},
     host::{Host, LOG_DIR, Real},
-    journal::{Contents, Journal, Place, Record},
+    journal::{Contents, Journal, Place},
     profile, proposal,
     report::{self, results},
     spec::Spec,
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Bootstrap(options) => bootstrap(&global, &options),
         Command::Plan(options) => plan(&global, &options.spec, None, options.check),
         Command::Status => status(&global),
+        Command::Doctor(options) => doctor(&global, &options),
         Command::Teardown(options) => teardown(&global, &options),
         Command::Profile(what) => profiles(&global, what),
         Command::Journal(cli::Journal::Show) => show_journal(&global),
@@ -223,6 +225,56 @@ fn status(global: &Global) -> Result<ExitCode> {
     Ok(if plan.is_empty() { ExitCode::Done } else { ExitCode::Differs })
 }
 
+fn doctor(global: &Global, options: &cli::Doctor) -> Result<ExitCode> {
+    need_root()?;
+    let host = Real::new("doctor", |_| {})?;
+    // A journal that cannot be read is one more thing to tell.
+    let (remembered, unreadable) = match remembered() {
+        Ok(remembered) => (remembered, None),
+        Err(e) => (None, Some(e)),
+    };
+    let spec = match &remembered {
+        Some((_, spec, _)) => spec.clone(),
+        None => supposed(&host)?,
+    };
+    let known = remembered.as_ref().map(|(contents, _, stages)| Known { ledger: &contents.ledger, stages });
+    let mut report = doctor::examine(&host, &spec, known);
+    if let Some(e) = unreadable {
+        report = report.with_error("journal", &e);
+    }
+    if let Some(file) = &options.bundle {
+        let (events, _) = Events::channel();
+        let plan = known.map(|known| Engine { host: &host, stages: known.stages, events: &events, workers: 1 }.plan());
+        let plan = plan.and_then(Result::ok);
+        let bundle = Bundle::gather(&host, Some(&spec), &report, plan.as_ref());
+        bundle.write(file, host.unix_time())?;
+        report::prompt(&format!(
+            "{}: {} files, without secrets as far as they are known\n",
+            file.display(),
+            bundle.files().count()
+        ));
+    }
+    match global.output {
+        Format::Text => results(&report.show(global.verbose)),
+        Format::Json => _ = print_json(&report)?,
+    }
+    Ok(if report.problems > 0 { ExitCode::Differs } else { ExitCode::Done })
+}
+
+/// What a bootstrap without options would want of this host, with addresses that nobody has.
+fn supposed(host: &Real) -> Result<Spec> {
+    let find = |channel: &Channel| {
+        let found = proposal::find(host, None, channel, proposal::SIZE);
+        // Without a network the range is the least of the troubles, and has a check of its own.
+        Ok(found.map_or_else(|_| std::net::Ipv4Addr::UNSPECIFIED.into(), |(range, _)| range))
+    };
+    let mut input = profile::Input::of_process(&cli::SpecFlags::default())?;
+    if profile::Settings::gather(&input)?.get("lb").is_none() {
+        input.flags.lb = Some(cli::Lb::Auto);
+    }
+    Ok(profile::resolve_with(&input, find)?.0)
+}
+
 fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
     need_root()?;
     let reach = match (options.reset, options.data) {
@@ -337,28 +389,5 @@ fn show_journal(global: &Global) -> Result<ExitCode> {
     if contents.records.is_empty() {
         return Ok(print(NOTHING_KNOWN));
     }
-    let mut text = String::new();
-    for record in &contents.records {
-        text.push_str(&match record {
-            Record::Header { format, tool } => format!("written by {tool}, format {format}\n"),
-            Record::Run { run, command, at, .. } => {
-                let time = i64::try_from(*at).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-                format!("\n{} {command} ({run})\n", time.map(|t| t.to_string()).unwrap_or_default())
-            }
-            Record::Intent { step, memo } if memo.prior.is_null() => format!("  makes    {step} (nothing was there)\n"),
-            Record::Intent { step, memo } => format!("  changes  {step} (there was: {})\n", memo.prior),
-            Record::Done { step } => format!("  done     {step}\n"),
-            Record::UndoIntent { step } => format!("  undoes   {step}\n"),
-            Record::Undone { step } => format!("  undone   {step}\n"),
-        });
-    }
-    if contents.torn > 0 {
-        text.push_str(&format!(
-            "\nthe last {} bytes are a torn record: the host lost its power there\n",
-            contents.torn
-        ));
-    }
-    let ours: Vec<&str> = contents.ledger.steps().collect();
-    text.push_str(&format!("\nours now: {}\n", if ours.is_empty() { "nothing".to_owned() } else { ours.join(", ") }));
-    Ok(print(&text))
+    Ok(print(&contents.to_string()))
 }

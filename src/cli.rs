@@ -20,7 +20,7 @@ use crate::{
 ///
 /// Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 defect of this program, 2 usage, 10 host or range
 /// not fit, 11 not root, 12 another run is at work, 20 a command failed, 21 timed out, 22 acted but not verified, 23 not ours,
-/// 30 differs (status, plan --check), 40 journal unreadable, 41 residue after a reset, 130 interrupted (run the same command
+/// 30 differs (status, plan --check) or has a problem (doctor), 40 journal unreadable, 41 residue after a reset, 130 interrupted (run the same command
 /// again: it goes on).
 #[derive(Debug, Parser)]
 #[command(name = "iris-mk8s", version, max_term_width = 110, arg_required_else_help = true)]
@@ -70,6 +70,10 @@ pub enum Command {
     Plan(Plan),
     /// Compare the host with the spec of the last bootstrap; exit code 30 when it differs
     Status,
+    /// Look for what is wrong with this host and its cluster; exit code 30 when there is a problem
+    ///
+    /// Each finding comes with what to do next, the likely cause first. Nothing is changed.
+    Doctor(Doctor),
     /// Take back what bootstrap did, and nothing else
     ///
     /// Without options IRIS goes, and its data (the volume claims) and the cluster stay: the next bootstrap finds the data again.
@@ -118,6 +122,14 @@ pub struct Plan {
     /// The wanted state.
     #[command(flatten)]
     pub spec: SpecFlags,
+}
+
+/// Options of `doctor`.
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// Also pack everything that helps somebody else to see what is wrong into this tar, without secrets
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// Options of `teardown`.

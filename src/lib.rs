@@ -21,6 +21,7 @@ pub mod checks;
 pub mod cli;
 pub mod cluster;
 pub mod credentials;
+pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod event;

@@ -3,7 +3,7 @@
 //! One JSON record a line. A power cut may tear the last line: reading takes the longest prefix of whole records, and the next
 //! writer cuts the rest off. Anything else that cannot be read is refused, never guessed.
 
-use std::{fs, path::PathBuf, sync::Mutex};
+use std::{fmt, fs, path::PathBuf, sync::Mutex};
 
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,33 @@ pub struct Contents {
     pub whole: u64,
     /// Bytes of a torn last line.
     pub torn: u64,
+}
+
+/// The records for people, oldest first.
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for record in &self.records {
+            match record {
+                Record::Header { format, tool } => writeln!(f, "written by {tool}, format {format}")?,
+                Record::Run { run, command, at, .. } => {
+                    let time = i64::try_from(*at).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+                    writeln!(f, "\n{} {command} ({run})", time.map(|t| t.to_string()).unwrap_or_default())?;
+                }
+                Record::Intent { step, memo } if memo.prior.is_null() => {
+                    writeln!(f, "  makes    {step} (nothing was there)")?
+                }
+                Record::Intent { step, memo } => writeln!(f, "  changes  {step} (there was: {})", memo.prior)?,
+                Record::Done { step } => writeln!(f, "  done     {step}")?,
+                Record::UndoIntent { step } => writeln!(f, "  undoes   {step}")?,
+                Record::Undone { step } => writeln!(f, "  undone   {step}")?,
+            }
+        }
+        if self.torn > 0 {
+            writeln!(f, "\nthe last {} bytes are a torn record: the host lost its power there", self.torn)?;
+        }
+        let ours: Vec<&str> = self.ledger.steps().collect();
+        writeln!(f, "\nours now: {}", if ours.is_empty() { "nothing".to_owned() } else { ours.join(", ") })
+    }
 }
 
 impl Contents {

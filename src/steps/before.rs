@@ -125,6 +125,12 @@ impl Before {
     fn traces(host: &dyn Host, before: &Found) -> Result<Vec<Act>> {
         let mut acts = Vec::new();
         let run = |argv: &[&str]| Act::Run(Cmd::changes(SOON, argv.iter().copied()));
+        // Up to 1.24 nobody ends the containers when the snap goes: they live on without a parent, and MetalLB's goes on answering
+        // for its addresses. Where there was another Kubernetes before us, they may be its own.
+        let pods = if before.filter_rules { Vec::new() } else { pod_processes(host) };
+        if !pods.is_empty() {
+            acts.push(Act::Run(Cmd::changes(SOON, ["kill".to_owned(), "-KILL".to_owned()].into_iter().chain(pods))));
+        }
         for name in host.names(Path::new("/run/netns")) {
             if name.starts_with("cni-") && !before.namespaces.contains(&name) {
                 acts.push(run(&["ip", "netns", "delete", &name]));
@@ -223,6 +229,19 @@ impl Step for Before {
     fn clears(&self) -> Option<&'static str> {
         Some(super::SNAP)
     }
+}
+
+/// Processes in kubelet's control groups.
+fn pod_processes(host: &dyn Host) -> Vec<String> {
+    let mut found = Vec::new();
+    for pid in host.names(Path::new("/proc")).into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit())) {
+        // A process may end while it is looked at.
+        let groups = host.read(&Path::new("/proc").join(&pid).join("cgroup")).ok().flatten().unwrap_or_default();
+        if String::from_utf8_lossy(&groups).lines().any(|line| line.contains("/kubepods")) {
+            found.push(pid);
+        }
+    }
+    found
 }
 
 /// A line of `iptables-save` that belongs to a chain of Kubernetes.

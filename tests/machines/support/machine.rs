@@ -92,6 +92,11 @@ pub(crate) fn run(args: &[&str]) -> Output {
     Output { command: args.join(" "), code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }
 
+/// What the names of a sandbox of its own end in (`SANDBOX_INSTANCE`, see scripts/sandbox).
+fn instance() -> String {
+    std::env::var("SANDBOX_INSTANCE").map(|i| format!("-{i}")).unwrap_or_default()
+}
+
 /// Why no machine can be booted here.
 fn cannot() -> Option<&'static str> {
     if !nix::unistd::geteuid().is_root() {
@@ -101,7 +106,7 @@ fn cannot() -> Option<&'static str> {
         let home = std::env::var("HOME").unwrap_or_default();
         format!("{home}/.cache/iris-mk8s")
     });
-    let built = Path::new(&cache).join("sandbox/current/images").exists();
+    let built = Path::new(&cache).join(format!("sandbox/current{}/images", instance())).exists();
     (!built).then_some("the sandbox is not built: run `scripts/sandbox build`")
 }
 
@@ -239,7 +244,7 @@ impl Machine {
     /// Saves what tells why a test failed.
     fn save(&self) {
         let folder = kept(self.name);
-        let _ = fs::copy(format!("/run/iris-mk8s-sandbox/{}/console.log", self.name), folder.join("console.log"));
+        let _ = fs::copy(format!("/run/iris-mk8s-sandbox{}/{}/console.log", instance(), self.name), folder.join("console.log"));
         for (file, line) in [
             ("journal.log", "journalctl --no-pager --output=short-precise"),
             ("product.log", "tail -n +1 /var/log/iris-mk8s/* /var/lib/iris-mk8s/journal.jsonl"),

@@ -7,7 +7,7 @@
 set -euo pipefail
 root=$1/root
 here=$(cd "$(dirname "$0")/.." && pwd)
-RUN=$(mktemp -d)
+RUN=$(mktemp -d -t iris-mk8s-sandbox-XXXXXX)
 # shellcheck source=/dev/null # checked on its own
 . "$here/lib/machine.sh"
 name=build-$$

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Builds the sandbox's parts, each once: a part's result lies under a key that is a hash of everything it is made of.
-# Sourced by scripts/sandbox, which sets REPO, SANDBOX (tests/sandbox) and CACHE. The README explains what a part's script looks like.
+# Sourced by scripts/sandbox, which sets REPO, SANDBOX (tests/sandbox), CACHE and CURRENT (the folder of links to the results in use). The README explains what a part's script looks like.
 
 # In the order of their needs; Kubernetes first, because it takes longest.
 PARTS=(kubernetes kubernetes-1.20 components components-1.20 snapd rootfs machine snap snap-1.20 store store-1.20 images)
@@ -82,7 +82,7 @@ build_all() {
     *) echo "sandbox: build takes --era E, not $1" >&2; return 2 ;;
     esac
     command -v go >/dev/null || { echo 'sandbox: no Go on this machine: install Go 1.25 or later, and put its bin folder on the PATH' >&2; return 1; }
-    mkdir -p "$CACHE/current" "$CACHE/log"
+    mkdir -p "$CURRENT" "$CACHE/log"
     install_packages "${RUNS_ON[@]}" >"$CACHE/log/packages.log" 2>&1 || { tail "$CACHE/log/packages.log" >&2; return 1; }
     for part in "${PARTS[@]}"; do
         KEY[$part]=$(key_of "$part")
@@ -97,7 +97,7 @@ build_all() {
             fi
         fi
         touch "$result"
-        ln -sfn "../parts/$part/${KEY[$part]}" "$CACHE/current/$part"
+        ln -sfn "../parts/$part/${KEY[$part]}" "$CURRENT/$part"
     done
     forget_old
 }
@@ -107,7 +107,7 @@ forget_old() {
     local part result
     for part in "${PARTS[@]}"; do
         find "$CACHE/parts/$part" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n +4 | while read -r _ result; do
-            if ! grep -qs "^$result/" "$CACHE"/machines/*/base; then rm -rf "$result"; fi
+            if ! grep -qs "^$result/" "$CACHE"/machines*/*/base; then rm -rf "$result"; fi
         done
     done
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A machine's disk: what it wrote over the file system that all machines start from. It outlives a power cut.
-# Sourced; expects CACHE, RUN, DISKS (the folder of all disks) and fail, which ends the program with a message.
+# Sourced; expects CURRENT, RUN, DISKS (the folder of all disks) and fail, which ends the program with a message.
 
 # disk_create NAME ERA ADDRESS: unless it is there already. Without an address, the first free one from 192.168.11.49 on.
 disk_create() {
@@ -10,7 +10,7 @@ disk_create() {
         return
     fi
     [ -n "${STORE_PORTS[$era]:-}" ] || fail "there is no era $era: this sandbox has $(printf '%s\n' "${!STORE_PORTS[@]}" | sort -r | paste -sd' ')"
-    [ -d "$CACHE/current/machine/root" ] || fail "nothing to boot: run \`sandbox build\` first"
+    [ -d "$CURRENT/machine/root" ] || fail "nothing to boot: run \`sandbox build\` first"
     used=$(cat "$DISKS"/*/address 2>/dev/null || true)
     if [ -z "$address" ]; then
         last=49
@@ -22,7 +22,7 @@ disk_create() {
     fi
     rm -rf "$new"
     mkdir -p "$new"/{upper/etc/sandbox,work,containerd,snap}
-    readlink -f "$CACHE/current/machine/root" >"$new/base"
+    readlink -f "$CURRENT/machine/root" >"$new/base"
     echo "$era" >"$new/era"
     echo "$address" | tee "$new/address" >"$new/upper/etc/sandbox/address"
     echo "$name" >"$new/upper/etc/hostname"

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # The LAN: a network namespace with a bridge. Seen from a machine it holds the client PC, which is also the router (192.168.11.1), and the
 # services of the internet that a machine needs (192.168.11.2): the snap store and the image registry, each behind front.py.
-# Sourced; expects SANDBOX, CACHE and RUN. Nothing leaves the namespace.
+# Sourced; expects SANDBOX, CURRENT, RUN and INSTANCE. Nothing leaves the namespace.
 
-LAN=iris-mk8s-lan
+LAN=iris-mk8s-lan$INSTANCE
 # The port of each era's snap store on 192.168.11.2; the fake store behind it listens on the loopback, one port further.
 declare -A STORE_PORTS=([current]=8080 [1.20]=8120)
 in_lan() { nsenter --net="/run/netns/$LAN" -- "$@"; }
@@ -54,11 +54,11 @@ lan_up() {
     cat >"$RUN/lan/registry.yml" <<YAML
 version: 0.1
 log: {level: warn, accesslog: {disabled: true}}
-storage: {filesystem: {rootdirectory: $CACHE/current/images}, maintenance: {readonly: {enabled: true}}}
+storage: {filesystem: {rootdirectory: $CURRENT/images}, maintenance: {readonly: {enabled: true}}}
 http: {addr: "127.0.0.1:5001", relativeurls: true}
 YAML
-    lan_service fakestore "$CACHE/current/snapd/bin/fakestore" run --dir "$CACHE/current/store" --addr 127.0.0.1:8081
-    lan_service registry "$CACHE/current/components/bin/registry" serve "$RUN/lan/registry.yml"
+    lan_service fakestore "$CURRENT/snapd/bin/fakestore" run --dir "$CURRENT/store" --addr 127.0.0.1:8081
+    lan_service registry "$CURRENT/components/bin/registry" serve "$RUN/lan/registry.yml"
     lan_service front python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" store=192.168.11.2:8080=127.0.0.1:8081 registry=192.168.11.2:5000=127.0.0.1:5001
     # Registries by their own names (/etc/hosts of the machines): who asks whether somebody is there only connects.
     lan_service internet python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" registry=192.168.11.2:443=127.0.0.1:5001
@@ -68,14 +68,17 @@ YAML
     listens front 5000 192.168.11.2
     if [ "$era" != current ]; then
         port=${STORE_PORTS[$era]}
-        lan_service "fakestore-$era" "$CACHE/current/snapd/bin/fakestore" run --dir "$CACHE/current/store-$era" --addr "127.0.0.1:$((port + 1))"
+        lan_service "fakestore-$era" "$CURRENT/snapd/bin/fakestore" run --dir "$CURRENT/store-$era" --addr "127.0.0.1:$((port + 1))"
         lan_service "front-$era" python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" "store=192.168.11.2:$port=127.0.0.1:$((port + 1))"
         listens "fakestore-$era" $((port + 1)) 127.0.0.1
         listens "front-$era" "$port" 192.168.11.2
     fi
 }
 
-# lan_plug LINK ADDRESS: a machine's or host's end of the cable goes into the bridge
+# link m|h ADDRESS: the name of the cable's end in the bridge, for a machine or a host
+link() { echo "$1-${2##*.}$INSTANCE"; }
+
+# lan_plug LINK: a machine's or host's end of the cable goes into the bridge
 lan_plug() {
     ip link set "$1" netns "$LAN"
     ip -n "$LAN" link set "$1" master br0 up
@@ -98,17 +101,20 @@ lan_down() {
 
 # Other hosts of the LAN, as peers for tests: a network namespace each. A silent one answers ARP and nothing else.
 host_add() {
-    local name=$1 address=$2 ns=iris-mk8s-host-$1 prefix=24
+    local name=$1 address=$2 ns prefix=24
     if [ "${3:-}" = --arp-only ]; then prefix=32; fi   # without a route to the LAN there is no answer but ARP's
+    ns=$(host_namespace "$name")
     ip netns add "$ns"
-    ip link add "h-${address##*.}" type veth peer name eth0 netns "$ns"
-    lan_plug "h-${address##*.}"
+    ip link add "$(link h "$address")" type veth peer name eth0 netns "$ns"
+    lan_plug "$(link h "$address")"
     ip -n "$ns" link set lo up
     ip -n "$ns" link set eth0 up
     ip -n "$ns" address add "$address/$prefix" dev eth0
     nsenter --net="/run/netns/$ns" -- sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0
 }
 
-host_del() { ip netns delete "iris-mk8s-host-$1"; }
+host_namespace() { echo "iris-mk8s-host$INSTANCE-$1"; }
 
-hosts() { ip netns list | sed -n 's/^iris-mk8s-host-\([^ ]*\).*/\1/p'; }
+host_del() { ip netns delete "$(host_namespace "$1")"; }
+
+hosts() { ip netns list | sed -n "s/^$(host_namespace "")\([a-z0-9-]*\).*/\1/p"; }

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
 # A running machine: systemd-nspawn on a file system, in control groups of its own. Knows nothing of disks, addresses or the LAN.
-# Sourced; expects RUN, the folder for what lives only as long as a machine runs.
+# Sourced; expects RUN, the folder for what lives only as long as a machine runs: its name is that of the control groups, too.
 #
-# The machine's processes live below /iris-mk8s-sandbox/NAME in every control group hierarchy. That keeps two machines apart (each
+# The machine's processes live below /iris-mk8s-sandbox/NAME (the folder has the name of RUN) in every control group hierarchy. That keeps two machines apart (each
 # systemd and kubelet believes that it owns the whole tree), and is how all of a machine's processes are found when it has to go.
 
 # cgroup_dirs NAME: the machine's folder in every hierarchy
 cgroup_dirs() {
-    awk -v name="$1" '$3 ~ /^cgroup2?$/ && $2 ~ "^/sys/fs/cgroup" { print $2 "/iris-mk8s-sandbox/" name }' /proc/self/mounts
+    awk -v name="${RUN##*/}/$1" '$3 ~ /^cgroup2?$/ && $2 ~ "^/sys/fs/cgroup" { print $2 "/" name }' /proc/self/mounts
 }
 
 # Moves the calling process into the machine's groups, which it makes.
@@ -32,7 +32,7 @@ machine_leader() {
     local pid
     pid=$(cat "$RUN/$1/leader" 2>/dev/null) || return 1
     # after a reboot of the host the number may belong to anybody
-    grep -qs "/iris-mk8s-sandbox/$1/" "/proc/$pid/cgroup" || return 1
+    grep -qs "/${RUN##*/}/$1/" "/proc/$pid/cgroup" || return 1
     echo "$pid"
 }
 

@@ -1,0 +1,158 @@
+//! What is wrong with this host and its cluster: every check there is, in the order of weight, each with what to do next. It only reads.
+//!
+//! The first problem is meant to be the cause: what others stand on comes before them.
+
+use std::{fmt::Write, thread};
+
+use serde::Serialize;
+
+use crate::{
+    checks::{self, Check, Cluster, Facts, When},
+    engine::{Engine, Verdict, one_line},
+    error::Error,
+    event::Events,
+    finding::{Finding, Severity},
+    host::Host,
+    journal::Ledger,
+    spec::Spec,
+    step::Stage,
+};
+
+mod bundle;
+mod redact;
+
+pub use bundle::Bundle;
+pub use redact::Redactor;
+
+/// What a bootstrap left on the host, as far as there was one.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// What the journal says is ours.
+    pub ledger: &'a Ledger,
+    /// The stages of its newest spec.
+    pub stages: &'a [Stage],
+}
+
+/// All findings, the weightiest first.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// How many of them are problems.
+    pub problems: usize,
+    /// The findings.
+    pub findings: Vec<Finding>,
+}
+
+/// Looks at everything.
+pub fn examine(host: &dyn Host, spec: &Spec, known: Option<Known<'_>>) -> Report {
+    let facts = Facts::read(host, spec);
+    // On a bare host there is no cluster to look at, and that is no problem.
+    let cluster = known.is_some() || facts.installed();
+    let (ground, of_cluster, of_host, of_range) = thread::scope(|scope| {
+        let run = |list: &'static [Check]| {
+            let now = |check: &&Check| check.when == When::Always || !facts.installed();
+            checks::run(&facts, &list.iter().filter(now).collect::<Vec<_>>())
+        };
+        let ground = cluster.then(|| scope.spawn(move || run(checks::GROUND)));
+        let of_cluster = facts.installed().then(|| scope.spawn(|| judge(&facts, known)));
+        let of_range = scope.spawn(move || run(std::slice::from_ref(&checks::RANGE)));
+        let of_host = run(checks::HOST);
+        let joined = |thread: thread::ScopedJoinHandle<'_, Vec<Finding>>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        (ground.map(joined).unwrap_or_default(), of_cluster.map(joined).unwrap_or_default(), of_host, joined(of_range))
+    });
+    let (snap, ground): (Vec<_>, Vec<_>) = ground.into_iter().partition(|f| f.id == "snap");
+    Report::new([snap, of_host, ground, of_cluster, of_range].concat())
+}
+
+/// The cluster, and what differs from what we made of it.
+fn judge(facts: &Facts<'_>, known: Option<Known<'_>>) -> Vec<Finding> {
+    let (mut findings, answers) = match Cluster::read(facts) {
+        Ok(cluster) => (cluster.judge(), true),
+        Err(e) => {
+            let hint = "`microk8s inspect`, and `journalctl -u snap.microk8s.daemon-kubelite -u snap.microk8s.daemon-containerd`";
+            let finding = Finding::refused(format!("the cluster cannot be asked: {}", one_line(&e)), hint);
+            (vec![Finding { id: "api", ..finding }], false)
+        }
+    };
+    findings.extend(known.map(|known| drift(facts, known, answers)).unwrap_or_default());
+    findings
+}
+
+/// Steps of ours that are no longer as we made them.
+fn drift(facts: &Facts<'_>, known: Known<'_>, answers: bool) -> Vec<Finding> {
+    let (events, _) = Events::channel();
+    // What comes before the host is touched has been looked at.
+    let checks = known.stages.iter().take_while(|stage| stage.id == "preflight").count();
+    let engine = Engine { host: facts.host, stages: &known.stages[checks..], events: &events, workers: 1 };
+    let plan = match engine.plan() {
+        Ok(plan) => plan,
+        Err(e) => {
+            return vec![Finding {
+                id: "changed",
+                ..Finding::warned(format!("the host cannot be compared with the spec: {}", one_line(&e)), "")
+            }];
+        }
+    };
+    let ours = |id: &str| known.ledger.memory(id).is_some();
+    // Of a cluster that does not answer nothing can be said.
+    let seen = |stage: &str| answers || matches!(stage, "snap" | "group" | "alias");
+    let mut findings = Vec::new();
+    for step in plan.steps.iter().filter(|s| ours(&s.step) && seen(s.stage)) {
+        let what = match step.verdict {
+            Verdict::Create => "it is gone".to_owned(),
+            Verdict::Change | Verdict::Wait | Verdict::Refuse => step.note.clone(),
+            Verdict::Keep | Verdict::Later => continue,
+        };
+        let hint = step.hint.clone().unwrap_or_else(|| "the same bootstrap again puts it right".to_owned());
+        findings.push(Finding {
+            id: "changed",
+            ..Finding::refused(format!("{} ({}): {what}", step.title, step.step), hint)
+        });
+    }
+    findings
+}
+
+impl Report {
+    /// Puts findings in the order of weight.
+    pub fn new(mut findings: Vec<Finding>) -> Self {
+        findings.sort_by_key(|f| f.severity);
+        let problems = findings.iter().filter(|f| f.severity == Severity::Refused).count();
+        Self { problems, findings }
+    }
+
+    /// Adds something that could not be read, as the weightiest problem.
+    #[must_use]
+    pub fn with_error(self, id: &'static str, error: &Error) -> Self {
+        let finding = Finding::refused(one_line(error), error.hint.clone().unwrap_or_default());
+        Self::new([vec![Finding { id, ..finding }], self.findings].concat())
+    }
+
+    /// The report for people; `all` tells also what is as it should be.
+    pub fn show(&self, all: bool) -> String {
+        let count = |severity| self.findings.iter().filter(|f| f.severity == severity).count();
+        let (warnings, fine) = (count(Severity::Warned), count(Severity::Fine));
+        let number = |n: usize, what: &str| match n {
+            0 => format!("no {what}"),
+            1 => format!("1 {what}"),
+            n => format!("{n} {what}s"),
+        };
+        let mut text = format!(
+            "{}, {}; {fine} checks found nothing\n",
+            number(self.problems, "problem"),
+            number(warnings, "warning")
+        );
+        for finding in self.findings.iter().filter(|f| all || f.severity != Severity::Fine) {
+            let name = match finding.severity {
+                Severity::Refused => "problem",
+                Severity::Warned => "warning",
+                Severity::Fine => "fine",
+            };
+            let _ = writeln!(text, "{name:<8} {:<15} {}", finding.id, finding.message);
+            for line in finding.hint.lines() {
+                let _ = writeln!(text, "{:<25}next: {line}", "");
+            }
+        }
+        text
+    }
+}
