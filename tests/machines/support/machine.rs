@@ -244,7 +244,10 @@ impl Machine {
     /// Saves what tells why a test failed.
     fn save(&self) {
         let folder = kept(self.name);
-        let _ = fs::copy(format!("/run/iris-mk8s-sandbox{}/{}/console.log", instance(), self.name), folder.join("console.log"));
+        let _ = fs::copy(
+            format!("/run/iris-mk8s-sandbox{}/{}/console.log", instance(), self.name),
+            folder.join("console.log"),
+        );
         for (file, line) in [
             ("journal.log", "journalctl --no-pager --output=short-precise"),
             ("product.log", "tail -n +1 /var/log/iris-mk8s/* /var/lib/iris-mk8s/journal.jsonl"),
