@@ -6,6 +6,7 @@ mod support;
 mod article;
 mod clash;
 mod data;
+mod doctor;
 mod foreign;
 mod input;
 mod kills;

@@ -2,26 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Machine, sandbox};
-
-/// Another host of the LAN, as long as the test lasts.
-struct Neighbour(String);
-
-impl Neighbour {
-    /// A silent one answers ARP and nothing else.
-    fn add(name: &str, address: &str, silent: bool) -> Self {
-        sandbox(&["host", "del", name]);
-        let silent: &[&str] = if silent { &["--arp-only"] } else { &[] };
-        sandbox(&[&["host", "add", name, address][..], silent].concat()).ok();
-        Self(name.to_owned())
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        sandbox(&["host", "del", &self.0]);
-    }
-}
+use crate::support::{Machine, Neighbour};
 
 #[test]
 fn who_has_an_address_of_the_range_is_named_and_nothing_is_changed() {

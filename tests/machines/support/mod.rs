@@ -1,8 +1,10 @@
 //! What the tests share: a machine, a run of the product whose events can be followed, and the comparison of a machine with itself.
 
 mod machine;
+mod neighbour;
 mod run;
 mod snapshot;
 
-pub(crate) use machine::{Machine, run as sandbox};
+pub(crate) use machine::{Machine, Output};
+pub(crate) use neighbour::Neighbour;
 pub(crate) use run::Event;
