@@ -2,12 +2,18 @@
 
 use std::{io::Write, time::Instant};
 
-use crate::support::{Machine, Neighbour, Output};
+use crate::support::{Era, Machine, Neighbour, Output, in_both_eras};
+
+in_both_eras! {
+    the_cause_comes_first_when_iris_is_broken
+    the_cause_comes_first_when_the_cluster_is_broken
+    a_bundle_holds_all_but_the_secrets
+}
 
 /// Something that is broken.
 struct Case {
     what: &'static str,
-    /// Breaks it, in the machine's shell. `IP` stands for the address of the service.
+    /// Breaks it, in the machine's shell; see [`Machine::damage`] for the words in capitals.
     damage: &'static str,
     /// The check whose finding comes first, and what it says.
     id: &'static str,
@@ -19,27 +25,20 @@ struct Case {
 /// Runs IRIS' pod anew. A StatefulSet does not replace a pod that never became ready by itself.
 const ANEW: &str = "microk8s kubectl delete pod data-0 --force --grace-period=0 2>/dev/null";
 
-/// Another image; in the cure the good one.
-macro_rules! image {
-    ($tag:literal) => {
-        concat!("microk8s kubectl set image statefulset/data iris=intersystems/iris-community:", $tag)
-    };
-}
-
 const OF_IRIS: &[Case] = &[
     Case {
         what: "a tag that does not exist",
-        damage: image!("no-such-tag"),
+        damage: "SET_IMAGE=intersystems/iris-community:no-such-tag",
         id: "pull",
         says: "the registry does not have the image",
-        cure: image!("latest-em"),
+        cure: "SET_IMAGE=GOOD",
     },
     Case {
         what: "an image whose licence has run out",
-        damage: image!("2025.1"),
+        damage: "SET_IMAGE=intersystems/iris-community:2025.1",
         id: "iris-start",
         says: "the licence of this image has run out",
-        cure: image!("latest-em"),
+        cure: "SET_IMAGE=GOOD",
     },
     Case {
         what: "more memory asked for than there is",
@@ -117,40 +116,33 @@ const OF_CLUSTER: &[Case] = &[
         cure: "microk8s kubectl -n metallb-system patch daemonset speaker --type=json -p '[{\"op\":\"remove\",\"path\":\"/spec/template/spec/nodeSelector/nobody\"}]'",
     },
     Case {
-        what: "the advertisement deleted",
-        damage: "microk8s kubectl -n metallb-system delete l2advertisements --all",
+        what: "what MetalLB may give out deleted",
+        damage: "microk8s kubectl -n metallb-system delete POOL",
         id: "metallb-pool",
-        says: "MetalLB's pool is not advertised",
-        cure: "sudo -u ubuntu sudo iris-mk8s bootstrap --lb RANGE --replicas 1",
-    },
-    Case {
-        what: "a node excluded from load balancers",
-        damage: "microk8s kubectl label node $(hostname) node.kubernetes.io/exclude-from-external-load-balancers=",
-        id: "address",
-        says: "is excluded from load balancers by a label",
-        cure: "microk8s kubectl label node $(hostname) node.kubernetes.io/exclude-from-external-load-balancers-",
+        says: "MetalLB has no pool of addresses",
+        cure: "sudo -u ubuntu sudo VARIABLES iris-mk8s bootstrap --lb RANGE --replicas 1",
     },
     Case {
         what: "the host renamed",
         damage: "hostname renamed",
         id: "node",
         says: "the host is now called renamed",
-        cure: "hostname doctor-cluster",
+        cure: "hostname HOST",
     },
     Case {
         what: "a disk that is short of room, as kubelet sees it",
         damage: "cd /var/snap/microk8s/current/args; cp kubelet /root/kubelet; \
-                 sed -i 's/nodefs.available<[^,\"]*/nodefs.available<99%/' kubelet; systemctl restart snap.microk8s.daemon-kubelite",
+                 sed -i 's/nodefs.available<[^,\"]*/nodefs.available<99%/' kubelet; systemctl restart snap.microk8s.daemon-KUBELET",
         id: "pressure",
         says: "is short of disk (DiskPressure",
-        cure: "cp /root/kubelet /var/snap/microk8s/current/args/kubelet; rm /root/kubelet; systemctl restart snap.microk8s.daemon-kubelite",
+        cure: "cp /root/kubelet /var/snap/microk8s/current/args/kubelet; rm /root/kubelet; systemctl restart snap.microk8s.daemon-KUBELET",
     },
     Case {
         what: "kubelite stopped",
-        damage: "systemctl stop snap.microk8s.daemon-kubelite",
+        damage: "systemctl stop snap.microk8s.daemon-KUBELET",
         id: "services",
-        says: "daemon-kubelite",
-        cure: "systemctl start snap.microk8s.daemon-kubelite",
+        says: "daemon-kubelet",
+        cure: "systemctl start snap.microk8s.daemon-KUBELET",
     },
     Case {
         what: "MicroK8s stopped",
@@ -158,6 +150,24 @@ const OF_CLUSTER: &[Case] = &[
         id: "services",
         says: "is stopped",
         cure: "microk8s start",
+    },
+];
+
+/// What only today's MetalLB has.
+const OF_TODAY: &[Case] = &[
+    Case {
+        what: "the advertisement deleted",
+        damage: "microk8s kubectl -n metallb-system delete l2advertisements --all",
+        id: "metallb-pool",
+        says: "MetalLB's pool is not advertised",
+        cure: "sudo -u ubuntu sudo VARIABLES iris-mk8s bootstrap --lb RANGE --replicas 1",
+    },
+    Case {
+        what: "a node excluded from load balancers",
+        damage: "microk8s kubectl label node $(hostname) node.kubernetes.io/exclude-from-external-load-balancers=",
+        id: "address",
+        says: "is excluded from load balancers by a label",
+        cure: "microk8s kubectl label node $(hostname) node.kubernetes.io/exclude-from-external-load-balancers-",
     },
 ];
 
@@ -172,6 +182,21 @@ fn first(report: &Output) -> &str {
 }
 
 impl Machine {
+    /// A command of a case for this machine.
+    fn words(&self, command: &str) -> String {
+        let images = ["intersystems/iris-community:latest-em", "intersystemsdc/iris-community:2026.1-zpm"];
+        let (good, other) = self.era().of((images[0], images[1]), (images[1], images[0]));
+        command
+            .replace("SET_IMAGE", "microk8s kubectl set image statefulset/data iris")
+            .replace("GOOD", good)
+            .replace("OTHER", other)
+            .replace("KUBELET", self.era().of("kubelite", "kubelet"))
+            .replace("POOL", self.era().of("ipaddresspools --all", "configmap config"))
+            .replace("VARIABLES", self.era().variables())
+            .replace("RANGE", &self.range())
+            .replace("HOST", self.name())
+    }
+
     /// Waits until doctor's first finding is this one: what was broken takes its time to show.
     #[track_caller]
     fn doctor_finds(&self, what: &str, id: &str, says: &str) {
@@ -210,12 +235,12 @@ impl Machine {
     fn try_all(&self, cases: &[Case], anew: bool) {
         for case in cases {
             // A command that breaks something may well be told so.
-            self.root(case.damage);
+            self.root(&self.words(case.damage));
             if anew {
                 self.root(ANEW);
             }
             self.doctor_finds(case.what, case.id, case.says);
-            self.root(&case.cure.replace("RANGE", &self.range())).ok();
+            self.root(&self.words(case.cure)).ok();
             if anew {
                 self.root(ANEW);
             }
@@ -224,9 +249,8 @@ impl Machine {
     }
 }
 
-#[test]
-fn the_cause_comes_first_when_iris_is_broken() {
-    let Some(machine) = Machine::up("doctor-iris") else { return };
+fn the_cause_comes_first_when_iris_is_broken(era: Era) {
+    let Some(machine) = Machine::up("doctor-iris", era) else { return };
     machine.product("doctor").exits(0).says(&["no problem"]);
     machine.product(&format!("bootstrap --lb {} --replicas 1", machine.range())).ok();
     machine.is_well("a fresh bootstrap");
@@ -237,11 +261,11 @@ fn the_cause_comes_first_when_iris_is_broken() {
         [("registry --down", "the registry cannot be reached"), ("registry --status 429", "too many pulls")]
     {
         machine.fault(fault);
-        machine.root("microk8s kubectl set image statefulset/data iris=intersystemsdc/iris-community:2026.1-zpm");
+        machine.root(&machine.words("SET_IMAGE=OTHER"));
         machine.root(ANEW);
         machine.doctor_finds(fault, "pull", says);
         machine.fault("clear");
-        machine.root(image!("latest-em")).ok();
+        machine.root(&machine.words("SET_IMAGE=GOOD")).ok();
         machine.root(ANEW);
         machine.is_well(fault);
     }
@@ -265,17 +289,19 @@ fn the_cause_comes_first_when_iris_is_broken() {
     machine.doctor_finds("an action of the CPF that fails", "iris-cpf", "the CPF was not carried out whole");
 }
 
-#[test]
-fn the_cause_comes_first_when_the_cluster_is_broken() {
-    let Some(machine) = Machine::up("doctor-cluster") else { return };
+fn the_cause_comes_first_when_the_cluster_is_broken(era: Era) {
+    let Some(machine) = Machine::up("doctor-cluster", era) else { return };
     machine.product(&format!("bootstrap --lb {} --replicas 1", machine.range())).ok();
     machine.is_well("a fresh bootstrap");
     {
-        let _other = Neighbour::add("dc-thief", &machine.nth_address(0), true);
+        let _other = Neighbour::add(&format!("{}-thief", machine.name()), &machine.nth_address(0), true);
         machine.doctor_finds("another host with the service's address", "address", "is also answered for by");
     }
     machine.is_well("another host with the service's address");
     machine.try_all(OF_CLUSTER, false);
+    if era == Era::Current {
+        machine.try_all(OF_TODAY, false);
+    }
 
     // Certificates of one year that nobody renewed; a good one ends in ten days.
     machine
@@ -300,9 +326,8 @@ fn the_cause_comes_first_when_the_cluster_is_broken() {
 const PLANTED: &[&str] =
     &["plantedinsecret", "plantedinenv", "plantedinmap", "plantedinlog", "plantedinproxy", "plantedinkey"];
 
-#[test]
-fn a_bundle_holds_all_but_the_secrets() {
-    let Some(machine) = Machine::up("bundle") else { return };
+fn a_bundle_holds_all_but_the_secrets(era: Era) {
+    let Some(machine) = Machine::up("bundle", era) else { return };
     machine.root("echo 'HTTPS_PROXY=http://me:plantedinproxy@192.168.11.1:3128' >>/etc/environment").ok();
     machine.root("printf 'Tr0ub4dor-and-3\\n' >/root/password; chmod 600 /root/password").ok();
     let bootstrap =

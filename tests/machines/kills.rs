@@ -1,10 +1,12 @@
 //! kill -9 in the middle: the same command goes on and ends well, and a teardown still restores the machine.
 
-use crate::support::{Event, Machine};
+use crate::support::{Era, Event, Machine, in_both_eras};
+
+in_both_eras! { in_the_snap_download in_enable_metallb in_the_rollout }
 
 /// Kills a bootstrap at the first event that is the moment, and goes on with the same command.
-fn goes_on_after(name: &'static str, fault: Option<&str>, what: &str, moment: impl Fn(&Machine, &Event) -> bool) {
-    let Some(machine) = Machine::up(name) else { return };
+fn goes_on_after((name, era): (&str, Era), fault: Option<&str>, what: &str, moment: impl Fn(&Machine, &Event) -> bool) {
+    let Some(machine) = Machine::up(name, era) else { return };
     let bootstrap = format!("bootstrap --lb {}", machine.range());
     let before = machine.snapshot("before");
 
@@ -33,21 +35,20 @@ fn goes_on_after(name: &'static str, fault: Option<&str>, what: &str, moment: im
     machine.is_restored_to(&before);
 }
 
-#[test]
-fn in_the_snap_download() {
-    goes_on_after("kill-download", Some("store --rate 2M"), "bytes of the snap", |_, e| {
+fn in_the_snap_download(era: Era) {
+    goes_on_after(("kill-download", era), Some("store --rate 2M"), "bytes of the snap", |_, e| {
         e.is("step-progress", "snap.microk8s") && e.number("total") > 1_000_000 && e.number("done") > 1_000_000
     });
 }
 
-#[test]
-fn in_enable_metallb() {
+fn in_enable_metallb(era: Era) {
     // The addon is on its way; its pool, which comes last, is not there yet.
-    goes_on_after("kill-metallb", None, "a word of `microk8s enable metallb`", |_, e| e.is("output", "addon.metallb"));
+    goes_on_after(("kill-metallb", era), None, "a word of `microk8s enable metallb`", |_, e| {
+        e.is("output", "addon.metallb")
+    });
 }
 
-#[test]
-fn in_the_rollout() {
+fn in_the_rollout(era: Era) {
     // The objects are applied, and nobody has said yet that the pods are ready.
-    goes_on_after("kill-rollout", None, "the StatefulSet", |_, e| e.is("step-done", "iris.statefulset"));
+    goes_on_after(("kill-rollout", era), None, "the StatefulSet", |_, e| e.is("step-done", "iris.statefulset"));
 }

@@ -1,10 +1,12 @@
 //! What the tests share: a machine, a run of the product whose events can be followed, and the comparison of a machine with itself.
 
+mod era;
 mod machine;
 mod neighbour;
 mod run;
 mod snapshot;
 
+pub(crate) use era::{Era, in_both_eras};
 pub(crate) use machine::{Machine, Output};
 pub(crate) use neighbour::Neighbour;
 pub(crate) use run::Event;
