@@ -141,7 +141,7 @@ const OF_CLUSTER: &[Case] = &[
         what: "kubelite stopped",
         damage: "systemctl stop snap.microk8s.daemon-KUBELET",
         id: "services",
-        says: "daemon-kubelet",
+        says: "daemon-kubel",
         cure: "systemctl start snap.microk8s.daemon-KUBELET",
     },
     Case {
