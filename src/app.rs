@@ -116,6 +116,13 @@ fn stage_names(stages: &[Stage]) -> Vec<String> {
     stages.iter().map(|s| s.id.to_owned()).collect()
 }
 
+/// The channel that suits the host.
+fn suitable_channel() -> Result<Channel> {
+    let (channel, why) = proposal::channel(&Real::new("proposal", |_| {})?)?;
+    report::prompt(&format!("--channel auto: {channel}, {why}\n"));
+    Ok(channel)
+}
+
 /// The wanted state and the password that goes with it. Addresses that `--lb auto` finds are taken when that is agreed to.
 fn wanted(flags: &cli::SpecFlags, agreed: bool) -> Result<(Spec, Credentials)> {
     let find = |channel: &Channel| {
@@ -131,14 +138,14 @@ fn wanted(flags: &cli::SpecFlags, agreed: bool) -> Result<(Spec, Credentials)> {
         }
         Ok(range)
     };
-    let (spec, _) = profile::resolve_with(&profile::Input::of_process(flags)?, find)?;
+    let (spec, _) = profile::resolve_with(&profile::Input::of_process(flags)?, suitable_channel, find)?;
     let known = nix::unistd::User::from_name(&spec.user).ok().flatten().is_some();
     if !known {
         return Err(Error::usage(format!("--user {}: there is no such user on this host", spec.user))
             .hint("name the user who will work with the cluster"));
     }
     let source = flags.password_file.as_ref().map(|p| p.to_string_lossy().into_owned());
-    let credentials = Credentials::load_or_make(&Place::default(), source.as_deref())?;
+    let credentials = Credentials::load_or_make(&Place::default(), source.as_deref(), spec.published_hash.as_deref())?;
     Ok((spec, credentials))
 }
 
@@ -192,7 +199,7 @@ fn plan(global: &Global, flags: &cli::SpecFlags, until: Option<&str>, check: boo
 fn remembered() -> Result<Option<(Contents, Spec, Vec<Stage>)>> {
     let contents = Contents::read(&Place::default())?;
     let Some(spec) = contents.ledger.spec.clone() else { return Ok(None) };
-    let credentials = Credentials::load_or_make(&Place::default(), None)?;
+    let credentials = Credentials::load_or_make(&Place::default(), None, spec.published_hash.as_deref())?;
     let stages = steps::catalog(&spec, &credentials);
     Ok(Some((contents, spec, stages)))
 }
@@ -272,7 +279,7 @@ fn supposed(host: &Real) -> Result<Spec> {
     if profile::Settings::gather(&input)?.get("lb").is_none() {
         input.flags.lb = Some(cli::Lb::Auto);
     }
-    Ok(profile::resolve_with(&input, find)?.0)
+    Ok(profile::resolve_with(&input, suitable_channel, find)?.0)
 }
 
 fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {

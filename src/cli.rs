@@ -166,9 +166,9 @@ pub struct SpecFlags {
     /// A built-in profile (see `profile list`), or a file when it contains a `/` or ends in `.toml` [default: current]
     #[arg(long, value_name = "NAME|FILE", value_parser = NonEmptyStringValueParser::new())]
     pub profile: Option<String>,
-    /// Channel of the snap microk8s, such as 1.34 or 1.34/stable
-    #[arg(long)]
-    pub channel: Option<Channel>,
+    /// Channel of the snap microk8s, such as 1.34 or 1.34/stable; `auto` takes the newest one known to work that this host can run
+    #[arg(long, value_name = "CHANNEL")]
+    pub channel: Option<Wish>,
     /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else who runs this]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
@@ -201,8 +201,25 @@ pub enum Lb {
     Range(LbRange),
 }
 
-/// The word for [`Lb::Auto`].
+/// The channel as it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The newest one that suits this host.
+    Auto,
+    /// This one.
+    Channel(Channel),
+}
+
+/// The word for [`Lb::Auto`] and [`Wish::Auto`].
 pub const AUTO: &str = "auto";
+
+impl std::str::FromStr for Wish {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == AUTO { Ok(Self::Auto) } else { text.parse().map(Self::Channel) }
+    }
+}
 
 impl std::str::FromStr for Lb {
     type Err = ParseError;

@@ -21,6 +21,9 @@ pub struct Spec {
     pub channel: Channel,
     /// Addons to enable, `metallb` not among them (it has a stage of its own), storage under today's name `hostpath-storage`.
     pub addons: Vec<String>,
+    /// Hash of a password that everybody knows (the profile `article` has one); none = the password is a secret, and not in here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_hash: Option<String>,
     /// The database.
     pub iris: Iris,
     /// How long to wait, at the most.
@@ -55,6 +58,9 @@ pub struct Iris {
     pub cpf: String,
     /// A database that the CPF makes and that must be there in the end, e.g. `TEST-DATA`.
     pub databases: Vec<String>,
+    /// A namespace that the CPF makes and that must be there in the end, e.g. `TEST`.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
     /// Memory request of a pod, a Kubernetes quantity.
     pub memory_request: String,
     /// Memory limit of a pod, a Kubernetes quantity.

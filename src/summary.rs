@@ -82,7 +82,7 @@ impl Summary {
             portal: url("/csp/sys/UtilHome.csp"),
             metrics: url("/api/monitor/metrics"),
             address,
-            users: vec!["SuperUser".to_owned(), "_SYSTEM".to_owned()],
+            users: steps::USERS.map(str::to_owned).to_vec(),
             password_file: host.exists(&password).then(|| password.display().to_string()),
             pods: pods.collect(),
             volumes: volumes(host, spec)?,

@@ -190,6 +190,16 @@ impl Channel {
         (Self { minor, risk: "stable".to_owned() }, why)
     }
 
+    /// What a person should know when nobody tried this minor yet: it is driven as the newest one that was.
+    pub fn untried(&self) -> Option<String> {
+        (self.minor > NEWEST_KNOWN).then(|| {
+            format!(
+                "MicroK8s {} is newer than {NEWEST_KNOWN}, the newest one that this tool knows: it is driven as if it were {NEWEST_KNOWN}",
+                self.minor
+            )
+        })
+    }
+
     /// Whether it is the next minor after `other`: MicroK8s is refreshed one minor at a time.
     pub fn follows(&self, other: &Self) -> bool {
         self.minor.0 == other.minor.0 && self.minor.1 == other.minor.1 + 1
@@ -253,6 +263,9 @@ mod tests {
         assert_eq!((row(27).raises_inotify, row(28).raises_inotify, row(35).raises_inotify), (false, true, true));
         assert_eq!((row(24).snapd, row(25).snapd), ((2, 32), (2, 52)));
         assert_eq!(row(40).from, Minor(1, 35));
+        let untried = |minor| Channel { minor: Minor(1, minor), risk: "stable".to_owned() }.untried();
+        assert!(untried(36).is_some_and(|said| said.contains("1.36 is newer than 1.35")));
+        assert_eq!((untried(35), untried(20)), (None, None));
     }
 
     #[test]

@@ -119,6 +119,12 @@ pub trait Host: Send + Sync {
     /// As for [`Host::get`].
     fn api_text(&self, path: &str) -> Result<String>;
 
+    /// Runs a command in a container of a pod, as its user; it reads `stdin`, and must end by itself. For looking only.
+    ///
+    /// # Errors
+    /// The container does not run, or the command does not end (transient).
+    fn exec(&self, namespace: &str, pod: &str, container: &str, argv: &[&str], stdin: &str) -> Result<Output>;
+
     /// An HTTP GET without TLS: status and body.
     ///
     /// # Errors

@@ -338,6 +338,10 @@ impl Host for Real {
         self.runtime.block_on(self.client.text(path))
     }
 
+    fn exec(&self, namespace: &str, pod: &str, container: &str, argv: &[&str], stdin: &str) -> Result<Output> {
+        self.runtime.block_on(self.client.exec(namespace, pod, container, argv, stdin))
+    }
+
     fn http_get(&self, url: &str) -> Result<(u16, String)> {
         let answer = self.runtime.block_on(http::get(url, Duration::from_secs(5)));
         answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))

@@ -25,7 +25,7 @@ pub struct Key {
 pub enum Kind {
     /// Addresses, or `auto` for such as the network has room for.
     Range,
-    /// A snap channel.
+    /// A snap channel, or `auto` for the newest one that suits the host.
     Channel,
     /// A text.
     Text(fn(&str) -> Check),
@@ -183,7 +183,7 @@ impl Key {
     /// The value, checked and in the key's own type.
     pub fn checked(&self, value: Value) -> Result<Value, Refusal> {
         match (&self.kind, value) {
-            (Kind::Range, Value::Text(text)) if text == AUTO => Ok(Value::Text(text)),
+            (Kind::Range | Kind::Channel, Value::Text(text)) if text == AUTO => Ok(Value::Text(text)),
             (Kind::Range, Value::Text(text)) => Ok(Value::Range(text.parse().map_err(Refusal::from)?)),
             (Kind::Channel, Value::Text(text)) => Ok(Value::Channel(text.parse().map_err(Refusal::from)?)),
             (Kind::Text(check), Value::Text(text)) => check(&text).map(|()| Value::Text(text)).map_err(Refusal::from),

@@ -28,6 +28,7 @@ impl Settings {
             lb,
             channel: self.channel("channel")?,
             addons: self.list("addons")?,
+            published_hash: self.optional_text("iris.password_hash"),
             iris: Iris {
                 namespace: self.text("iris.namespace")?,
                 name: self.text("iris.name")?,
@@ -40,6 +41,7 @@ impl Settings {
                 data_size: self.text("storage.data_size")?,
                 time_zone: self.optional_text("iris.time_zone"),
                 databases: cpf::databases(&cpf),
+                namespaces: cpf::namespaces(&cpf),
                 cpf,
                 memory_request: self.text("iris.memory_request")?,
                 memory_limit: self.text("iris.memory_limit")?,

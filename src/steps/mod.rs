@@ -8,10 +8,10 @@
 //! | alias | snap | snapd | `kubectl`, or `kubectl2` when there is another one |
 //! | start | snap | | services run, the API answers, node and network are ready |
 //! | basics | start | addons | dns and storage, by what they should bring |
-//! | iris | basics | | storage class, password, claims, CPF, services, StatefulSet |
+//! | iris | basics | | storage class, memory, password, claims, CPF, services, StatefulSet |
 //! | metallb | basics | addons | the addon; the pool *equals* the range asked for |
 //! | addons | basics | addons | registry, and what else the spec names |
-//! | ready | iris, metallb | | pods ready, address in the range, metrics answer through it, the databases are there |
+//! | ready | iris, metallb | | pods ready, volumes writable, names resolved, address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers |
 
 use std::time::Duration;
 
@@ -28,9 +28,11 @@ mod before;
 mod check;
 mod claims;
 mod cluster;
+mod cpf;
 mod foreign;
 mod group;
 mod iris;
+mod memory;
 mod metallb;
 mod object;
 mod password;
@@ -41,6 +43,7 @@ mod snap;
 pub use alias::kubectl_in_the_way;
 pub use cluster::is_stopped;
 pub use cluster::stopped;
+pub use cpf::USERS;
 pub use iris::{WEB, claim_names};
 pub use metallb::{configured, pool};
 pub use ready::address;

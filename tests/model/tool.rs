@@ -46,7 +46,7 @@ fn passwords() -> &'static Vec<[Credentials; 2]> {
         let make = |n: usize| {
             let file = dir.path().join("given");
             std::fs::write(&file, format!("password-{n}\n")).expect("a file");
-            [0, 1].map(|_| Credentials::load_or_make(&place, file.to_str()).expect("a password"))
+            [0, 1].map(|_| Credentials::load_or_make(&place, file.to_str(), None).expect("a password"))
         };
         (0..3).map(make).collect()
     })
