@@ -1,5 +1,7 @@
 //! The commands: what each of them reads, runs and prints. Everything that is decided, is decided elsewhere.
 
+mod operate;
+
 use std::{
     io::{BufRead, IsTerminal},
     path::Path,
@@ -35,6 +37,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Bootstrap(options) => bootstrap(&global, &options),
         Command::Plan(options) => plan(&global, &options.spec, None, options.check),
         Command::Status => status(&global),
+        Command::Start => operate::start(&global),
+        Command::Stop => operate::stop(&global),
+        Command::Session { pod } => operate::session(pod.as_deref()),
         Command::Doctor(options) => doctor(&global, &options),
         Command::Teardown(options) => teardown(&global, &options),
         Command::Profile(what) => profiles(&global, what),

@@ -20,8 +20,8 @@ use crate::{
 ///
 /// Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 defect of this program, 2 usage, 10 host or range
 /// not fit, 11 not root, 12 another run is at work, 20 a command failed, 21 timed out, 22 acted but not verified, 23 not ours,
-/// 30 differs (status, plan --check) or has a problem (doctor), 40 journal unreadable, 41 residue after a reset, 130 interrupted (run the same command
-/// again: it goes on).
+/// 30 differs (status, plan --check) or has a problem (doctor), 40 journal unreadable, 41 residue after a reset, 130 interrupted
+/// (run the same command again: it goes on).
 #[derive(Debug, Parser)]
 #[command(name = "iris-mk8s", version, max_term_width = 110, arg_required_else_help = true)]
 pub struct Cli {
@@ -70,6 +70,18 @@ pub enum Command {
     Plan(Plan),
     /// Compare the host with the spec of the last bootstrap; exit code 30 when it differs
     Status,
+    /// Start MicroK8s and IRIS, and wait until the database answers
+    Start,
+    /// Stop IRIS, and then MicroK8s; the data stays
+    ///
+    /// IRIS comes to its end before the cluster does, so that its next start needs no recovery. MicroK8s stays stopped, after a
+    /// reboot too, until `start`.
+    Stop,
+    /// Open a terminal of IRIS
+    Session {
+        /// The pod [default: the first one]
+        pod: Option<String>,
+    },
     /// Look for what is wrong with this host and its cluster; exit code 30 when there is a problem
     ///
     /// Each finding comes with what to do next, the likely cause first. Nothing is changed.

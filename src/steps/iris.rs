@@ -113,7 +113,7 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
             ..Object::new("iris.namespace", &cluster::NAMESPACE, namespace, json!({}))
         }));
     }
-    let set = object(&stateful_set(iris));
+    let set = stateful_set_of(iris);
     let set_step = Object {
         deadline: removal,
         ..Object::new("iris.statefulset", &cluster::STATEFUL_SET, set.clone(), essential(&set))
@@ -256,6 +256,11 @@ fn load_balancer(iris: &Iris, pool: &str) -> Service {
 fn pull_policy(image: &str) -> &'static str {
     let tag = image.rsplit('/').next().and_then(|last| last.split_once(':')).map_or("latest", |(_, tag)| tag);
     if !image.contains('@') && (tag.starts_with("latest") || tag == "preview") { "Always" } else { "IfNotPresent" }
+}
+
+/// The StatefulSet as it is applied.
+pub fn stateful_set_of(iris: &Iris) -> Value {
+    object(&stateful_set(iris))
 }
 
 fn stateful_set(iris: &Iris) -> StatefulSet {

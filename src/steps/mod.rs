@@ -41,10 +41,9 @@ mod ready;
 mod snap;
 
 pub use alias::kubectl_in_the_way;
-pub use cluster::is_stopped;
-pub use cluster::stopped;
+pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
-pub use iris::{WEB, claim_names};
+pub use iris::{WEB, claim_names, stateful_set_of};
 pub use metallb::{configured, pool};
 pub use ready::address;
 
