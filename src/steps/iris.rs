@@ -128,7 +128,7 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
     steps.push(Box::new(Claims { iris: iris.clone(), wanted: claims(iris), deadline: removal }));
     steps.push(own(Box::new(Object::new("iris.cpf", &cluster::SECRET, cpf, json!({"data": {}})))));
     steps.push(Box::new(service("iris.service", &headless(iris))));
-    let pool = super::metallb::pool_name(spec.channel.row().metallb);
+    let pool = super::metallb_pool::pool_name(spec.channel.row().metallb);
     steps.push(Box::new(service("iris.service-ext", &load_balancer(iris, pool))));
     steps.push(Box::new(set_step));
     steps

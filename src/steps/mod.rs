@@ -34,6 +34,7 @@ mod group;
 mod iris;
 mod memory;
 mod metallb;
+mod metallb_pool;
 mod object;
 mod password;
 mod preflight;
@@ -44,7 +45,7 @@ pub use alias::kubectl_in_the_way;
 pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
 pub use iris::{WEB, claim_names, stateful_set_of};
-pub use metallb::{configured, pool};
+pub use metallb_pool::{configured, pool};
 pub use ready::address;
 
 /// The step that takes everything in the cluster along when it is undone.
