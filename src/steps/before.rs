@@ -251,8 +251,10 @@ fn orphans(host: &dyn Host, before: &Found) -> Vec<String> {
 }
 
 fn end_orphans(processes: Vec<String>) -> Option<Act> {
-    let kill = || Cmd::changes(SOON, ["kill".to_owned(), "-KILL".to_owned()].into_iter().chain(processes.clone()));
-    (!processes.is_empty()).then(|| Act::Run(kill()))
+    if processes.is_empty() {
+        return None;
+    }
+    Some(Act::Run(Cmd::changes(SOON, ["kill".to_owned(), "-KILL".to_owned()].into_iter().chain(processes))))
 }
 
 /// Processes in kubelet's control groups.
