@@ -66,6 +66,13 @@ impl Addon {
         Ok(found)
     }
 
+    /// Whether what is there is of a MicroK8s before this one: a refresh leaves addons as they are, and this one would not read our pool.
+    fn of_before(&self, host: &dyn Host) -> Result<bool> {
+        Ok(self.api == MetallbApi::Crd
+            && host.get(CONTROLLER.0, Some(NAMESPACE), CONTROLLER.1)?.is_some()
+            && host.get(&cluster::CUSTOM_RESOURCE_DEFINITION, None, POOLS)?.is_none())
+    }
+
     fn enable(&self) -> Act {
         Act::Run(Cmd::changes(
             self.deadline,
@@ -100,6 +107,12 @@ impl Step for Addon {
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         if !self.outdated(host)?.is_empty() {
             return Ok(Probe::differs(json!({"images": "gone"}), "its images are gone from their registry since 2023"));
+        }
+        if self.of_before(host)? {
+            return Ok(Probe::differs(
+                json!({"release": "before"}),
+                "it is the one of an older MicroK8s, which takes its pool from a ConfigMap",
+            ));
         }
         let found = judge(host, &[CONTROLLER, SPEAKER].map(|(kind, name)| (kind, Some(NAMESPACE), name)))?;
         if found != Probe::Absent {
