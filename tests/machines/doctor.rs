@@ -58,10 +58,10 @@ const OF_IRIS: &[Case] = &[
     },
     Case {
         what: "the Secret with the CPF deleted",
-        damage: "microk8s kubectl get secret iris-merge-cpf -o yaml >/root/cpf.yaml; microk8s kubectl delete secret iris-merge-cpf",
+        damage: "microk8s kubectl get secret iris-merge-cpf -o json | jq 'del(.metadata.resourceVersion, .metadata.uid)' >/root/cpf.json; microk8s kubectl delete secret iris-merge-cpf",
         id: "volumes",
         says: "a volume cannot be mounted",
-        cure: "microk8s kubectl create -f /root/cpf.yaml; rm /root/cpf.yaml",
+        cure: "microk8s kubectl create -f /root/cpf.json; rm /root/cpf.json",
     },
     Case {
         what: "a limit of memory far too small",
@@ -89,10 +89,10 @@ const OF_CLUSTER: &[Case] = &[
     },
     Case {
         what: "the StorageClass deleted",
-        damage: "microk8s kubectl get storageclass microk8s-hostpath -o yaml >/root/class.yaml; microk8s kubectl delete storageclass microk8s-hostpath",
+        damage: "microk8s kubectl get storageclass microk8s-hostpath -o json | jq 'del(.metadata.resourceVersion, .metadata.uid)' >/root/class.json; microk8s kubectl delete storageclass microk8s-hostpath",
         id: "storage",
         says: "no StorageClass is the default one",
-        cure: "microk8s kubectl create -f /root/class.yaml; rm /root/class.yaml",
+        cure: "microk8s kubectl create -f /root/class.json; rm /root/class.json",
     },
     Case {
         what: "CoreDNS stopped",
@@ -328,11 +328,11 @@ const PLANTED: &[&str] =
 
 fn a_bundle_holds_all_but_the_secrets(era: Era) {
     let Some(machine) = Machine::up("bundle", era) else { return };
-    machine.root("echo 'HTTPS_PROXY=http://me:plantedinproxy@192.168.11.1:3128' >>/etc/environment").ok();
     machine.root("printf 'Tr0ub4dor-and-3\\n' >/root/password; chmod 600 /root/password").ok();
-    let bootstrap =
-        format!("bootstrap --lb {} --replicas 1 --password-file /root/password --skip-check proxy", machine.range());
+    let bootstrap = format!("bootstrap --lb {} --replicas 1 --password-file /root/password", machine.range());
     machine.product(&bootstrap).ok();
+    // Later: MicroK8s' services would have taken it.
+    machine.root("echo 'HTTPS_PROXY=http://me:plantedinproxy@192.168.11.1:3128' >>/etc/environment").ok();
     let hash = machine.root("cat /var/lib/iris-mk8s/password.hash").ok();
     let token = machine.root("cut -d, -f1 /var/snap/microk8s/current/credentials/known_tokens.csv | head -n 1").stdout;
     for object in [
