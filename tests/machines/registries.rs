@@ -15,28 +15,29 @@ use crate::support::{Era, Machine, in_both_eras, kept, sandbox_command};
 in_both_eras! { images_come_through_the_proxy }
 
 /// A proxy on the client PC: it knows one host, and writes down what it is asked for.
-const PROXY: &str = "import http.client, http.server, sys\n\
-class Proxy(http.server.BaseHTTPRequestHandler):\n\
-    def do_GET(self):\n\
-        host, _, path = self.path.removeprefix('http://').partition('/')\n\
-        print(self.command, host, '/' + path, file=log, flush=True)\n\
-        if host != 'mirror.example:5000':\n\
-            return self.send_error(502)\n\
-        up = http.client.HTTPConnection('192.168.11.2', 5000)\n\
-        up.request(self.command, '/' + path, headers={k: v for k, v in self.headers.items() if k in ('Accept', 'Range')})\n\
-        answer = up.getresponse()\n\
-        self.send_response(answer.status)\n\
-        for name, value in answer.getheaders():\n\
-            if name.lower() not in ('connection', 'date', 'server', 'transfer-encoding'):\n\
-                self.send_header(name, value)\n\
-        self.end_headers()\n\
-        while data := answer.read(1 << 16):\n\
-            self.wfile.write(data)\n\
-    do_HEAD = do_GET\n\
-    def log_message(self, *_):\n\
-        pass\n\
-log = open(sys.argv[2], 'w')\n\
-http.server.ThreadingHTTPServer(('192.168.11.1', int(sys.argv[1])), Proxy).serve_forever()\n";
+const PROXY: &str = r#"import http.client, http.server, sys
+class Proxy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        host, _, path = self.path.removeprefix('http://').partition('/')
+        print(self.command, host, '/' + path, file=log, flush=True)
+        if host != 'mirror.example:5000':
+            return self.send_error(502)
+        up = http.client.HTTPConnection('192.168.11.2', 5000)
+        up.request(self.command, '/' + path, headers={k: v for k, v in self.headers.items() if k in ('Accept', 'Range')})
+        answer = up.getresponse()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ('connection', 'date', 'server', 'transfer-encoding'):
+                self.send_header(name, value)
+        self.end_headers()
+        while data := answer.read(1 << 16):
+            self.wfile.write(data)
+    do_HEAD = do_GET
+    def log_message(self, *_):
+        pass
+log = open(sys.argv[2], 'w')
+http.server.ThreadingHTTPServer(('192.168.11.1', int(sys.argv[1])), Proxy).serve_forever()
+"#;
 
 /// The proxy, as long as the test lasts.
 struct Proxy(Child);
