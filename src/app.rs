@@ -209,6 +209,11 @@ fn remembered() -> Result<Option<(Contents, Spec, Vec<Stage>)>> {
     Ok(Some((contents, spec, stages)))
 }
 
+/// There while the snap is installed.
+const MICROK8S: &str = "/snap/bin/microk8s";
+
+const NOTHING_OURS: &str = "the journal in /var/lib/iris-mk8s knows of nothing on this host that iris-mk8s made\n";
+
 const NOTHING_KNOWN: &str = "no bootstrap has run on this host: there is no journal in /var/lib/iris-mk8s\n";
 
 fn status(global: &Global) -> Result<ExitCode> {
@@ -294,7 +299,11 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
         (false, true) => Scope::Data,
         (false, false) => Scope::App,
     };
-    let Some((contents, spec, stages)) = remembered()? else {
+    let remembered = remembered()?;
+    let why = if remembered.is_some() { NOTHING_OURS } else { NOTHING_KNOWN };
+    // A reset that died in its last moment knows of nothing either, but then MicroK8s is gone.
+    let ours = remembered.filter(|(contents, ..)| !contents.ledger.is_empty() || !Path::new(MICROK8S).exists());
+    let Some((contents, spec, stages)) = ours else {
         // A run that died before its first record, and a reset that died in its last moment, leave a journal that says nothing.
         if reach == Scope::Host && !options.dry_run && Place::default().dir.exists() {
             Journal::open(&Place::default())?.discard()?;
@@ -302,7 +311,7 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
         let more = "nothing is known to be ours, so nothing is taken back. What is there can be removed by hand:\n  \
                     snap remove --purge microk8s   (MicroK8s with everything in it, the data too)\n";
         match global.output {
-            Format::Text => results(&format!("{NOTHING_KNOWN}{more}")),
+            Format::Text => results(&format!("{why}{more}")),
             Format::Json => _ = print_json(&serde_json::json!({"steps": []}))?,
         }
         return Ok(ExitCode::Done);

@@ -25,6 +25,15 @@ pub const CLIENT_CONFIG: &str = "/var/snap/microk8s/current/credentials/client.c
 /// A call that takes longer than this is worth asking again: the server restarts, or its webhook does not answer.
 const CALL_WITHIN: Duration = Duration::from_secs(20);
 
+/// So long after it was touched, a file that cannot be used is not being written any more.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whether the credentials were written that short a time ago.
+fn written_within(time: Duration) -> bool {
+    let written = std::fs::metadata(CLIENT_CONFIG).and_then(|m| m.modified());
+    written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < time))
+}
+
 /// The client. Cheap to make: it connects with the first call.
 #[derive(Default)]
 pub struct Client {
@@ -43,10 +52,18 @@ impl Client {
         {
             return Ok(client);
         }
-        let unusable =
-            |e: &dyn std::fmt::Display| Error::transient(format!("{CLIENT_CONFIG} is not usable yet")).because(e);
+        let unusable = |e: &dyn std::fmt::Display| {
+            if written_within(WRITTEN_WITHIN) {
+                return Error::transient(format!("{CLIENT_CONFIG} is not usable yet")).because(e);
+            }
+            Error::failed(format!("{CLIENT_CONFIG} is damaged")).because(e).hint(
+                "MicroK8s' own commands need it too: restore it from a backup, or let `sudo microk8s refresh-certs --cert ca.crt` \
+                 (before 1.22 without `--cert ca.crt`) make all credentials anew; then the same command again",
+            )
+        };
         let text = String::from_utf8(config.clone()).map_err(|e| unusable(&e))?;
-        let kubeconfig = Kubeconfig::from_yaml(&text).map_err(|e| unusable(&e))?;
+        // The parser's own words would show a part of the file, which holds a token.
+        let kubeconfig = Kubeconfig::from_yaml(&text).map_err(|_| unusable(&"it is no kubeconfig"))?;
         let mut settings = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .map_err(|e| unusable(&e))?;

@@ -92,11 +92,12 @@ struct Found {
 pub(super) struct Before {
     user: String,
     file: PathBuf,
+    deadline: Duration,
 }
 
 impl Before {
     pub(super) fn new(spec: &Spec) -> Self {
-        Self { user: spec.user.clone(), file: file() }
+        Self { user: spec.user.clone(), file: file(), deadline: spec.timeouts.remove.into() }
     }
 
     fn homes(&self, host: &dyn Host) -> Result<Vec<PathBuf>> {
@@ -193,6 +194,10 @@ impl Step for Before {
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         let written = self.written(host)?;
+        // What its pods leave can be seen only when it is gone.
+        if let (Some(_), Some(why)) = (&written, super::snap::being_removed(host)?) {
+            return Ok(Probe::pending(why));
+        }
         let installed = host.snapd_get("/v2/snaps/microk8s")?.is_some();
         if let Some(before) = written {
             let left = if installed { Vec::new() } else { orphans(host, &before) };
@@ -239,7 +244,7 @@ impl Step for Before {
     }
 
     fn deadline(&self) -> Duration {
-        SOON
+        self.deadline
     }
 
     fn scope(&self) -> Scope {

@@ -104,10 +104,11 @@ impl Pool {
     fn objects(&self, content: &Value) -> Vec<Value> {
         let meta = |name: &str| json!({"name": name, "namespace": NAMESPACE});
         match self.api {
+            // By the pool alone is judged what is there: so it is the last one to come, and the last one to go.
             MetallbApi::Crd => vec![
+                json!({"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": meta(ADVERTISEMENT)}),
                 json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": meta(POOL),
                     "spec": {"addresses": content}}),
-                json!({"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": meta(ADVERTISEMENT)}),
             ],
             MetallbApi::ConfigMap => vec![
                 json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("config"), "data": {"config": content}}),
@@ -222,7 +223,7 @@ impl Step for Pool {
                 name: cluster::state::name(object).to_owned(),
             })
         };
-        Ok(Undo::Acts(self.objects(&Value::Null).iter().rev().filter_map(delete).collect()))
+        Ok(Undo::Acts(self.objects(&Value::Null).iter().filter_map(delete).collect()))
     }
 
     fn deadline(&self) -> Duration {

@@ -55,8 +55,9 @@ fn run(hosts: &[Initial], policy: Policy, density: Density) -> Counts {
 
 fn show(name: &str, counts: &Counts, begun: Instant) {
     println!(
-        "{name}: {} hosts, {} moments of death, {} second deaths, {} commands, {} differences, {:.1} s",
+        "{name}: {} hosts ({} with a full disk), {} moments of death, {} second deaths, {} commands, {} differences, {:.1} s",
         counts.hosts,
+        counts.full,
         counts.moments,
         counts.second,
         counts.runs,
@@ -81,15 +82,30 @@ fn tell(counts: &Counts) {
 
 /// How many hosts of each era; a person who has more time may ask for more.
 fn count_of_hosts() -> usize {
-    std::env::var("HOSTS").map_or(4, |n| n.parse().expect("a number"))
+    std::env::var("HOSTS").map_or(10, |n| n.parse().expect("a number"))
 }
 
+/// The product's policy. All counts of one run are printed: `cargo test --test crash -- --nocapture`.
 #[test]
 fn nothing_is_lost_wherever_a_run_dies() {
     let begun = Instant::now();
     let hosts = [Era::Today, Era::Old].map(|era| hosts(era, count_of_hosts())).concat();
-    let counts = run(&hosts, Policy::Proposed, Density { first: 10, second: 20 });
+    let counts = run(&hosts, Policy::Proposed, Density { first: 4, second: 20 });
     show("crash matrix", &counts, begun);
     tell(&counts);
     assert!(counts.differences.is_empty());
+    assert!(counts.runs >= 10_000, "only {} commands were run", counts.runs);
+    assert!(counts.full > 0, "no host's disk was full");
+}
+
+/// The matrix would see it if the journal were kept otherwise.
+#[test]
+fn the_three_usual_policies_lose_something() {
+    for policy in [Policy::LastPriorWins, Policy::OnlyAfterTheAct, Policy::ReceiptAtTheEnd] {
+        let begun = Instant::now();
+        let hosts = [Era::Today, Era::Old].map(|era| hosts(era, 3)).concat();
+        let counts = run(&hosts, policy, Density { first: 8, second: 40 });
+        show(&format!("{policy:?}"), &counts, begun);
+        assert!(!counts.differences.is_empty(), "{policy:?} is not found out");
+    }
 }

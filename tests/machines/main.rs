@@ -5,9 +5,11 @@ mod support;
 
 mod article;
 mod clash;
+mod cures;
 mod data;
 mod doctor;
 mod failures;
+mod faults;
 mod foreign;
 mod input;
 mod kills;
@@ -19,3 +21,4 @@ mod refresh;
 mod registries;
 mod secrets;
 mod storage;
+mod undo;

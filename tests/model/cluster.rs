@@ -159,6 +159,18 @@ impl Cluster {
         self.get(&key(kind, namespace, name))
     }
 
+    /// Objects of a kind, to be kept while the cluster is changed.
+    pub fn shared(&self, kind: &Kind) -> Vec<Arc<Value>> {
+        let plural = kind.plural;
+        let all = self.objects.range(key(kind, "", "")..).take_while(|((p, ..), _)| *p == plural);
+        all.map(|(_, object)| Arc::clone(object)).collect()
+    }
+
+    /// One object, to be kept while the cluster is changed.
+    pub fn share(&self, key: &Key) -> Option<Arc<Value>> {
+        self.objects.get(key).cloned()
+    }
+
     /// Objects of a kind, in the order of their names.
     pub fn of(&self, kind: &Kind) -> impl Iterator<Item = &Value> {
         let plural = kind.plural;

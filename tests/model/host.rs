@@ -27,6 +27,9 @@ use super::{
 /// Several changes come within a moment: one look serves them all.
 const BURST: Duration = ms(40);
 
+/// The act after which the clock jumps, where it does.
+const JUMPS_AFTER: u64 = 12;
+
 /// A moment at which a run may die.
 pub struct Moment {
     /// What it was about to do, did, or had done.
@@ -77,6 +80,9 @@ impl Model {
         let mut world = self.world();
         self.moment(&world, || format!("before {what}"));
         world.acts += 1;
+        if world.acts == JUMPS_AFTER {
+            world.clock += std::mem::take(&mut world.jump);
+        }
         let log = format!("{LOG_DIR}/{}.log", self.run);
         if !world.files.has(&log) {
             world.files.write(&log, "");
@@ -200,7 +206,7 @@ impl Host for Model {
     fn write(&self, file: &FileWrite) -> Result<()> {
         let path = file.path.to_str().expect("UTF-8");
         self.act(&format!("write {path}"), |world| {
-            if world.files.full {
+            if !world.files.has_room() {
                 return Err(
                     Error::failed(format!("cannot write {path}")).because("No space left on device (os error 28)")
                 );
@@ -371,7 +377,8 @@ impl Host for Model {
     }
 
     fn unix_time(&self) -> u64 {
-        EPOCH + self.world().now.as_secs()
+        let world = self.world();
+        (EPOCH + world.now.as_secs()).saturating_add_signed(world.clock)
     }
 
     fn stopping(&self) -> bool {

@@ -76,6 +76,10 @@ pub struct Initial {
     pub old_kubernetes: bool,
     /// So many downloads fail before one succeeds.
     pub failing: u32,
+    /// The disk is full after so many files and records; before the next command somebody makes room.
+    pub room: Option<u32>,
+    /// Seconds by which the clock jumps in the middle.
+    pub jump: i64,
 }
 
 impl Initial {
@@ -94,6 +98,8 @@ impl Initial {
             hold: None,
             old_kubernetes: false,
             failing: 0,
+            room: None,
+            jump: 0,
         }
     }
 
@@ -117,9 +123,11 @@ impl Initial {
         let article = prop_oneof![3 => Just(Article::Absent), 2 => Just(Article::Serves), 1 => Just(Article::Differs)];
         let kubectl = prop_oneof![2 => Just(Name::Free), 1 => Just(Name::File), 1 => Just(Name::Snap), 1 => Just(Name::OfMicrok8s)];
         let hold = prop_oneof![Just(None), Just(Some("2027-01-16T00:00:00Z")), Just(Some("forever"))];
+        let room = prop_oneof![5 => Just(None), 2 => (0_u32..24).prop_map(Some)];
+        let jump = prop_oneof![3 => Just(0), 1 => Just(-24 * 3600), 1 => Just(24 * 3600)];
         let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 0_u32..2);
-        (microk8s, pools, article, kubectl, hold, flags).prop_map(
-            move |(microk8s, pools, article, kubectl, hold, flags)| {
+        (microk8s, pools, article, kubectl, hold, (flags, room, jump)).prop_map(
+            move |(microk8s, pools, article, kubectl, hold, (flags, room, jump))| {
                 let (storage, registry, member, new_snapd, old_kubernetes, failing) = flags;
                 Self {
                     era,
@@ -134,6 +142,8 @@ impl Initial {
                     hold,
                     old_kubernetes,
                     failing,
+                    room,
+                    jump,
                 }
             },
         )
@@ -161,6 +171,8 @@ impl Initial {
             self.microk8s(&mut world);
         }
         world.snapd.failing = self.failing;
+        world.files.room = self.room;
+        world.jump = self.jump;
         world.acts = 0;
         world
     }

@@ -155,6 +155,10 @@ fn stage_done(world: &mut World, what: &What, stage: usize) -> std::result::Resu
             world.snapd.failing -= 1;
             return Err("cannot perform the following tasks:\n- Download snap \"microk8s\" (unexpected EOF)".to_owned());
         }
+        (What::Install(_) | What::Refresh(_), 2) if world.files.room == Some(0) => {
+            return Err("cannot perform the following tasks:\n- Download snap \"microk8s\" (no space left on device)"
+                .to_owned());
+        }
         (What::Install(channel), 4) => {
             let snap = Snap { channel: channel.clone(), active: true, hold: None, services: true };
             world.snapd.snaps.insert(MICROK8S.to_owned(), snap);

@@ -179,6 +179,8 @@ pub fn after(death: Death, world: &World, gap: Duration) -> World {
         Death::PowerCut => world.power_cut(),
     }
     world.advance(gap);
+    // Whoever comes back makes room first.
+    world.files.room = None;
     world.processes.retain(|_, p| p.code.is_none());
     // The name of a run holds the time: no two of them begin at the same moment.
     world.now += Duration::from_millis(1);

@@ -74,6 +74,9 @@ pub struct World {
     pub violations: Vec<String>,
     /// Acts so far.
     pub acts: u64,
+    /// Seconds by which the wall clock is off, and those by which it is going to jump.
+    pub clock: i64,
+    pub jump: i64,
     /// Passwords that were made up so far.
     pub passwords: usize,
     next_group: i32,
@@ -98,6 +101,8 @@ impl World {
             cluster: None,
             violations: Vec::new(),
             acts: 0,
+            clock: 0,
+            jump: 0,
             passwords: 0,
             next_group: 1000,
         };

@@ -197,7 +197,12 @@ impl Machine {
 
     /// Starts the product with its events as JSON, to be followed.
     pub(crate) fn start(&self, args: &str) -> Run {
-        let line = format!("sudo {}iris-mk8s --output json {args}", self.era.variables());
+        self.start_with("", args)
+    }
+
+    /// The same with these variables, each with a space after it.
+    pub(crate) fn start_with(&self, variables: &str, args: &str) -> Run {
+        let line = format!("sudo {}{variables}iris-mk8s --output json {args}", self.era.variables());
         Run::new(&line, sandbox(&["exec", "--user", "ubuntu", &self.name, "bash", "-c", &line]))
     }
 
@@ -228,6 +233,29 @@ impl Machine {
 
     pub(crate) fn put(&self, file: &str, to: &str) {
         run(&["put", &self.name, file, to]).ok();
+    }
+
+    /// The process group of a command that the product runs now.
+    pub(crate) fn group_of(&self, command: &str) -> String {
+        let find =
+            format!("ps -eo pgid=,args= | awk '/microk8s.*{command}/ && !/awk/ && !/iris-mk8s/ {{print $1; exit}}'");
+        self.wait_until("the command runs", 20, |m| !m.root(&find).stdout.trim().is_empty());
+        self.root(&find).stdout.trim().to_owned()
+    }
+
+    /// Whether a process of the group runs.
+    pub(crate) fn group_lives(&self, group: &str) -> bool {
+        self.root(&format!("ps -eo pgid=,stat= | awk '$1 == {group} && $2 !~ /Z/' | grep -q .")).code == 0
+    }
+
+    /// Cuts its power.
+    pub(crate) fn cut(&self) {
+        run(&["cut", &self.name]).ok();
+    }
+
+    /// Boots it again after its power was cut.
+    pub(crate) fn boot(&self) {
+        run(&["up", &self.name, "--era", self.era.name(), "--ip", &self.address()]).ok();
     }
 
     /// Faults of the LAN's services, for this machine alone.

@@ -9,4 +9,5 @@ mod snapshot;
 pub(crate) use era::{Era, in_both_eras};
 pub(crate) use machine::{Machine, Output, kept, sandbox as sandbox_command};
 pub(crate) use neighbour::Neighbour;
-pub(crate) use run::Event;
+pub(crate) use run::{Ended, Event};
+pub(crate) use snapshot::Snapshot;
