@@ -15,7 +15,7 @@ use crate::support::{Era, Machine, in_both_eras, kept, sandbox_command};
 in_both_eras! { images_come_through_the_proxy }
 
 /// A proxy on the client PC: it knows one host, and writes down what it is asked for.
-const PROXY: &str = r#"import http.client, http.server, sys
+const PROXY: &str = r"import http.client, http.server, sys
 class Proxy(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         host, _, path = self.path.removeprefix('http://').partition('/')
@@ -37,7 +37,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         pass
 log = open(sys.argv[2], 'w')
 http.server.ThreadingHTTPServer(('192.168.11.1', int(sys.argv[1])), Proxy).serve_forever()
-"#;
+";
 
 /// The proxy, as long as the test lasts.
 struct Proxy(Child);

@@ -7,7 +7,7 @@ in_both_eras! { the_password_is_nowhere_but_in_its_file a_password_that_cannot_t
 const PASSWORD: &str = "Plum-7-Harbour-Zenith";
 
 /// Writes down every command line and environment of the machine, as often as it can, until its file is gone.
-const SAMPLER: &str = r#"import glob, os, time
+const SAMPLER: &str = r"import glob, os, time
 seen = set()
 with open('/root/samples', 'wb', buffering=0) as out:
     while os.path.exists('/root/sampling'):
@@ -20,7 +20,7 @@ with open('/root/samples', 'wb', buffering=0) as out:
                 seen.add(text)
                 out.write(text.replace(b'\0', b' ') + b'\n')
         time.sleep(0.05)
-"#;
+";
 
 /// Everything that could hold it, in one folder.
 const GATHER: &str = r#"set -e
@@ -44,7 +44,7 @@ mkdir bundle
 tar -C bundle -xf bundle.tar
 iris-mk8s status >status.txt
 iris-mk8s journal show >journal.txt
-"#;
+";
 
 fn the_password_is_nowhere_but_in_its_file(era: Era) {
     let Some(machine) = Machine::up("secrets", era) else { return };
