@@ -44,7 +44,7 @@ mkdir bundle
 tar -C bundle -xf bundle.tar
 iris-mk8s status >status.txt
 iris-mk8s journal show >journal.txt
-";
+"#;
 
 fn the_password_is_nowhere_but_in_its_file(era: Era) {
     let Some(machine) = Machine::up("secrets", era) else { return };
