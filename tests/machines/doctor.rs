@@ -72,16 +72,6 @@ const OF_IRIS: &[Case] = &[
     },
 ];
 
-/// Kubelet sees pressure for five minutes after it has gone: nothing comes after this one.
-const OF_DISK: Case = Case {
-    what: "a disk that is short of room, as kubelet sees it",
-    damage: "cd /var/snap/microk8s/current/args; cp kubelet /root/kubelet; \
-                 sed -i 's/nodefs.available<[^,\"]*/nodefs.available<99%/' kubelet; systemctl restart snap.microk8s.daemon-KUBELET",
-    id: "pressure",
-    says: "is short of disk (DiskPressure",
-    cure: "cp /root/kubelet /var/snap/microk8s/current/args/kubelet; rm /root/kubelet; systemctl restart snap.microk8s.daemon-KUBELET",
-};
-
 const OF_CLUSTER: &[Case] = &[
     Case {
         what: "the node cordoned",
