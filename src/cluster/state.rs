@@ -2,8 +2,6 @@
 
 use serde_json::Value;
 
-use super::pull;
-
 /// A condition's status (`True`, `False`, `Unknown`), and its message.
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<(&'a str, &'a str)> {
     let found = object["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == kind)?;
@@ -85,13 +83,6 @@ pub fn pod_trouble(pod: &Value) -> Option<String> {
         return Some(format!("pod {pod_name}: started, not ready yet"));
     }
     Some(format!("pod {pod_name}: {}", pod["status"]["phase"].as_str().unwrap_or("being made").to_lowercase()))
-}
-
-/// What the registry said of an image that it does not have. One that is down, slow or counts too many pulls may come back; an
-/// image that it does not know will not.
-pub fn image_missing(pod: &Value) -> Option<String> {
-    let (image, message) = pull::waiting(pod)?;
-    (pull::read(&message) == Some(pull::Failure::NotFound)).then(|| format!("image {image}: {message}"))
 }
 
 /// Whether a pod runs what the workload asks for now: one of an older template is about to go, and what ails it says nothing.
@@ -204,16 +195,6 @@ mod tests {
         let ready =
             json!({"metadata": {"name": "data-0"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
         assert_eq!(pod_trouble(&ready), None);
-    }
-
-    #[test]
-    fn only_an_unknown_image_is_missing() {
-        let pod = |reason: &str, message: &str| json!({"status": {"containerStatuses": [{"image": "a:1", "state": {"waiting": {"reason": reason, "message": message}}}]}});
-        assert!(image_missing(&pod("ErrImagePull", "a:1: not found")).is_some());
-        assert!(image_missing(&pod("InvalidImageName", "")).is_some());
-        assert_eq!(image_missing(&pod("ErrImagePull", "connection refused")), None);
-        assert_eq!(image_missing(&pod("ImagePullBackOff", "429 Too Many Requests")), None);
-        assert_eq!(image_missing(&pod("CrashLoopBackOff", "not found")), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::SNAP;
+use super::{SNAP, image};
 use crate::{
     cluster::{self, Kind, state},
     error::Result,
@@ -126,7 +126,8 @@ pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
         let workload = **kind == cluster::DEPLOYMENT || **kind == cluster::DAEMON_SET;
         if workload && !state::rolled_out(&object) {
             let pods = host.list(&cluster::POD, *namespace, &state::selector(&object))?;
-            if let Some(missing) = pods.iter().filter(|p| state::of_template(p, &object)).find_map(state::image_missing)
+            if let Some(missing) =
+                pods.iter().filter(|p| state::of_template(p, &object)).find_map(|p| image::missing(host, p))
             {
                 return Ok(Probe::Hopeless {
                     why: format!("{} {name}: the registry does not have its image ({missing})", kind.kind),

@@ -31,6 +31,7 @@ mod cluster;
 mod cpf;
 mod foreign;
 mod group;
+mod image;
 mod iris;
 mod memory;
 mod metallb;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     check::{Check, Question},
+    image,
     iris::external,
 };
 use crate::{
@@ -103,7 +104,7 @@ const LAST_WORDS: usize = 5;
 /// What a pod's state and log say that cannot heal by waiting.
 fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
     let name = state::name(pod);
-    if let Some(missing) = state::image_missing(pod) {
+    if let Some(missing) = image::missing(host, pod) {
         return Some(Probe::Hopeless {
             why: format!("pod {name}: the registry does not have the image ({missing})"),
             hint: format!("see the name and the tag: --image (now {})", iris.image),

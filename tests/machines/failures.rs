@@ -104,7 +104,7 @@ fn what_cannot_heal_is_told_in_seconds(era: Era) {
         args: "--until metallb",
         cause: Cause::Pull("metallb-system"),
         step: "addon.metallb",
-        says: &["the registry does not have the image", controller],
+        says: &["the registry does not have its image", controller],
     };
     case.run(&machine, "default");
     machine.fault("clear");
