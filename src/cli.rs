@@ -111,7 +111,8 @@ pub enum Command {
 /// Options of `bootstrap`.
 #[derive(Args, Debug)]
 pub struct Bootstrap {
-    /// Stop after this stage (and all that it needs): preflight, snap, group, alias, start, basics, iris, metallb, addons, ready
+    /// Stop after this stage (and all that it needs): preflight, snap, group, alias, start, basics, longhorn, iris, metallb, addons,
+    /// ready
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
     /// Show what would be done and change nothing (the same as `plan`)
@@ -120,6 +121,10 @@ pub struct Bootstrap {
     /// Take the addresses that `--lb auto` finds without asking
     #[arg(long)]
     pub yes: bool,
+    /// Delete volumes of another StorageClass than the wanted one, with their data, and make them anew; without it a change of
+    /// the class is refused
+    #[arg(long)]
+    pub data: bool,
     /// The wanted state.
     #[command(flatten)]
     pub spec: SpecFlags,
@@ -131,6 +136,9 @@ pub struct Plan {
     /// End with exit code 30 when bootstrap would change something
     #[arg(long)]
     pub check: bool,
+    /// As of `bootstrap`: volumes of another StorageClass are deleted with their data
+    #[arg(long)]
+    pub data: bool,
     /// The wanted state.
     #[command(flatten)]
     pub spec: SpecFlags,
@@ -184,9 +192,15 @@ pub struct SpecFlags {
     /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else who runs this]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// StorageClass of the volume claims [default: the cluster's default class]
+    /// StorageClass of the volume claims; `longhorn` also installs Longhorn [default: the cluster's default class]
     #[arg(long, value_name = "CLASS")]
     pub storage: Option<String>,
+    /// Release of Longhorn, for `--storage longhorn` [default: the one that goes with the channel]
+    #[arg(long, value_name = "VERSION")]
+    pub longhorn_version: Option<String>,
+    /// Longhorn's manifest (deploy/longhorn.yaml of its release) in a file, instead of a download
+    #[arg(long, value_name = "FILE")]
+    pub longhorn_manifest: Option<PathBuf>,
     /// Image of IRIS, with a tag or a digest
     #[arg(long)]
     pub image: Option<String>,
