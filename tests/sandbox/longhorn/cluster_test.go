@@ -7,7 +7,9 @@ import (
 	"testing"
 )
 
-func of(version string) *cluster { return &cluster{release: releases[version], ns: "longhorn-system", node: "vm1"} }
+func of(version string) *cluster {
+	return &cluster{release: releases[version], ns: "longhorn-system", node: "vm1"}
+}
 
 // The same condition in the shape of each API: a map by type, and a list.
 func TestConditionsHaveTheShapeOfTheirAPI(t *testing.T) {
