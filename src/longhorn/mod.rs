@@ -150,14 +150,16 @@ pub fn list(host: &dyn Host, plural: &str) -> Result<Vec<Value>> {
     }
 }
 
-/// All objects of its kinds, with their kinds.
+/// Objects of its kinds that somebody must let go of, with their kinds: all but its settings have a finalizer.
 ///
 /// # Errors
 /// The cluster does not answer.
-pub fn objects(host: &dyn Host) -> Result<Vec<(&'static Kind, Value)>> {
+pub fn held(host: &dyn Host) -> Result<Vec<(&'static Kind, Value)>> {
     let mut found = Vec::new();
     for kind in definitions(host)?.iter().filter_map(served) {
-        found.extend(host.list(kind, Some(NAMESPACE), "")?.into_iter().map(|object| (kind, object)));
+        let is_held = |o: &Value| o["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+        let all = host.list(kind, Some(NAMESPACE), "")?;
+        found.extend(all.into_iter().filter(is_held).map(|object| (kind, object)));
     }
     Ok(found)
 }

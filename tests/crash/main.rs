@@ -25,8 +25,8 @@ use proptest::{
 fn hosts(count: usize) -> Vec<Initial> {
     let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let strategy = Initial::any();
-    let mut hosts = vec![Initial::fresh()];
-    hosts.extend((1..count).map(|_| strategy.new_tree(&mut runner).expect("a host").current()));
+    let mut hosts = vec![Initial::fresh(), Initial { longhorn: true, ..Initial::fresh() }];
+    hosts.extend((2..count).map(|_| strategy.new_tree(&mut runner).expect("a host").current()));
     hosts
 }
 

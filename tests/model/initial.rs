@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     cluster::key,
-    manifests, snapd,
+    longhorn, manifests, snapd,
     store::Policy,
     tool::{RANGE, Tool},
     world::{World, s},
@@ -75,6 +75,8 @@ pub struct Initial {
     pub old_kubernetes: bool,
     /// So many downloads fail before one succeeds.
     pub failing: u32,
+    /// The volumes shall lie on Longhorn.
+    pub longhorn: bool,
 }
 
 impl Initial {
@@ -92,6 +94,7 @@ impl Initial {
             hold: None,
             old_kubernetes: false,
             failing: 0,
+            longhorn: false,
         }
     }
 
@@ -130,6 +133,7 @@ impl Initial {
                 hold,
                 old_kubernetes,
                 failing,
+                longhorn: false,
             }
         })
     }
@@ -139,6 +143,9 @@ impl Initial {
         let mut world = World::new();
         world.snapd.version = if self.new_snapd { "2.68+ubuntu24.04" } else { "2.57.6" };
         world.snapd.hold = self.hold.map(str::to_owned);
+        if self.longhorn {
+            world.files.write_as(longhorn::FILE, longhorn::MANIFEST, 0o644, "ubuntu");
+        }
         if self.old_kubernetes {
             old_kubernetes(&mut world);
         }

@@ -27,13 +27,19 @@ use super::{
 /// A range that suits the modelled network.
 pub const RANGE: &str = "192.168.11.110-192.168.11.130";
 
-/// The wanted state: the default profile.
-pub fn spec() -> &'static Spec {
-    static SPEC: OnceLock<Spec> = OnceLock::new();
-    SPEC.get_or_init(|| {
-        let flags = iris_mk8s::cli::SpecFlags { lb: Some(RANGE.parse().expect("a range")), ..Default::default() };
+/// The wanted state: the default profile, on MicroK8s' own storage or on Longhorn.
+pub fn spec(longhorn: bool) -> &'static Spec {
+    static SPECS: [OnceLock<Spec>; 2] = [OnceLock::new(), OnceLock::new()];
+    SPECS[usize::from(longhorn)].get_or_init(|| {
+        let storage = longhorn.then(|| "longhorn".to_owned());
+        let flags =
+            iris_mk8s::cli::SpecFlags { lb: Some(RANGE.parse().expect("a range")), storage, ..Default::default() };
         let input = profile::Input { flags, environment: Vec::new(), login: Some("ubuntu".to_owned()) };
-        profile::resolve(&input).expect("the default profile").0
+        let mut spec = profile::resolve(&input).expect("the default profile").0;
+        if let Some(longhorn) = &mut spec.longhorn {
+            longhorn.manifest = Some(super::longhorn::FILE.into());
+        }
+        spec
     })
 }
 
@@ -82,11 +88,13 @@ pub struct Tool {
     pub policy: Policy,
     /// Whether moments are collected.
     pub collect: bool,
+    /// Whether the volumes shall lie on Longhorn.
+    pub longhorn: bool,
 }
 
 impl Tool {
     pub fn new(policy: Policy) -> Self {
-        Self { policy, collect: false }
+        Self { policy, collect: false, longhorn: false }
     }
 
     pub fn collecting(self) -> Self {
@@ -110,17 +118,17 @@ impl Tool {
     /// `bootstrap`.
     pub fn bootstrap(self, world: World) -> Ran {
         self.run(world, "bootstrap", |model, run, credentials| {
-            let stages = steps::catalog(spec(), &credentials);
+            let stages = steps::catalog(spec(self.longhorn), &credentials);
             let open =
                 || Journal::over(Box::new(ModelStore::open(model, self.policy, true)), Place::default().journal());
-            engine(&**model, &stages, &Events::channel().0).bootstrap(open, run, spec()).1
+            engine(&**model, &stages, &Events::channel().0).bootstrap(open, run, spec(self.longhorn)).1
         })
     }
 
     /// `plan`: on a host that may only be looked at. True: there is nothing to do.
     pub fn plan(self, world: World) -> Result<bool> {
         let mut world = world;
-        let stages = steps::catalog(spec(), &credentials(&mut world));
+        let stages = steps::catalog(spec(self.longhorn), &credentials(&mut world));
         let mut model = Model::new(world, "plan", false);
         model.read_only = true;
         engine(&model, &stages, &Events::channel().0).plan().map(|plan| plan.is_empty())

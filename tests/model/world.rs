@@ -48,6 +48,12 @@ pub struct World {
     pub violations: Vec<String>,
     /// Acts so far.
     pub acts: u64,
+    /// Packages, and what dpkg says of each.
+    pub packages: BTreeMap<String, String>,
+    /// Units of systemd's that are enabled, and those that run.
+    pub units: BTreeMap<String, (bool, bool)>,
+    /// iSCSI sessions of Longhorn's: its volume, and the pod that mounts it.
+    pub iscsi: BTreeMap<String, String>,
     /// Passwords that were made up so far.
     pub passwords: usize,
     next_group: i32,
@@ -71,6 +77,9 @@ impl World {
             cluster: None,
             violations: Vec::new(),
             acts: 0,
+            packages: BTreeMap::new(),
+            units: BTreeMap::new(),
+            iscsi: BTreeMap::new(),
             passwords: 0,
             next_group: 1000,
         };
@@ -157,6 +166,14 @@ impl World {
     /// Every process ends at once, and the machine boots again. What is on the disk stays.
     pub fn power_cut(&mut self) {
         self.processes.clear();
+        self.iscsi.clear();
+        self.files.remove("/sys/module/iscsi_tcp");
+        if self.files.text("/etc/modules-load.d/iris-mk8s-longhorn.conf").contains("iscsi_tcp") {
+            self.files.dir("/sys/module/iscsi_tcp");
+        }
+        for (enabled, active) in self.units.values_mut() {
+            *active = *enabled;
+        }
         self.failed_units = false;
         self.now += s(15);
         self.links.retain(|link| !super::network::is_pod_link(link));

@@ -33,7 +33,7 @@ pub(super) fn start(host: &dyn Host) -> Result<Option<Undo>> {
 pub(super) fn uninstall(host: &dyn Host, common: &Common) -> Result<Option<Undo>> {
     let Some(found) = Installed::find(host)? else { return Ok(None) };
     let version = found.version().unwrap_or_else(|| common.version());
-    let left = longhorn::objects(host)?;
+    let left = longhorn::held(host)?;
     if found.manager.is_none() && left.is_empty() {
         let acts = after(host, version)?;
         return Ok((!acts.is_empty()).then_some(Undo::Acts(acts)));
