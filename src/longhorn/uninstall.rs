@@ -47,7 +47,7 @@ pub fn leftovers(version: LonghornVersion) -> [(&'static Kind, Option<&'static s
     ]
 }
 
-/// The setting as it must be.
+/// The setting as it must be, where the manager did not live to make it.
 pub fn confirmation(version: LonghornVersion) -> Value {
     json!({"apiVersion": format!("{}/{}", kinds::GROUP, version.api()), "kind": "Setting",
         "metadata": {"name": CONFIRMATION, "namespace": NAMESPACE}, "value": "true"})

@@ -100,6 +100,9 @@ fn object_facts(object: &Value) -> Vec<String> {
         let claim = &object["spec"]["claimRef"];
         return vec![format!("volume of {} {} {}", claim["namespace"], claim["name"], object["status"]["phase"])];
     }
+    if kind.group == "longhorn.io" && kind.plural == "volumes" {
+        return vec!["a volume of Longhorn's".to_owned()];
+    }
     let mut object = object.clone();
     let mut forget = |part: &str, fields: &[&str]| {
         for field in object[part].as_object_mut().iter_mut() {

@@ -34,7 +34,8 @@ pub fn spec(longhorn: bool) -> &'static Spec {
         let storage = longhorn.then(|| "longhorn".to_owned());
         let flags =
             iris_mk8s::cli::SpecFlags { lb: Some(RANGE.parse().expect("a range")), storage, ..Default::default() };
-        let input = profile::Input { flags, environment: Vec::new(), login: Some("ubuntu".to_owned()) };
+        let login = Some("ubuntu".to_owned());
+        let input = profile::Input { flags, login, ..profile::Input::default() };
         let mut spec = profile::resolve(&input).expect("the default profile").0;
         if let Some(longhorn) = &mut spec.longhorn {
             longhorn.manifest = Some(super::longhorn::FILE.into());

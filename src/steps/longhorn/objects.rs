@@ -102,6 +102,18 @@ impl Step for Objects {
                 return Ok(Probe::pending(format!("namespace {NAMESPACE} is being deleted")));
             }
         }
+        if self.part == Part::Workloads {
+            let (works, acts) = removal::remnants(host, self.common.version())?;
+            if works {
+                return Ok(Probe::pending("an uninstall job of Longhorn's works: it comes to its end first"));
+            }
+            if !acts.is_empty() {
+                return Ok(Probe::differs(
+                    json!({"remnants": acts.len()}),
+                    "a removal was broken off, and left its job or its confirmation",
+                ));
+            }
+        }
         let Some(wanted) = self.common.part(host, self.part)? else { return Ok(Probe::Absent) };
         let (mut missing, mut other, mut waits) = (Vec::new(), Vec::new(), None);
         for want in &wanted {
@@ -134,9 +146,13 @@ impl Step for Objects {
         })
     }
 
-    fn apply(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
         let wanted = self.common.part(host, self.part)?.unwrap_or_default();
-        Ok(wanted.into_iter().map(|object| Act::Apply(Box::new(object))).collect())
+        let mut acts: Vec<Act> = wanted.into_iter().map(|object| Act::Apply(Box::new(object))).collect();
+        if matches!(found, Probe::Differs { now, .. } if now["remnants"].is_number()) {
+            acts.extend(removal::remnants(host, self.common.version())?.1);
+        }
+        Ok(acts)
     }
 
     fn memo(&self, host: &dyn Host, _: &Probe) -> Result<Memo> {
@@ -197,6 +213,10 @@ impl Step for Objects {
 
     fn scope(&self) -> Scope {
         Scope::Host
+    }
+
+    fn clears(&self) -> Option<&'static str> {
+        (self.part != Part::Workloads).then_some("longhorn.workloads")
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Common, REPAIR};
 use crate::{
@@ -99,8 +99,10 @@ fn begin(host: &dyn Host, common: &Common, version: LonghornVersion, found: &Ins
             );
         };
         let setting = host.get(kind, Some(NAMESPACE), uninstall::CONFIRMATION)?;
-        if setting.is_none_or(|s| s["value"] != "true") {
-            return Ok(Undo::Acts(vec![Act::Apply(Box::new(uninstall::confirmation(version)))]));
+        match setting {
+            None => return Ok(Undo::Acts(vec![Act::Apply(Box::new(uninstall::confirmation(version)))])),
+            Some(setting) if setting["value"] != "true" => return Ok(Undo::Acts(vec![confirm(kind, "true")])),
+            Some(_) => {}
         }
     }
     let manifest = common.manifest(host)?;
@@ -108,6 +110,28 @@ fn begin(host: &dyn Host, common: &Common, version: LonghornVersion, found: &Ins
     let image = image.map_or_else(|| format!("longhornio/longhorn-manager:{version}"), str::to_owned);
     let objects = uninstall::objects(version, &image);
     Ok(Undo::Acts(objects.into_iter().map(|o| Act::Apply(Box::new(o))).collect()))
+}
+
+/// Whether its removal is confirmed.
+fn confirm(kind: &'static Kind, value: &str) -> Act {
+    let (namespace, name) = (Some(NAMESPACE.to_owned()), uninstall::CONFIRMATION.to_owned());
+    Act::Patch { kind, namespace, name, patch: json!({"value": value}) }
+}
+
+/// What a removal that was broken off left of itself, before Longhorn is wanted again: whether a job still works, and the acts that take
+/// the rest away.
+pub(super) fn remnants(host: &dyn Host, version: LonghornVersion) -> Result<(bool, Vec<Act>)> {
+    let mut acts = after(host, version)?;
+    let job = host.get(&cluster::JOB, Some(uninstall::namespace(version)), uninstall::JOB)?;
+    let works = job.is_some_and(|job| !state::is(&job, "Failed") && !state::is(&job, "Complete"));
+    if let Some(kind) = longhorn::kind(host, "settings")? {
+        let setting = host.get(kind, Some(NAMESPACE), uninstall::CONFIRMATION)?;
+        if setting.is_some_and(|s| s["value"] == "true") {
+            // Its webhook may have to come back first.
+            acts.push(confirm(kind, "false"));
+        }
+    }
+    Ok((works, acts))
 }
 
 /// Why the manager does not run; none when it does.
