@@ -46,6 +46,7 @@ pub use alias::kubectl_in_the_way;
 pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
 pub use iris::{WEB, claim_names, stateful_set_of};
+pub(crate) use longhorn::{iscsi_module_there, multipath_in_use};
 pub use metallb::{configured, pool};
 pub use ready::address;
 

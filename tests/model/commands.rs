@@ -51,7 +51,7 @@ pub fn read(world: &mut World, words: &[&str]) -> Output {
         }
         ["iscsiadm", "-m", "node"] => output(21, ""),
         ["findmnt", "--noheadings", "--list", "--output", "SOURCE,TARGET"] => output(0, longhorn::mounts(world)),
-        ["findmnt", "--noheadings", "--output", "PROPAGATION", _] => output(0, "shared\n"),
+        ["findmnt", "--noheadings", "--output", "PROPAGATION", "--target", _] => output(0, "shared\n"),
         ["findmnt", "--noheadings", "--output", "FSTYPE", ..] => output(0, "ext4\n"),
         ["modprobe", "--dry-run", "--quiet", _] | ["ss", "-Hltnp"] => output(0, ""),
         ["timedatectl", "show", ..] => output(0, "yes\n"),

@@ -33,6 +33,9 @@ mod ready;
 mod removal;
 mod trial;
 
+pub(crate) use multipath::in_use as multipath_in_use;
+pub(crate) use packages::module_there as iscsi_module_there;
+
 /// The steps; none where no Longhorn is wanted. What is first is taken back last.
 pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
     let Some(wanted) = &spec.longhorn else { return Vec::new() };

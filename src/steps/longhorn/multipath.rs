@@ -42,6 +42,23 @@ pub(crate) fn keeps_away(host: &dyn Host) -> Result<bool> {
     Ok(false)
 }
 
+/// Why our line must not be added: multipathd joins paths to disks of this host. What it is, and what to do.
+pub(crate) fn in_use(host: &dyn Host) -> Result<Option<(String, String)>> {
+    if !runs(host)? || keeps_away(host)? {
+        return Ok(None);
+    }
+    let maps = host.ask(&Cmd::reads(["multipath", "-ll"])).map(|output| output.stdout).unwrap_or_default();
+    Ok(maps.lines().find(|l| !l.trim().is_empty()).map(|map| {
+        let why = format!(
+            "multipathd joins paths to disks of this host ({}); with all of /dev/sd* in its blacklist it could not",
+            map.trim()
+        );
+        let hint = "add exceptions of your own and the line `devnode \"^sd[a-z0-9]+\"` to the section blacklist of \
+                    /etc/multipath.conf, so that your disks stay joined; or take --storage microk8s-hostpath";
+        (why, hint.to_owned())
+    }))
+}
+
 /// Whether a text of multipath's has our pattern in its section `blacklist`.
 fn blacklists(text: &str) -> bool {
     let mut section = String::new();
@@ -87,17 +104,8 @@ impl Step for Blacklist {
         if keeps_away(host)? {
             return Ok(Probe::satisfied("its blacklist has /dev/sd*"));
         }
-        let maps = host.ask(&Cmd::reads(["multipath", "-ll"])).map(|output| output.stdout).unwrap_or_default();
-        if let Some(map) = maps.lines().find(|l| !l.trim().is_empty()) {
-            return Ok(Probe::Refused {
-                why: format!(
-                    "multipathd joins paths to disks of this host ({}); with all of /dev/sd* in its blacklist it could not",
-                    map.trim()
-                ),
-                hint: "add exceptions of your own and the line `devnode \"^sd[a-z0-9]+\"` to the section blacklist of \
-                       /etc/multipath.conf, so that your disks stay joined; or take --storage microk8s-hostpath"
-                    .to_owned(),
-            });
+        if let Some((why, hint)) = in_use(host)? {
+            return Ok(Probe::Refused { why, hint });
         }
         Ok(Probe::Absent)
     }

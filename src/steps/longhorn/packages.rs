@@ -28,7 +28,7 @@ pub(super) struct Packages {
 }
 
 /// Whether the kernel has the module, or could load it.
-pub(super) fn module_there(host: &dyn Host) -> Result<bool> {
+pub(crate) fn module_there(host: &dyn Host) -> Result<bool> {
     let loaded = host.exists(Path::new(&format!("/sys/module/{MODULE}")));
     Ok(loaded || host.ask(&Cmd::reads(["modprobe", "--dry-run", "--quiet", MODULE]))?.ok())
 }
