@@ -25,7 +25,7 @@ use crate::{
     error::{Error, ExitCode, Result},
     lb_range::LbRange,
     spec::{LONGHORN_CLASS, Spec},
-    version::Channel,
+    version::{Channel, MIRRORS_FROM},
 };
 
 /// What the environment variables of this program begin with.
@@ -345,6 +345,15 @@ impl Settings {
                 return Err(Error::usage(format!("{origin} is given, and the volumes do not lie on Longhorn"))
                     .hint(format!("say also --storage {LONGHORN_CLASS}")));
             }
+        }
+        if let (Some(mirrors), Some(Setting { value: Value::Channel(channel), origin })) =
+            (self.get("registries.mirrors"), self.get("channel"))
+            && !channel.row().mirror_folders
+        {
+            return Err(Error::usage(format!(
+                "registries.mirrors ({}) needs MicroK8s {MIRRORS_FROM} or newer, and the channel is {} ({origin})",
+                mirrors.origin, channel.minor
+            )));
         }
         let (Some(request), Some(limit)) = (self.get("iris.memory_request"), self.get("iris.memory_limit")) else {
             return Ok(());

@@ -27,6 +27,9 @@ pub struct Spec {
     /// Hash of a password that everybody knows (the profile `article` has one); none = the password is a secret, and not in here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published_hash: Option<String>,
+    /// Where images are fetched.
+    #[serde(default, skip_serializing_if = "Registries::is_default")]
+    pub registries: Registries,
     /// The database.
     pub iris: Iris,
     /// Longhorn, when the volumes lie on it.
@@ -54,6 +57,32 @@ pub struct Longhorn {
 
 /// The StorageClass that Longhorn makes: whoever names it wants Longhorn.
 pub const LONGHORN_CLASS: &str = "longhorn";
+
+/// Where images are fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registries {
+    /// Who answers for a registry.
+    pub mirrors: Vec<Mirror>,
+    /// URL of a proxy.
+    pub proxy: Option<String>,
+    /// Names and networks that are reached without it, besides those of the cluster and the host's own.
+    pub no_proxy: Vec<String>,
+}
+
+impl Registries {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Who answers for a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirror {
+    /// As images name it: `docker.io`, `quay.io`.
+    pub registry: String,
+    /// Where it is asked for instead.
+    pub url: String,
+}
 
 /// InterSystems IRIS as it shall run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

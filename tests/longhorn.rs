@@ -57,10 +57,14 @@ fn its_class_makes_one_replica_and_is_no_default() {
     for (text, minor) in [(OLD, 20), (NEW, 34)] {
         let objects = all(text, minor);
         let map = find(&objects, "ConfigMap", "longhorn-storageclass").expect("the class");
-        let class: Value = serde_json::from_str(map["data"]["storageclass.yaml"].as_str().expect("a text")).expect("JSON");
+        let class: Value =
+            serde_json::from_str(map["data"]["storageclass.yaml"].as_str().expect("a text")).expect("JSON");
         assert_eq!(class["parameters"]["numberOfReplicas"], "1");
         assert_eq!(class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"], "false");
-        assert_eq!((&class["provisioner"], &class["metadata"]["name"]), (&json!("driver.longhorn.io"), &json!("longhorn")));
+        assert_eq!(
+            (&class["provisioner"], &class["metadata"]["name"]),
+            (&json!("driver.longhorn.io"), &json!("longhorn"))
+        );
         assert_eq!(class["parameters"]["fsType"], "ext4", "the rest stays");
     }
 }
@@ -116,7 +120,10 @@ fn the_version_is_read_from_the_manifest_itself() {
         ("a: [", ""),
     ] {
         let error = Manifest::parse(text).unwrap_err();
-        assert!(error.what.contains("no manifest of Longhorn") && error.cause.unwrap_or_default().contains(why), "{text}");
+        assert!(
+            error.what.contains("no manifest of Longhorn") && error.cause.unwrap_or_default().contains(why),
+            "{text}"
+        );
     }
 }
 

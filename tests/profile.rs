@@ -140,6 +140,9 @@ fn every_key_has_a_variable_that_is_heard() {
         "lb" => "10.0.0.5",
         "channel" => "1.33",
         "addons" => "dns, storage",
+        "registries.mirrors" => "docker.io=http://mirror.lan:5000",
+        "registries.proxy" => "http://proxy.lan:3128",
+        "registries.no_proxy" => ".lan,10.0.0.0/8",
         "storage.class" => "longhorn",
         "iris.image" => "localhost:32000/iris:1",
         "iris.time_zone" => "JST-9",
@@ -270,6 +273,34 @@ fn bad_profiles_are_refused_by_name_and_line() {
         (
             "channel = \"1.32-strict\"",
             "p.toml, line 1: channel: channel `1.32-strict`: strict confinement needs other groups and commands, which this tool does not drive; name a track of MicroK8s, for example `1.34` or `1.34/stable`",
+        ),
+        (
+            "[registries]\nmirrors = [\"docker.io\"]",
+            "p.toml, line 2: registries.mirrors: `docker.io` is not a registry and who answers for it; write it as docker.io=https://mirror.example",
+        ),
+        (
+            "[registries]\nmirrors = [\"docker.io=mirror.lan\"]",
+            "p.toml, line 2: registries.mirrors: `mirror.lan` is not a URL; write it as http://proxy.example:3128",
+        ),
+        (
+            "[registries]\nmirrors = [\"/etc=http://m\"]",
+            "p.toml, line 2: registries.mirrors: `/etc` is not the name of a registry, such as docker.io",
+        ),
+        (
+            "channel = \"1.20\"\n[registries]\nmirrors = [\"docker.io=http://m\"]",
+            "registries.mirrors (p.toml, line 3) needs MicroK8s 1.23 or newer, and the channel is 1.20 (p.toml, line 1)",
+        ),
+        (
+            "[registries]\nproxy = \"http://me:secret@proxy:3128\"",
+            "p.toml, line 2: registries.proxy: a user and a password in a URL would be readable for everybody on the host; leave them out",
+        ),
+        (
+            "[registries]\nproxy = \"http://proxy:3128;reboot\"",
+            "p.toml, line 2: registries.proxy: `http://proxy:3128;reboot` contains `;`, which no URL of a host does",
+        ),
+        (
+            "[registries]\nno_proxy = [\"a b\"]",
+            "p.toml, line 2: registries.no_proxy: `a b` contains ` `; name hosts (.example.com), addresses or networks (10.0.0.0/8)",
         ),
         ("addons = \"dns\"", "p.toml, line 1: addons: expected a list of texts, found a text"),
         ("addons = [\"dns\", 1]", "p.toml, line 1: addons: expected a list of texts, found a whole number"),

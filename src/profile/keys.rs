@@ -31,8 +31,8 @@ pub enum Kind {
     Text(fn(&str) -> Check),
     /// A whole number between two bounds.
     Number(u64, u64),
-    /// Names of addons.
-    Addons,
+    /// A list of texts.
+    List(fn(Vec<String>) -> Result<Vec<String>, Refusal>),
     /// The CPF itself.
     Cpf,
     /// The CPF in a file.
@@ -50,7 +50,10 @@ pub const KEYS: &[Key] = &[
     Key { name: "channel", kind: Kind::Channel },
     Key { name: "lb", kind: Kind::Range },
     Key { name: "user", kind: Kind::Text(check::user) },
-    Key { name: "addons", kind: Kind::Addons },
+    Key { name: "addons", kind: Kind::List(addons) },
+    Key { name: "registries.mirrors", kind: Kind::List(|list| each(list, check::mirror)) },
+    Key { name: "registries.proxy", kind: Kind::Text(check::proxy) },
+    Key { name: "registries.no_proxy", kind: Kind::List(|list| each(list, check::direct)) },
     Key { name: "storage.class", kind: Kind::Text(check::storage_class) },
     Key { name: "storage.mgr_size", kind: Kind::Text(check::size) },
     Key { name: "storage.data_size", kind: Kind::Text(check::size) },
@@ -147,7 +150,7 @@ impl Key {
                 let number = text.parse().map_err(|_| format!("`{text}` is not a whole number"))?;
                 self.checked(Value::Number(number))
             }
-            Kind::Addons => {
+            Kind::List(_) => {
                 let names = text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
                 self.checked(Value::List(names.collect()))
             }
@@ -165,7 +168,7 @@ impl Key {
         let raw = match (&self.kind, value) {
             (Kind::Number(..), DeValue::Integer(number)) => Value::Number(whole(number)?),
             (Kind::Number(..), other) => return Err(wrong_type("a whole number", other)),
-            (Kind::Addons, DeValue::Array(items)) => Value::List(
+            (Kind::List(_), DeValue::Array(items)) => Value::List(
                 items
                     .iter()
                     .map(|item| match item.get_ref() {
@@ -174,7 +177,7 @@ impl Key {
                     })
                     .collect::<Result<_, _>>()?,
             ),
-            (Kind::Addons, other) => return Err(wrong_type("a list of texts", other)),
+            (Kind::List(_), other) => return Err(wrong_type("a list of texts", other)),
             (
                 Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile | Kind::LonghornFile,
                 DeValue::String(text),
@@ -203,10 +206,16 @@ impl Key {
             (Kind::Number(least, most), Value::Number(n)) if !(least..=most).contains(&&n) => {
                 Err(format!("{n} is not between {least} and {most}").into())
             }
-            (Kind::Addons, Value::List(names)) => addons(names).map(Value::List),
+            (Kind::List(check), Value::List(names)) => check(names).map(Value::List),
             (_, value) => Ok(value),
         }
     }
+}
+
+/// A list of which each text passes a check.
+fn each(texts: Vec<String>, check: fn(&str) -> Check) -> Result<Vec<String>, Refusal> {
+    texts.iter().try_for_each(|text| check(text))?;
+    Ok(texts)
 }
 
 /// Addons under today's names, each of them once.

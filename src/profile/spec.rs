@@ -6,7 +6,7 @@ use super::{Settings, Value, bug, cpf};
 use crate::{
     error::{Error, Result},
     lb_range::LbRange,
-    spec::{Iris, LONGHORN_CLASS, Longhorn, Seconds, Spec, Timeouts},
+    spec::{Iris, LONGHORN_CLASS, Longhorn, Mirror, Registries, Seconds, Spec, Timeouts},
     version::{Channel, LonghornVersion},
 };
 
@@ -33,8 +33,13 @@ impl Settings {
             user,
             lb,
             channel,
-            addons: self.list("addons")?,
+            addons: self.list("addons"),
             published_hash: self.optional_text("iris.password_hash"),
+            registries: Registries {
+                mirrors: self.list("registries.mirrors").iter().filter_map(|m| mirror(m)).collect(),
+                proxy: self.optional_text("registries.proxy"),
+                no_proxy: self.list("registries.no_proxy"),
+            },
             iris: Iris {
                 namespace: self.text("iris.namespace")?,
                 name: self.text("iris.name")?,
@@ -115,10 +120,17 @@ impl Settings {
         }
     }
 
-    fn list(&self, key: &str) -> Result<Vec<String>> {
+    /// A list; nothing said is nothing in it.
+    fn list(&self, key: &str) -> Vec<String> {
         match self.get(key).map(|s| &s.value) {
-            Some(Value::List(list)) => Ok(list.clone()),
-            _ => Err(bug(key)),
+            Some(Value::List(list)) => list.clone(),
+            _ => Vec::new(),
         }
     }
+}
+
+/// `REGISTRY=URL`, which was checked.
+fn mirror(text: &str) -> Option<Mirror> {
+    let (registry, url) = text.split_once('=')?;
+    Some(Mirror { registry: registry.to_owned(), url: url.to_owned() })
 }

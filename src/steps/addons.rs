@@ -112,7 +112,8 @@ pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
         let workload = **kind == cluster::DEPLOYMENT || **kind == cluster::DAEMON_SET;
         if workload && !state::rolled_out(&object) {
             let pods = host.list(&cluster::POD, *namespace, &state::selector(&object))?;
-            if let Some(missing) = pods.iter().find_map(state::image_missing) {
+            if let Some(missing) = pods.iter().filter(|p| state::of_template(p, &object)).find_map(state::image_missing)
+            {
                 return Ok(Probe::Hopeless {
                     why: format!("{} {name}: the registry does not have its image ({missing})", kind.kind),
                     hint: "see whether the registry or its mirror is the right one; the same command goes on when the image is there"

@@ -7,10 +7,10 @@ use k8s_openapi::{
     api::{
         apps::v1::{StatefulSet, StatefulSetSpec},
         core::v1::{
-            ClientIPConfig, Container, ContainerPort, EnvVar, ExecAction, HTTPGetAction, Namespace,
-            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec,
-            Probe as PodProbe, ResourceRequirements, Secret, SecretVolumeSource, SecurityContext, Service, ServicePort,
-            ServiceSpec, SessionAffinityConfig, Volume, VolumeMount, VolumeResourceRequirements,
+            ClientIPConfig, Container, ContainerPort, EnvVar, ExecAction, HTTPGetAction, PersistentVolumeClaim,
+            PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe as PodProbe,
+            ResourceRequirements, Secret, SecretVolumeSource, SecurityContext, Service, ServicePort, ServiceSpec,
+            SessionAffinityConfig, Volume, VolumeMount, VolumeResourceRequirements,
         },
     },
     apimachinery::pkg::{
@@ -24,12 +24,13 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    SOON, check::Check, claims::Claims, cpf::merged, foreign::UnlessForeign, memory, object::Object, password::Password,
+    SOON, check::Check, claims::Claims, cpf::merged, foreign::UnlessForeign, memory, namespace::Namespace,
+    object::Object, password::Password,
 };
 use crate::{
     cluster::{self, MANAGER},
     credentials::Credentials,
-    host::Watch,
+    host::{Host, Watch},
     spec::{Iris, Spec},
     step::{Probe, Step},
 };
@@ -101,17 +102,12 @@ pub(super) fn external(iris: &Iris) -> String {
 pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> {
     let iris = &spec.iris;
     let removal: Duration = spec.timeouts.remove.into();
-    let mut steps: Vec<Box<dyn Step>> = Vec::new();
+    let mut steps: Vec<Box<dyn Step>> = vec![Box::new(elsewhere(iris))];
     if let Some(class) = &iris.storage_class {
         steps.push(Box::new(storage_class(class.clone())));
     }
     if iris.namespace != "default" {
-        let meta = ObjectMeta { name: Some(iris.namespace.clone()), ..ObjectMeta::default() };
-        let namespace = object(&Namespace { metadata: meta, ..Namespace::default() });
-        steps.push(Box::new(Object {
-            deadline: removal,
-            ..Object::new("iris.namespace", &cluster::NAMESPACE, namespace, json!({}))
-        }));
+        steps.push(Box::new(Namespace::new(&iris.namespace, removal)));
     }
     let set = stateful_set_of(iris);
     let set_step = Object {
@@ -133,10 +129,43 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
     }));
     steps.push(own(Box::new(Object::new("iris.cpf", &cluster::SECRET, cpf, json!({"data": {}})))));
     steps.push(Box::new(service("iris.service", &headless(iris))));
-    let pool = super::metallb::pool_name(spec.channel.row().metallb);
+    let pool = super::metallb_pool::pool_name(spec.channel.row().metallb);
     steps.push(Box::new(service("iris.service-ext", &load_balancer(iris, pool))));
     steps.push(Box::new(set_step));
     steps
+}
+
+/// IRIS of an earlier bootstrap in another place: with other names it would be left behind, and nobody would know of it.
+fn elsewhere(iris: &Iris) -> Check {
+    let (place, named) =
+        (iris.namespace.clone(), [iris.name.clone(), iris.service.clone(), external(iris), cpf_name(iris)]);
+    let question = move |host: &dyn Host| {
+        for kind in [&cluster::STATEFUL_SET, &cluster::SERVICE, &cluster::SECRET] {
+            let ours = host.list(kind, None, &format!("{MANAGED_BY}={MANAGER}"))?;
+            let known = |o: &Value| {
+                o["metadata"]["namespace"] == *place && named.iter().any(|name| name == cluster::state::name(o))
+            };
+            if let Some(other) = ours.iter().find(|o| !known(o) && !cluster::state::going(o)) {
+                return Ok(Probe::Refused {
+                    why: format!("{} {} of an earlier bootstrap is there", kind.kind, place_of(other)),
+                    hint: "take it back first: `iris-mk8s teardown` (its claims with the data stay where they are)"
+                        .to_owned(),
+                });
+            }
+        }
+        Ok(Probe::satisfied(""))
+    };
+    Check {
+        id: "iris.place",
+        title: format!("IRIS in namespace {} and nowhere else", iris.namespace),
+        question: Box::new(question),
+        deadline: SOON,
+        watches: vec![Watch::Objects(&cluster::STATEFUL_SET, None)],
+    }
+}
+
+fn place_of(object: &Value) -> String {
+    format!("{}/{}", object["metadata"]["namespace"].as_str().unwrap_or("?"), cluster::state::name(object))
 }
 
 /// A class that the user named must be there: a claim of a class that is not would wait for ever.
@@ -162,13 +191,16 @@ fn storage_class(class: String) -> Check {
     }
 }
 
+/// The label that tells whose an object is.
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
 fn labels(iris: &Iris) -> BTreeMap<String, String> {
     BTreeMap::from([("app".to_owned(), iris.service.clone())])
 }
 
 fn meta(iris: &Iris, name: &str) -> ObjectMeta {
     let mut labels = labels(iris);
-    labels.insert("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned());
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
     ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(iris.namespace.clone()),

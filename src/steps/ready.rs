@@ -82,7 +82,7 @@ fn pods_ready(host: &dyn Host, iris: &Iris) -> Result<Probe> {
         return Ok(Probe::pending("there is no StatefulSet yet"));
     };
     let pods = iris_pods(host, iris)?;
-    for pod in &pods {
+    for pod in pods.iter().filter(|p| state::of_template(p, &set)) {
         if let Some(end) = hopeless(host, iris, pod) {
             return Ok(end);
         }

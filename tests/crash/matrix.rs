@@ -1,6 +1,9 @@
 //! The matrix: every moment of a bootstrap and of its teardown, each on many hosts, and a second death in what follows.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use iris_mk8s::{error::ExitCode, step::Scope};
 
@@ -30,6 +33,8 @@ pub struct Counts {
     pub moments: usize,
     /// Moments at which a run died that went on after a death.
     pub second: usize,
+    /// How uninterrupted bootstraps of these hosts end.
+    pub ends: BTreeMap<String, usize>,
     /// Commands run.
     pub runs: usize,
     /// Ends that should have been the same, and were not: what differs, and how it came to that.
@@ -42,6 +47,9 @@ impl Counts {
         self.moments += other.moments;
         self.second += other.second;
         self.runs += other.runs;
+        for (end, count) in other.ends {
+            *self.ends.entry(end).or_default() += count;
+        }
         self.differences.extend(other.differences);
     }
 }
@@ -87,6 +95,11 @@ pub fn examine(initial: &Initial, policy: Policy, density: Density, salt: usize)
     case.before = case.settled(world.clone());
     let up = tool.collecting().bootstrap(world);
     (case.code, case.converged) = (up.code, without_hold(case.settled(up.world.clone())));
+    let end = up.error.as_ref().map_or_else(|| "done".to_owned(), |e| format!("{:?}: {}", e.code, e.what));
+    *case.counts.ends.entry(end).or_default() += 1;
+    if *initial == Initial::fresh(initial.era) {
+        assert_eq!(up.code, ExitCode::Done, "a fresh host: {:?}", up.error);
+    }
     case.counts.runs += 1;
     case.healthy(&up, "uninterrupted");
     if up.code == ExitCode::Done {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     manifests, merge,
-    world::{World, s},
+    world::{Era, World, s},
 };
 
 /// Plural of its kind, namespace, name.
@@ -54,6 +54,7 @@ pub enum Life {
 /// What is in MicroK8s.
 #[derive(Clone)]
 pub struct Cluster {
+    pub era: Era,
     objects: Arc<BTreeMap<Key, Arc<Value>>>,
     /// What our server-side apply asked for last, by object.
     applied: BTreeMap<Key, Arc<Value>>,
@@ -82,9 +83,11 @@ pub struct Cluster {
     serial: u64,
 }
 
-impl Default for Cluster {
-    fn default() -> Self {
+impl Cluster {
+    /// What an installation brings.
+    pub fn new(era: Era) -> Self {
         let mut cluster = Self {
+            era,
             objects: Arc::default(),
             applied: BTreeMap::new(),
             pods: BTreeMap::new(),
@@ -95,7 +98,7 @@ impl Default for Cluster {
             webhook: false,
             webhook_at: None,
             images: BTreeSet::new(),
-            no_images: BTreeSet::new(),
+            no_images: manifests::GONE.map(str::to_owned).into(),
             due: None,
             ends: BTreeMap::new(),
             launching: false,
@@ -278,6 +281,10 @@ impl Cluster {
                 422,
                 format!("{} \"{}\" is invalid: {field}: Forbidden: may not be changed", kind.kind, key.2),
             );
+        }
+        let needs_selector = matches!(key.0, "deployments" | "daemonsets" | "statefulsets");
+        if needs_selector && new["spec"]["selector"].is_null() {
+            return refused(422, format!("{} \"{}\" is invalid: spec.selector: Required value", kind.kind, key.2));
         }
         merge::managed(&mut new, manager);
         let changed = was.as_ref().is_none_or(|was| was["spec"] != new["spec"]);

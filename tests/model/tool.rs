@@ -21,19 +21,20 @@ use iris_mk8s::{
 use super::{
     host::{Model, Moment},
     store::{ModelStore, Policy, bytes, read_as},
-    world::World,
+    world::{Era, World},
 };
 
 /// A range that suits the modelled network.
 pub const RANGE: &str = "192.168.11.110-192.168.11.130";
 
-/// The wanted state: the default profile, on MicroK8s' own storage or on Longhorn.
-pub fn spec(longhorn: bool) -> &'static Spec {
-    static SPECS: [OnceLock<Spec>; 2] = [OnceLock::new(), OnceLock::new()];
-    SPECS[usize::from(longhorn)].get_or_init(|| {
+/// The wanted state: the default profile, in the channel of the era, on MicroK8s' own storage or on Longhorn.
+pub fn spec(era: Era, longhorn: bool) -> &'static Spec {
+    static SPECS: [OnceLock<Spec>; 4] = [const { OnceLock::new() }; 4];
+    SPECS[usize::from(era == Era::Old) + 2 * usize::from(longhorn)].get_or_init(|| {
+        let channel = Some(era.channel().parse().expect("a channel"));
+        let lb = Some(RANGE.parse().expect("a range"));
         let storage = longhorn.then(|| "longhorn".to_owned());
-        let flags =
-            iris_mk8s::cli::SpecFlags { lb: Some(RANGE.parse().expect("a range")), storage, ..Default::default() };
+        let flags = iris_mk8s::cli::SpecFlags { lb, channel, storage, ..Default::default() };
         let login = Some("ubuntu".to_owned());
         let input = profile::Input { flags, login, ..profile::Input::default() };
         let mut spec = profile::resolve(&input).expect("the default profile").0;
@@ -118,18 +119,19 @@ impl Tool {
 
     /// `bootstrap`.
     pub fn bootstrap(self, world: World) -> Ran {
+        let spec = spec(world.era, self.longhorn);
         self.run(world, "bootstrap", |model, run, credentials| {
-            let stages = steps::catalog(spec(self.longhorn), &credentials);
+            let stages = steps::catalog(spec, &credentials);
             let open =
                 || Journal::over(Box::new(ModelStore::open(model, self.policy, true)), Place::default().journal());
-            engine(&**model, &stages, &Events::channel().0).bootstrap(open, run, spec(self.longhorn)).1
+            engine(&**model, &stages, &Events::channel().0).bootstrap(open, run, spec).1
         })
     }
 
     /// `plan`: on a host that may only be looked at. True: there is nothing to do.
     pub fn plan(self, world: World) -> Result<bool> {
         let mut world = world;
-        let stages = steps::catalog(spec(self.longhorn), &credentials(&mut world));
+        let stages = steps::catalog(spec(world.era, self.longhorn), &credentials(&mut world));
         let mut model = Model::new(world, "plan", false);
         model.read_only = true;
         engine(&model, &stages, &Events::channel().0).plan().map(|plan| plan.is_empty())

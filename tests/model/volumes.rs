@@ -28,6 +28,11 @@ fn default_class(cluster: &Cluster) -> Option<String> {
         .map(|c| state::name(c).to_owned())
 }
 
+fn binds_at_once(cluster: &Cluster, claim: &Value) -> bool {
+    let class = claim["spec"]["storageClassName"].as_str().unwrap_or_default();
+    cluster.find(&kinds::STORAGE_CLASS, "", class).is_some_and(|c| c["volumeBindingMode"] == "Immediate")
+}
+
 fn provisioner_works(cluster: &Cluster) -> bool {
     cluster.find(&kinds::DEPLOYMENT, "kube-system", "hostpath-provisioner").is_some_and(state::rolled_out)
 }
@@ -66,7 +71,7 @@ pub fn reconcile(cluster: &mut Cluster, files: &mut Files, now: Duration) {
             && if claim["spec"]["storageClassName"] == LONGHORN {
                 longhorn::provisions(cluster)
             } else {
-                !users.is_empty() && works
+                (!users.is_empty() || binds_at_once(cluster, &claim)) && works
             }
         {
             let at = *cluster.ends.entry(claim_key).or_insert(now + PROVISIONED);

@@ -242,6 +242,14 @@ impl Host for Recorded {
         changed(&object.to_string())
     }
 
+    fn patch(&self, _: &'static Kind, _: Option<&str>, _: &str, _: &Value) -> Result<()> {
+        panic!("a recorded host is not changed")
+    }
+
+    fn download(&self, _: &iris_mk8s::step::Download) -> Result<()> {
+        panic!("a recorded host is not changed")
+    }
+
     fn delete(&self, kind: &'static Kind, _: Option<&str>, name: &str) -> Result<()> {
         changed(&format!("{}/{name}", kind.plural))
     }
