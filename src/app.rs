@@ -1,6 +1,7 @@
 //! The commands: what each of them reads, runs and prints. Everything that is decided, is decided elsewhere.
 
 mod operate;
+mod repair;
 
 use std::{
     io::{BufRead, IsTerminal},
@@ -42,6 +43,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Start => operate::start(&global),
         Command::Stop => operate::stop(&global),
         Command::Session { pod } => operate::session(pod.as_deref()),
+        Command::Repair(cli::Repair::Longhorn(options)) => repair::longhorn(&global, &options),
         Command::Doctor(options) => doctor(&global, &options),
         Command::Teardown(options) => teardown(&global, &options),
         Command::Profile(what) => profiles(&global, what),

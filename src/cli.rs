@@ -90,6 +90,9 @@ pub enum Command {
     ///
     /// Without options IRIS goes, and its data (the volume claims) and the cluster stay: the next bootstrap finds the data again.
     Teardown(Teardown),
+    /// Mend what was broken by hand
+    #[command(subcommand)]
+    Repair(Repair),
     /// List, show and check profiles
     #[command(subcommand)]
     Profile(Profile),
@@ -253,6 +256,26 @@ impl std::str::FromStr for Lb {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         if text == AUTO { Ok(Self::Auto) } else { text.parse().map(Self::Range) }
     }
+}
+
+/// What to mend.
+#[derive(Debug, Subcommand)]
+pub enum Repair {
+    /// End a Longhorn that was deleted in the wrong order: its namespace, kinds and webhooks that hang
+    ///
+    /// What is wrong and what will be done is shown, and asked for. Nothing of Longhorn's data survives. A Longhorn that works is refused.
+    Longhorn(RepairOptions),
+}
+
+/// Options of `repair`.
+#[derive(Args, Debug)]
+pub struct RepairOptions {
+    /// Do not ask (needed where there is no terminal)
+    #[arg(long)]
+    pub yes: bool,
+    /// Show what would be done and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// What to do with profiles.

@@ -49,7 +49,7 @@ pub use alias::kubectl_in_the_way;
 pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
 pub use iris::{WEB, claim_names, stateful_set_of};
-pub(crate) use longhorn::{iscsi_module_there, multipath_in_use};
+pub(crate) use longhorn::{iscsi_module_there, longhorn_sessions, multipath_in_use};
 pub use metallb_pool::{configured, pool};
 pub use ready::address;
 

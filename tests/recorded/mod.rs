@@ -242,12 +242,12 @@ impl Host for Recorded {
         changed(&object.to_string())
     }
 
-    fn patch(&self, _: &'static Kind, _: Option<&str>, _: &str, _: &Value) -> Result<()> {
-        panic!("a recorded host is not changed")
+    fn patch(&self, kind: &'static Kind, _: Option<&str>, name: &str, _: &Value) -> Result<()> {
+        changed(&format!("{}/{name}", kind.plural))
     }
 
-    fn download(&self, _: &iris_mk8s::step::Download) -> Result<()> {
-        panic!("a recorded host is not changed")
+    fn download(&self, file: &iris_mk8s::step::Download) -> Result<()> {
+        changed(&file.url)
     }
 
     fn delete(&self, kind: &'static Kind, _: Option<&str>, name: &str) -> Result<()> {

@@ -33,6 +33,7 @@ mod ready;
 mod removal;
 mod trial;
 
+pub(crate) use before::sessions as longhorn_sessions;
 pub(crate) use multipath::in_use as multipath_in_use;
 pub(crate) use packages::module_there as iscsi_module_there;
 
