@@ -34,8 +34,9 @@ mod removal;
 mod trial;
 
 pub(crate) use before::sessions as longhorn_sessions;
-pub(crate) use multipath::in_use as multipath_in_use;
+pub(crate) use multipath::{in_use as multipath_in_use, takes_disks as multipath_takes_disks};
 pub(crate) use packages::module_there as iscsi_module_there;
+pub(crate) use ready::sign_of as longhorn_sign;
 
 /// The steps; none where no Longhorn is wanted. What is first is taken back last.
 pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {

@@ -25,12 +25,12 @@ pub(super) struct Blacklist {
 }
 
 /// Whether multipathd runs, or would.
-pub(crate) fn runs(host: &dyn Host) -> Result<bool> {
+fn runs(host: &dyn Host) -> Result<bool> {
     Ok(unit_is(host, "is-active", UNITS[0])? || unit_is(host, "is-active", UNITS[1])?)
 }
 
 /// Whether a configuration keeps these disks from it.
-pub(crate) fn keeps_away(host: &dyn Host) -> Result<bool> {
+fn keeps_away(host: &dyn Host) -> Result<bool> {
     let mut files = vec!["/etc/multipath.conf".to_owned()];
     let dir = "/etc/multipath/conf.d";
     files.extend(host.names(Path::new(dir)).iter().filter(|n| n.ends_with(".conf")).map(|n| format!("{dir}/{n}")));
@@ -42,9 +42,14 @@ pub(crate) fn keeps_away(host: &dyn Host) -> Result<bool> {
     Ok(false)
 }
 
+/// Whether it runs and would take Longhorn's disks.
+pub(crate) fn takes_disks(host: &dyn Host) -> Result<bool> {
+    Ok(runs(host)? && !keeps_away(host)?)
+}
+
 /// Why our line must not be added: multipathd joins paths to disks of this host. What it is, and what to do.
 pub(crate) fn in_use(host: &dyn Host) -> Result<Option<(String, String)>> {
-    if !runs(host)? || keeps_away(host)? {
+    if !takes_disks(host)? {
         return Ok(None);
     }
     let maps = host.ask(&Cmd::reads(["multipath", "-ll"])).map(|output| output.stdout).unwrap_or_default();

@@ -109,6 +109,14 @@ fn trouble(host: &dyn Host, workload: &Value) -> Result<Probe> {
     Ok(Probe::pending(format!("{name}: {why}")))
 }
 
+/// What the pods of a workload said that means that it will never work: what it means, and what to do.
+pub(crate) fn sign_of(host: &dyn Host, kind: &str, name: &str) -> Option<(&'static str, &'static str)> {
+    let kind = if kind == "DaemonSet" { &cluster::DAEMON_SET } else { &cluster::DEPLOYMENT };
+    let workload = host.get(kind, Some(NAMESPACE), name).ok().flatten()?;
+    let pods = host.list(&cluster::POD, Some(NAMESPACE), &state::selector(&workload)).ok()?;
+    pods.iter().find_map(|pod| last_words(host, pod)).map(|sign| (sign.means, sign.hint))
+}
+
 /// What a container that ended said.
 fn last_words(host: &dyn Host, pod: &Value) -> Option<&'static Sign> {
     let containers = pod["status"]["containerStatuses"].as_array()?;
