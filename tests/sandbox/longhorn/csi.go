@@ -178,5 +178,3 @@ func socketOf(args []string) string {
 	}
 	return filepath.Clean(path)
 }
-
-func describe(path string) string { return fmt.Sprintf("unix://%s", path) }
