@@ -78,7 +78,7 @@ var ofKubernetes = map[string]schema.GroupVersionResource{}
 
 func init() {
 	for path, plurals := range map[string]string{
-		"/v1":                             "pods secrets services configmaps events persistentvolumes persistentvolumeclaims",
+		"/v1":                             "pods secrets services configmaps events persistentvolumes persistentvolumeclaims namespaces",
 		"apps/v1":                         "daemonsets deployments",
 		"storage.k8s.io/v1":               "storageclasses csidrivers volumeattachments-of-kubernetes",
 		"coordination.k8s.io/v1":          "leases",
@@ -96,7 +96,7 @@ func init() {
 
 var clusterWide = map[string]bool{
 	"persistentvolumes": true, "storageclasses": true, "csidrivers": true, "volumeattachments-of-kubernetes": true, "nodes-of-kubernetes": true,
-	"validatingwebhookconfigurations": true, "mutatingwebhookconfigurations": true, "customresourcedefinitions": true,
+	"validatingwebhookconfigurations": true, "mutatingwebhookconfigurations": true, "customresourcedefinitions": true, "namespaces": true,
 	// They have a namespace, but are wanted of all.
 	"persistentvolumeclaims": true,
 }

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -178,5 +177,3 @@ func socketOf(args []string) string {
 	}
 	return filepath.Clean(path)
 }
-
-func describe(path string) string { return fmt.Sprintf("unix://%s", path) }

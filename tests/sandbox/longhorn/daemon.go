@@ -50,7 +50,7 @@ func daemon(ctx context.Context, args []string) error {
 	if err := c.registerNode(ctx); err != nil {
 		return err
 	}
-	if err := c.deployEngineImage(ctx, use); err != nil {
+	if err := c.make(ctx, "engineimages", c.own("EngineImage", engineImageName(use.engine), nil, dict{"image": use.engine})); err != nil {
 		return err
 	}
 	c.serveAPI()
@@ -67,10 +67,9 @@ func daemon(ctx context.Context, args []string) error {
 		for _, step := range []func() error{
 			func() error { return c.keepStorageClass(ctx) },
 			func() error { return c.makeSettings(ctx, settings) },
-			func() error { return c.registerNode(ctx) },
+			func() error { return c.finishDeletion(ctx) },
 			func() error { return c.reportNode(ctx, observed) },
-			func() error { return c.deployEngineImage(ctx, use) },
-			func() error { return c.reportEngineImages(ctx) },
+			func() error { return c.keepEngineImages(ctx, use) },
 			func() error { return c.keepInstanceManagers(ctx, use) },
 			func() error { return c.keepVolumes(ctx, use) },
 		} {

@@ -62,12 +62,11 @@ func instanceManager(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
+		var failed error
 		for _, engine := range engines {
-			if err := c.keepEngine(ctx, &engine, held, portal); err != nil {
-				return err
-			}
+			failed = errors.Join(failed, c.keepEngine(ctx, &engine, held, portal))
 		}
-		return nil
+		return failed
 	})
 	// The engines end with their process: so do the sessions.
 	for volume, device := range held {
@@ -188,8 +187,7 @@ func attach(file *os.File, node string) (*os.File, error) {
 		if err != nil {
 			continue
 		}
-		config := unix.LoopConfig{Fd: uint32(file.Fd()), Size: 4096}
-		config.Size = 512
+		config := unix.LoopConfig{Fd: uint32(file.Fd())}
 		config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
 		if err = unix.IoctlLoopConfigure(int(device.Fd()), &config); err == nil {
 			return shared(device, node)

@@ -34,6 +34,7 @@ func measure() (space, error) {
 	}, nil
 }
 
+// registerNode makes it once, when the manager starts.
 func (c *cluster) registerNode(ctx context.Context) error {
 	if _, err := c.get(ctx, "nodes", c.node); !apierrors.IsNotFound(err) {
 		return err
@@ -208,25 +209,63 @@ func (c *cluster) sharesMounts(ctx context.Context) bool {
 	return false
 }
 
-func (c *cluster) deployEngineImage(ctx context.Context, use images) error {
-	name := engineImageName(use.engine)
-	spec := dict{"image": use.engine}
-	if err := c.make(ctx, "engineimages", c.own("EngineImage", name, nil, spec)); err != nil {
+// finishDeletion lets go of nodes and engine images that are deleted. When the whole namespace goes, Longhorn's manager goes with it and mostly
+// comes too late; this one always does, so that what is left is the same every time.
+func (c *cluster) finishDeletion(ctx context.Context) error {
+	if home, err := c.get(ctx, "namespaces", c.ns); err != nil || home.GetDeletionTimestamp() != nil {
 		return err
 	}
-	image, err := c.get(ctx, "engineimages", name)
-	if err != nil || image.GetDeletionTimestamp() != nil {
-		return unlessGone(err)
+	for _, plural := range []string{"nodes", "engineimages"} {
+		all, err := c.all(ctx, plural)
+		if err != nil {
+			return err
+		}
+		for _, each := range all {
+			if each.GetDeletionTimestamp() == nil {
+				continue
+			}
+			if plural == "engineimages" {
+				if err := c.remove(ctx, "daemonsets", "engine-image-"+each.GetName()); err != nil {
+					return err
+				}
+			}
+			if err := c.dropFinalizer(ctx, plural, &each, finalizer); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+func (c *cluster) keepEngineImages(ctx context.Context, use images) error {
+	all, err := c.all(ctx, "engineimages")
+	if err != nil {
+		return err
+	}
+	for _, image := range all {
+		if image.GetDeletionTimestamp() != nil {
+			continue
+		}
+		if err := c.deployEngineImage(ctx, image.GetName(), text(&image, "spec", "image"), use.serviceAccount); err != nil {
+			return err
+		}
+		if err := c.reportEngineImage(ctx, &image); err != nil {
+			return unlessGone(err)
+		}
+	}
+	return nil
+}
+
+func (c *cluster) deployEngineImage(ctx context.Context, name, image, account string) error {
 	labels := dict{"longhorn.io/component": "engine-image", "longhorn.io/engine-image": name, "longhorn.io/managed-by": "longhorn-manager"}
-	folder := dataPath + "/engine-binaries/" + strings.NewReplacer("/", "-", ":", "-").Replace(use.engine)
+	folder := dataPath + "/engine-binaries/" + strings.NewReplacer("/", "-", ":", "-").Replace(image)
 	return c.make(ctx, "daemonsets", dict{
 		"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": dict{"name": "engine-image-" + name, "namespace": c.ns, "labels": labels},
 		"spec": dict{"selector": dict{"matchLabels": labels}, "template": dict{"metadata": dict{"labels": labels}, "spec": dict{
-			"serviceAccountName":            use.serviceAccount,
+			"serviceAccountName":            account,
 			"terminationGracePeriodSeconds": int64(1),
 			"containers": list{dict{
-				"name": "engine-image-" + name, "image": use.engine, "imagePullPolicy": "IfNotPresent", "command": list{"longhorn"},
+				"name": "engine-image-" + name, "image": image, "imagePullPolicy": "IfNotPresent", "command": list{"longhorn"},
 				"securityContext": dict{"privileged": true}, "volumeMounts": list{dict{"name": "data", "mountPath": "/data/"}},
 				"readinessProbe": dict{"exec": dict{"command": list{"test", "-x", "/data/longhorn"}}, "periodSeconds": int64(5)},
 			}},
@@ -235,29 +274,24 @@ func (c *cluster) deployEngineImage(ctx context.Context, use images) error {
 	})
 }
 
-func (c *cluster) reportEngineImages(ctx context.Context) error {
-	all, err := c.all(ctx, "engineimages")
-	if err != nil {
-		return err
+func (c *cluster) reportEngineImage(ctx context.Context, image *object) error {
+	name := image.GetName()
+	state, ready := "deploying", [4]string{"ready", "False", "daemonSet", "no running engine image pod"}
+	set, err := c.get(ctx, "daemonsets", "engine-image-"+name)
+	if err == nil && number(set, "status", "numberReady") > 0 {
+		state = "deployed"
+		ready = [4]string{"ready", "True", "", "Engine image " + name + " (" + text(image, "spec", "image") + ") is fully deployed on all ready nodes"}
 	}
-	for _, image := range all {
-		state, ready := "deploying", [4]string{"ready", "False", "daemonSet", "no running engine image pod"}
-		if c.listed {
-			ready[0] = "ready"
-		}
-		set, err := c.get(ctx, "daemonsets", "engine-image-"+image.GetName())
-		if err == nil && number(set, "status", "numberReady") > 0 {
-			state, ready = "deployed", [4]string{"ready", "True", "", "Engine image " + image.GetName() + " (" + text(&image, "spec", "image") + ") is fully deployed on all ready nodes"}
-		}
-		if err := c.report(ctx, "engineimages", &image, dict{"state": state, "ownerID": c.node, "conditions": c.conditions(&image, ready),
-			"nodeDeploymentMap": dict{c.node: state == "deployed"}, "version": c.version}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.report(ctx, "engineimages", image, dict{"state": state, "ownerID": c.node, "conditions": c.conditions(image, ready),
+		"nodeDeploymentMap": dict{c.node: state == "deployed"}, "version": c.version})
 }
 
+// keepInstanceManagers has them for a node that stays: they belong to it and go with it.
 func (c *cluster) keepInstanceManagers(ctx context.Context, use images) error {
+	node, err := c.get(ctx, "nodes", c.node)
+	if err != nil || node.GetDeletionTimestamp() != nil {
+		return unlessGone(err)
+	}
 	for _, kind := range c.instanceManagers {
 		name := fmt.Sprintf("instance-manager-%s-%s", kind[:1], hash8(c.node+use.instanceManager+kind))
 		if kind == "aio" {
@@ -271,21 +305,14 @@ func (c *cluster) keepInstanceManagers(ctx context.Context, use images) error {
 		}
 		labels := dict{"longhorn.io/component": "instance-manager", "longhorn.io/instance-manager-type": kind,
 			"longhorn.io/instance-manager-image": "imi-" + hash8(use.instanceManager), "longhorn.io/node": c.node, "longhorn.io/managed-by": "longhorn-manager"}
-		if err := c.make(ctx, "instancemanagers", c.own("InstanceManager", name, labels, spec)); err != nil {
+		wanted := c.own("InstanceManager", name, labels, spec)
+		wanted["metadata"] = dict{"name": name, "namespace": c.ns, "labels": labels, "ownerReferences": list{owner(node)}}
+		if err := c.make(ctx, "instancemanagers", wanted); err != nil {
 			return err
 		}
 		own, err := c.get(ctx, "instancemanagers", name)
 		if err != nil {
 			return unlessGone(err)
-		}
-		if own.GetDeletionTimestamp() != nil {
-			if err := c.remove(ctx, "pods", name); err != nil {
-				return err
-			}
-			if err := c.dropFinalizer(ctx, "instancemanagers", own, finalizer); err != nil {
-				return err
-			}
-			continue
 		}
 		pod, err := c.get(ctx, "pods", name)
 		if apierrors.IsNotFound(err) {
@@ -313,7 +340,11 @@ func (c *cluster) keepInstanceManagers(ctx context.Context, use images) error {
 	return nil
 }
 
-func (c *cluster) instanceManagerPod(ctx context.Context, name, kind string, labels dict, owner *object, use images) dict {
+func owner(o *object) dict {
+	return dict{"apiVersion": o.GetAPIVersion(), "kind": o.GetKind(), "name": o.GetName(), "uid": string(o.GetUID()), "blockOwnerDeletion": true}
+}
+
+func (c *cluster) instanceManagerPod(ctx context.Context, name, kind string, labels dict, own *object, use images) dict {
 	milli := int64(0)
 	if node, err := c.get(ctx, "nodes-of-kubernetes", c.node); err == nil {
 		milli = cpuMilli(text(node, "status", "allocatable", "cpu")) * 12 / 100
@@ -328,8 +359,7 @@ func (c *cluster) instanceManagerPod(ctx context.Context, name, kind string, lab
 	host := func(name, path string) dict { return dict{"name": name, "hostPath": dict{"path": path}} }
 	return dict{
 		"apiVersion": "v1", "kind": "Pod",
-		"metadata": dict{"name": name, "namespace": c.ns, "labels": labels, "ownerReferences": list{dict{
-			"apiVersion": owner.GetAPIVersion(), "kind": owner.GetKind(), "name": name, "uid": string(owner.GetUID()), "blockOwnerDeletion": true}}},
+		"metadata": dict{"name": name, "namespace": c.ns, "labels": labels, "ownerReferences": list{owner(own)}},
 		"spec": dict{
 			"serviceAccountName": use.serviceAccount, "nodeName": c.node, "restartPolicy": "Never", "terminationGracePeriodSeconds": int64(5),
 			"containers": list{dict{

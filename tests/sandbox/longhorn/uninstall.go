@@ -11,6 +11,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // The kinds in the order in which they go. The first waits until the last of it is gone.
@@ -155,7 +156,7 @@ func (u *uninstaller) deleteRest(ctx context.Context) error {
 	return nil
 }
 
-// gone deletes an object and tells whether it is still there.
+// gone deletes an object together with its pods, which end first, and tells whether it is still there.
 func (u *uninstaller) gone(ctx context.Context, plural, name string) (bool, error) {
 	found, err := u.get(ctx, plural, name)
 	if err != nil {
@@ -163,7 +164,8 @@ func (u *uninstaller) gone(ctx context.Context, plural, name string) (bool, erro
 	}
 	if found.GetDeletionTimestamp() == nil {
 		log.Printf(`level=info msg="Marked for deletion" %s=%s`, strings.TrimSuffix(plural, "s"), name)
-		return true, u.remove(ctx, plural, name)
+		first := metav1.DeletePropagationForeground
+		return true, unlessGone(u.of(plural).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &first}))
 	}
 	return true, nil
 }

@@ -44,7 +44,7 @@ var mutated = []string{"backingimagedatasources", "backingimagemanagers", "backi
 	"systembackups", "volumeattachments", "volumes"}
 
 // Those of them that Longhorn keeps without a finalizer.
-var unheld = []string{"settings", "recurringjobs"}
+var unheld = []string{"settings", "recurringjobs", "instancemanagers"}
 
 func (c *cluster) startWebhooks(ctx context.Context) error {
 	certificate, authority, err := c.webhookSecrets(ctx)
