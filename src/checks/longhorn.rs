@@ -6,7 +6,6 @@ use super::Facts;
 use crate::{
     error::Result,
     finding::Finding,
-    host::Cmd,
     longhorn::{
         self, DATA, KUBELET,
         space::{self, Disk, Misfit},
@@ -173,7 +172,7 @@ pub(super) fn iscsi(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }
     let release = facts.text("/proc/sys/kernel/osrelease")?.trim().to_owned();
     let package = format!("linux-modules-extra-{release}");
-    let known = facts.host.ask(&Cmd::reads(["apt-cache", "show", "--no-all-versions", &package])).is_ok_and(|o| o.ok());
+    let known = steps::apt_knows(facts.host, &package).unwrap_or(false);
     Ok(vec![if known {
         Finding::warned(
             format!("kernel {release} lacks iscsi_tcp, without which no volume is attached"),

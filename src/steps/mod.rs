@@ -50,7 +50,7 @@ pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
 pub use iris::{WEB, claim_names, stateful_set_of};
 pub(crate) use longhorn::{
-    iscsi_module_there, longhorn_sessions, longhorn_sign, multipath_in_use, multipath_takes_disks,
+    apt_knows, iscsi_module_there, longhorn_sessions, longhorn_sign, multipath_in_use, multipath_takes_disks,
 };
 pub use metallb_pool::{configured, pool};
 pub use ready::address;

@@ -51,7 +51,8 @@ fn it_stores_and_goes_again(era: Era) {
     assert_eq!(classes, "longhorn longhorn longhorn longhorn");
     let metrics = format!("http://{}:52773/api/monitor/metrics", machine.nth_address(0));
     machine.client_curl(&[&metrics]).exits(0).says(&["iris_cpu_usage"]);
-    let sources = machine.root("findmnt -nlo SOURCE,TARGET | grep kubernetes.io~csi | grep -c ^/dev/longhorn/pvc-").ok();
+    let sources =
+        machine.root("findmnt -nlo SOURCE,TARGET | grep kubernetes.io~csi | grep -c ^/dev/longhorn/pvc-").ok();
     assert_eq!(sources, "4\n", "each claim is a device of Longhorn's");
 
     machine.product(&format!("plan --check {arguments}")).exits(0).says(&["nothing to do"]);
@@ -124,7 +125,9 @@ fn a_removal_in_the_wrong_order_is_mended(era: Era) {
     machine.product("repair longhorn --yes").exits(23).says(&["Longhorn works"]);
 
     machine.root(&format!("microk8s kubectl delete -f {FILE} --wait=false")).ok();
-    let gone = |machine: &Machine| machine.kubectl("get pods -n longhorn-system -l app=longhorn-manager -o name").stdout.is_empty();
+    let gone = |machine: &Machine| {
+        machine.kubectl("get pods -n longhorn-system -l app=longhorn-manager -o name").stdout.is_empty()
+    };
     machine.wait_until("the manager is gone", 120, gone);
     let half = |machine: &Machine| {
         let state = "get namespace longhorn-system -o jsonpath={.status.phase}{.status.conditions[*].type}";

@@ -286,7 +286,9 @@ impl Cluster {
         if needs_selector && new["spec"]["selector"].is_null() {
             return refused(422, format!("{} \"{}\" is invalid: spec.selector: Required value", kind.kind, key.2));
         }
-        merge::managed(&mut new, manager);
+        if merge::has_fields(object) {
+            merge::managed(&mut new, manager);
+        }
         let changed = was.as_ref().is_none_or(|was| was["spec"] != new["spec"]);
         if changed {
             new["metadata"]["generation"] = json!(new["metadata"]["generation"].as_u64().unwrap_or(0) + 1);

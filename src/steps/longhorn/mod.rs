@@ -35,7 +35,7 @@ mod trial;
 
 pub(crate) use before::sessions as longhorn_sessions;
 pub(crate) use multipath::{in_use as multipath_in_use, takes_disks as multipath_takes_disks};
-pub(crate) use packages::module_there as iscsi_module_there;
+pub(crate) use packages::{is_known as apt_knows, module_there as iscsi_module_there};
 pub(crate) use ready::sign_of as longhorn_sign;
 
 /// The steps; none where no Longhorn is wanted. What is first is taken back last.
@@ -49,6 +49,7 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
         read: Arc::default(),
     };
     let mut steps: Vec<Box<dyn Step>> = vec![
+        Box::new(packages::Lists::new()),
         Box::new(packages::Packages::new(&common)),
         Box::new(iscsid::Service::new(&common)),
         Box::new(module::Module::new(&common)),

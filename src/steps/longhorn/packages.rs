@@ -27,6 +27,57 @@ pub(super) struct Packages {
     common: Common,
 }
 
+/// apt knows where to get them: its lists are empty on many fresh images, and what comes along can be written down only with them.
+pub(super) struct Lists {
+    _private: (),
+}
+
+impl Lists {
+    pub(super) fn new() -> Self {
+        Self { _private: () }
+    }
+}
+
+impl Step for Lists {
+    fn id(&self) -> &'static str {
+        "longhorn.package-lists"
+    }
+
+    fn title(&self) -> String {
+        format!("apt knows {ISCSI}")
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        for (package, _) in Packages::missing(host)? {
+            if !is_known(host, &package)? {
+                return Ok(Probe::Absent);
+            }
+        }
+        Ok(Probe::satisfied(""))
+    }
+
+    fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        Ok(vec![apt(["update"])])
+    }
+
+    fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
+        Ok(Memo { prior: Value::Null, want: json!(ISCSI) })
+    }
+
+    // Lists of packages are no state of anybody's: the next `apt update` makes them anew.
+    fn undo(&self, _: &dyn Host, _: &Memory) -> Result<Undo> {
+        Ok(Undo::Done)
+    }
+
+    fn deadline(&self) -> Duration {
+        WITHIN
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+}
+
 /// Whether the kernel has the module, or could load it.
 pub(crate) fn module_there(host: &dyn Host) -> Result<bool> {
     let loaded = host.exists(Path::new(&format!("/sys/module/{MODULE}")));
@@ -44,6 +95,12 @@ fn state_of(host: &dyn Host, package: &str) -> Result<Option<String>> {
 fn apt<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Act {
     let fixed = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--yes", "-o", OTHERS_WITHIN];
     Act::Run(Cmd::changes(WITHIN, fixed.into_iter().map(str::to_owned).chain(words.into_iter().map(Into::into))))
+}
+
+/// Whether apt knows where to get a package. It exits 0 for one that others only name.
+pub(crate) fn is_known(host: &dyn Host, package: &str) -> Result<bool> {
+    let output = host.ask(&Cmd::reads(["apt-cache", "show", "--no-all-versions", package]))?;
+    Ok(output.stdout.lines().any(|line| line.starts_with("Package: ")))
 }
 
 /// The packages that apt would touch: `Inst NAME (...)`, `Remv NAME [...]`, `Purg NAME [...]`.
@@ -79,11 +136,6 @@ impl Packages {
         }
         Ok(missing)
     }
-
-    /// Whether apt knows where to get a package; its lists are empty on many fresh images.
-    fn is_known(host: &dyn Host, package: &str) -> Result<bool> {
-        Ok(host.ask(&Cmd::reads(["apt-cache", "show", "--no-all-versions", package]))?.ok())
-    }
 }
 
 impl Step for Packages {
@@ -116,12 +168,6 @@ impl Step for Packages {
                 WITHIN,
                 ["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--configure", "-a"],
             )));
-        }
-        for name in &names {
-            // What comes with it can be written down only when apt knows it: so that comes by itself first.
-            if !Self::is_known(host, name)? {
-                return Ok(vec![apt(["update"])]);
-            }
         }
         let words = ["install", "--no-install-recommends"].map(str::to_owned);
         acts.push(apt(words.into_iter().chain(names)));
