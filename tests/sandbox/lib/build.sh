@@ -102,11 +102,14 @@ build_all() {
     forget_old
 }
 
-# Of each part, the three results used last stay (to go back to another branch costs nothing), and those that a machine's disk stands on.
+# Of each part, the three results used last stay (to go back to another branch costs nothing), those that a checkout uses now, and those that a
+# machine's disk stands on.
 forget_old() {
     local part result
     for part in "${PARTS[@]}"; do
         find "$CACHE/parts/$part" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n +4 | while read -r _ result; do
+            # Another checkout may use it, without having built lately.
+            if readlink "$CACHE"/current*/"$part" | grep -qx "../parts/$part/${result##*/}"; then continue; fi
             if ! grep -qs "^$result/" "$CACHE"/machines*/*/base; then rm -rf "$result"; fi
         done
     done

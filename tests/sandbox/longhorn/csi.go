@@ -104,9 +104,6 @@ func (p *plugin) NodeStageVolume(ctx context.Context, r *csi.NodeStageVolumeRequ
 // takenByMultipath tells whether multipathd would have made the disk its own: it runs, and what it read at its start keeps no /dev/sdX from it.
 // The disks here are no SCSI disks, and there is nothing to take; the machine's stand-in for multipathd notes what it would do.
 func takenByMultipath(ctx context.Context) string {
-	if _, err := onHost(ctx, "systemctl", "is-active", "--quiet", "multipathd.service"); err != nil {
-		return ""
-	}
 	said, _ := onHost(ctx, "cat", "/run/multipathd.takes")
 	return strings.TrimSpace(said)
 }

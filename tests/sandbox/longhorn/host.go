@@ -41,7 +41,7 @@ func hostConditions(ctx context.Context) [][4]string {
 		}
 		return [4]string{kind, "False", reason, message}
 	}
-	_, err := onHost(ctx, "systemctl", "is-active", "multipathd.service")
+	_, err := onHost(ctx, "test", "-e", "/run/multipathd.takes")
 	found := [][4]string{is("Multipathd", err != nil, "MultipathdIsRunning",
 		"multipathd is running with a known issue that affects Longhorn. See description and solution at https://longhorn.io/kb/troubleshooting-volume-with-multipath")}
 
