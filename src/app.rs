@@ -1,5 +1,6 @@
 //! The commands: what each of them reads, runs and prints. Everything that is decided, is decided elsewhere.
 
+mod forward;
 mod operate;
 mod repair;
 
@@ -43,6 +44,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Start => operate::start(&global),
         Command::Stop => operate::stop(&global),
         Command::Session { pod } => operate::session(pod.as_deref()),
+        Command::Forward(options) => forward::forward(&global, &options),
         Command::Repair(cli::Repair::Longhorn(options)) => repair::longhorn(&global, &options),
         Command::Doctor(options) => doctor(&global, &options),
         Command::Teardown(options) => teardown(&global, &options),

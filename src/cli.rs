@@ -90,6 +90,10 @@ pub enum Command {
     ///
     /// Without options IRIS goes, and its data (the volume claims) and the cluster stay: the next bootstrap finds the data again.
     Teardown(Teardown),
+    /// Show the portals of the instances and Longhorn's page on ports of this host, until Ctrl-C
+    ///
+    /// They are bound to this host alone unless --address says otherwise.
+    Forward(Forward),
     /// Mend what was broken by hand
     #[command(subcommand)]
     Repair(Repair),
@@ -256,6 +260,14 @@ impl std::str::FromStr for Lb {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         if text == AUTO { Ok(Self::Auto) } else { text.parse().map(Self::Range) }
     }
+}
+
+/// Options of `forward`.
+#[derive(Args, Debug)]
+pub struct Forward {
+    /// Address of this host to listen at; others than 127.0.0.1 can be reached from the network, and Longhorn's page asks for no password
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub address: std::net::IpAddr,
 }
 
 /// What to mend.

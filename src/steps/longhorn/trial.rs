@@ -30,6 +30,18 @@ const GROUP: i64 = 51773;
 /// Reasons of events that say why a pod has no volume.
 const REASONS: &[&str] = &["FailedAttachVolume", "FailedMount", "FailedScheduling", "ProvisioningFailed"];
 
+/// What iscsiadm says when no volume will ever be attached, and what to do.
+const NEVER: &[(&str, &str)] = &[
+    (
+        "driver tcp not loaded",
+        "`modprobe iscsi_tcp` (on some kernels it is in the package linux-modules-extra-...), then the same command again",
+    ),
+    (
+        "can not connect to iSCSI daemon",
+        "`systemctl restart iscsid.socket iscsid`, and see `journalctl -u iscsid`; then the same command again",
+    ),
+];
+
 /// The two steps: the trial, and its end.
 pub(super) fn all(common: &Common) -> Vec<Box<dyn Step>> {
     vec![Box::new(Trial { common: common.clone() }), Box::new(End { common: common.clone() })]
@@ -155,6 +167,12 @@ impl Trial {
             e["involvedObject"]["name"] == TRIAL && e["reason"].as_str().is_some_and(|r| REASONS.contains(&r))
         });
         let told = told.and_then(|e| e["message"].as_str());
+        if let Some((words, hint)) = NEVER.iter().find(|(words, _)| told.is_some_and(|t| t.contains(words))) {
+            return Ok(Probe::Hopeless {
+                why: format!("a volume of Longhorn's cannot be attached to this host ({words})"),
+                hint: (*hint).to_owned(),
+            });
+        }
         let trouble = state::pod_trouble(pod).unwrap_or_else(|| "not ready yet".to_owned());
         Ok(Probe::pending(told.map_or(trouble.clone(), |told| format!("{trouble}: {told}"))))
     }
