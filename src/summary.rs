@@ -27,6 +27,8 @@ pub struct Summary {
     pub users: Vec<String>,
     /// File with their password.
     pub password_file: Option<String>,
+    /// Their namespace.
+    pub namespace: String,
     /// The pods and what they say of themselves.
     pub pods: Vec<Pod>,
     /// The volumes.
@@ -88,6 +90,7 @@ impl Summary {
             address,
             users: steps::USERS.map(str::to_owned).to_vec(),
             password_file: host.exists(&password).then(|| password.display().to_string()),
+            namespace: iris.namespace.clone(),
             pods: pods.collect(),
             volumes: volumes(host, spec)?,
             longhorn: longhorn(host)?,
@@ -159,7 +162,8 @@ impl fmt::Display for Summary {
         line(
             "terminal",
             &format!(
-                "{kubectl} exec -it {} -- iris session IRIS",
+                "{kubectl} exec -it{} {} -- iris session IRIS",
+                if self.namespace == "default" { String::new() } else { format!(" -n {}", self.namespace) },
                 self.pods.first().map_or("POD", |p| p.name.as_str())
             ),
         )?;

@@ -171,15 +171,14 @@ impl Client {
 /// Gives a process what it reads, and takes what it writes and how it ends.
 async fn finish(mut process: AttachedProcess, stdin: &str) -> Result<Output, String> {
     let status = process.take_status();
-    let (writer, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
-    let write = async {
-        let Some(mut writer) = writer else { return Ok(()) };
-        writer.write_all(stdin.as_bytes()).await?;
-        writer.shutdown().await
-    };
-    let (written, stdout, stderr) = tokio::join!(write, all_of(stdout), all_of(stderr));
-    // Who has ended reads no more.
-    let _: std::io::Result<()> = written;
+    let (mut writer, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
+    if let Some(writer) = &mut writer {
+        // Who has ended reads no more.
+        let _ = writer.write_all(stdin.as_bytes()).await;
+    }
+    let (stdout, stderr) = tokio::join!(all_of(stdout), all_of(stderr));
+    // Up to 1.29 an API server knows no end of what is read: to close this end closes the whole connection, with the answer in it.
+    drop(writer);
     let status = match status {
         Some(status) => status.await,
         None => None,

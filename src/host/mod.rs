@@ -202,6 +202,8 @@ pub struct FileWrite {
     pub owner: Option<String>,
     /// Its content must not be shown.
     pub secret: bool,
+    /// A file that is there already keeps its mode, owner and group.
+    pub keeps: bool,
 }
 
 /// A process group that an earlier run left behind.

@@ -215,7 +215,14 @@ impl Step for Before {
         }
         let bytes = serde_json::to_vec_pretty(&self.look(host)?)
             .map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
-        Ok(vec![Act::Write(FileWrite { path: self.file.clone(), bytes, mode: 0o600, owner: None, secret: false })])
+        Ok(vec![Act::Write(FileWrite {
+            path: self.file.clone(),
+            bytes,
+            mode: 0o600,
+            owner: None,
+            secret: false,
+            keeps: false,
+        })])
     }
 
     fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {

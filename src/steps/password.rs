@@ -77,7 +77,8 @@ impl Step for Password {
     }
 
     fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
-        let file = |path, bytes, owner| Act::Write(FileWrite { path, bytes, mode: 0o600, owner, secret: true });
+        let file =
+            |path, bytes, owner| Act::Write(FileWrite { path, bytes, mode: 0o600, owner, secret: true, keeps: false });
         let hash = self.credentials.hash().as_str().as_bytes().to_vec();
         Ok(vec![
             file(self.place.password_hash(), hash, None),

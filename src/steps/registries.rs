@@ -37,8 +37,14 @@ fn text(host: &dyn Host, path: &Path) -> Result<Option<String>> {
 }
 
 fn write(path: PathBuf, text: &str) -> Act {
-    // MicroK8s itself lets its group write there.
-    Act::Write(FileWrite { path, bytes: text.as_bytes().to_vec(), mode: 0o660, owner: None, secret: false })
+    Act::Write(FileWrite {
+        path,
+        bytes: text.as_bytes().to_vec(),
+        mode: 0o640,
+        owner: None,
+        secret: false,
+        keeps: true,
+    })
 }
 
 /// What an undo of a file has to do: three ways, by what is in it now.

@@ -57,5 +57,6 @@ fn data_stays_until_it_is_to_go(era: Era) {
 
     machine.product(&bootstrap).ok();
     assert_eq!(kept().code, 1, "a new volume is empty");
-    assert_ne!(machine.root("cat /var/lib/iris-mk8s/password").ok(), password, "new data has a new password");
+    let another = machine.root("cat /var/lib/iris-mk8s/password").ok();
+    assert_eq!(another == password, era == Era::Article, "new data has a new password, unless it is the article's");
 }

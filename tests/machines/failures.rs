@@ -70,8 +70,9 @@ impl Case<'_> {
         let since = match cause {
             Cause::Pull(namespace) => told % 1e9 - earliest(machine, &of_events(namespace)),
             Cause::End => {
-                let args = format!("get pods -n {namespace} -l app=iris -o jsonpath={{..terminated.finishedAt}}");
-                told % 1e9 - earliest(machine, &args)
+                let of = |state| format!("{{.items[*].status.containerStatuses[*].{state}.terminated.finishedAt}}");
+                let times = format!("{} {}", of("state"), of("lastState"));
+                told % 1e9 - earliest(machine, &format!("get pods -n {namespace} -l app=iris -o 'jsonpath={times}'"))
             }
             Cause::Run | Cause::After(_) => told - begun,
         };

@@ -17,5 +17,6 @@ mod names;
 mod preflight;
 mod ranges;
 mod refresh;
+mod registries;
 mod secrets;
 mod storage;

@@ -9,7 +9,21 @@ fn one_minor_at_a_time(era: Era) {
     let Some(machine) = Machine::up("refresh", era) else { return };
     let (first, next, after) = era.of(("1.33", "1.34", "1.35"), ("1.20", "1.21", "1.22"));
     let bootstrap = |channel: &str| format!("bootstrap --lb {} --channel {channel}", machine.range());
+    let auto = format!("plan --lb {} --channel auto", machine.range());
+    let newest = machine.root("test -e /sys/fs/cgroup/cgroup.controllers").code == 0;
+    let newest = if newest {
+        "1.35/stable, the newest one known to work"
+    } else {
+        "1.34/stable, the newest one that runs with cgroup v1"
+    };
+    let said = machine.product(&auto).stderr;
+    assert!(said.contains(&format!("--channel auto: {newest}")), "{said}");
+
     machine.product(&bootstrap(first)).ok();
+    machine.product(&auto).exits(0).says(&[
+        &format!("--channel auto: {first}/stable, the one that MicroK8s on this host is from"),
+        "nothing to do",
+    ]);
     machine.kubectl("exec data-0 -- sh -c 'echo precious >/vol-data/kept'").ok();
 
     machine.product(&bootstrap(after)).exits(23).says(&[

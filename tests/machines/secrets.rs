@@ -7,37 +7,51 @@ in_both_eras! { the_password_is_nowhere_but_in_its_file a_password_that_cannot_t
 const PASSWORD: &str = "Plum-7-Harbour-Zenith";
 
 /// Writes down every command line and environment of the machine, as often as it can, until its file is gone.
-const SAMPLER: &str = "import glob, os, time\n\
-seen = set()\n\
-with open('/root/samples', 'wb', buffering=0) as out:\n\
-    while os.path.exists('/root/sampling'):\n\
-        for path in glob.glob('/proc/[0-9]*/cmdline') + glob.glob('/proc/[0-9]*/environ'):\n\
-            try:\n\
-                text = open(path, 'rb').read()\n\
-            except OSError:\n\
-                continue\n\
-            if text and text not in seen:\n\
-                seen.add(text)\n\
-                out.write(text.replace(b'\\0', b' ') + b'\\n')\n\
-        time.sleep(0.02)\n";
+const SAMPLER: &str = r#"import glob, os, time
+seen = set()
+with open('/root/samples', 'wb', buffering=0) as out:
+    while os.path.exists('/root/sampling'):
+        for path in glob.glob('/proc/[0-9]*/cmdline') + glob.glob('/proc/[0-9]*/environ'):
+            try:
+                text = open(path, 'rb').read()
+            except OSError:
+                continue
+            if text and text not in seen:
+                seen.add(text)
+                out.write(text.replace(b'\0', b' ') + b'\n')
+        time.sleep(0.05)
+"#;
 
 /// Everything that could hold it, in one folder.
-const GATHER: &str = "mkdir -p /root/found && cd /root/found && mv /root/samples . && \
-    cp -r /var/log/iris-mk8s logs && cp /var/lib/iris-mk8s/journal.jsonl . && journalctl --no-pager >journalctl.log && \
-    for kind in events configmaps secrets statefulsets pods controllerrevisions; do \
-        microk8s kubectl get $kind -A -o json >$kind.json; done && \
-    microk8s kubectl get secrets -A -o json | python3 -c 'import base64, json, sys\n\
-for s in json.load(sys.stdin)[\"items\"]:\n\
-    for v in (s.get(\"data\") or {}).values(): print(base64.b64decode(v).decode(errors=\"replace\"))' >secrets.txt && \
-    for pod in data-0 data-1; do microk8s kubectl logs $pod >$pod.log; done && \
-    { iris-mk8s doctor --bundle /root/found/bundle.tar >doctor.txt 2>&1 || true; } && mkdir bundle && tar -C bundle -xf bundle.tar && \
-    iris-mk8s status >status.txt && iris-mk8s journal show >journal.txt";
+const GATHER: &str = r#"set -e
+mkdir -p /root/found
+cd /root/found
+mv /root/samples .
+cp -r /var/log/iris-mk8s logs
+cp /var/lib/iris-mk8s/journal.jsonl .
+journalctl --no-pager >journalctl.log
+for kind in events configmaps secrets statefulsets pods controllerrevisions; do
+    microk8s kubectl get $kind -A -o json >$kind.json
+done
+python3 -c '
+import base64, json
+for secret in json.load(open("secrets.json"))["items"]:
+    for value in (secret.get("data") or {}).values():
+        print(base64.b64decode(value).decode(errors="replace"))' >secrets.txt
+for pod in data-0 data-1; do microk8s kubectl logs $pod >$pod.log; done
+iris-mk8s doctor --bundle /root/found/bundle.tar >doctor.txt 2>&1 || true
+mkdir bundle
+tar -C bundle -xf bundle.tar
+iris-mk8s status >status.txt
+iris-mk8s journal show >journal.txt
+"#;
 
 fn the_password_is_nowhere_but_in_its_file(era: Era) {
     let Some(machine) = Machine::up("secrets", era) else { return };
+    // This line itself has it in its arguments.
+    machine.root(&format!("install -m 600 /dev/stdin /root/given <<<'{PASSWORD}'")).ok();
     machine.root(&format!("cat >/root/sampler.py <<'END'\n{SAMPLER}END\ntouch /root/sampling")).ok();
     machine.root("systemd-run --quiet --unit=sampler python3 /root/sampler.py").ok();
-    machine.root(&format!("install -m 600 /dev/stdin /root/given <<<'{PASSWORD}'")).ok();
     machine.wait_until("samples are taken", 20, |m| m.root("test -s /root/samples").code == 0);
 
     let bootstrap = format!("bootstrap --lb {}", machine.range());

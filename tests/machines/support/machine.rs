@@ -72,12 +72,13 @@ impl fmt::Display for Output {
 }
 
 /// The folder for what tests leave behind.
-pub(super) fn kept(name: &str) -> PathBuf {
+pub(crate) fn kept(name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
     target.join("machines").join(name)
 }
 
-fn sandbox(args: &[&str]) -> Command {
+/// `scripts/sandbox`, to be run.
+pub(crate) fn sandbox(args: &[&str]) -> Command {
     let mut command = Command::new("timeout");
     command.arg("--kill-after=10").arg(DEADLINE.as_secs().to_string());
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/sandbox")).args(args).stdin(Stdio::null());

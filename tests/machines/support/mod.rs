@@ -7,6 +7,6 @@ mod run;
 mod snapshot;
 
 pub(crate) use era::{Era, in_both_eras};
-pub(crate) use machine::{Machine, Output};
+pub(crate) use machine::{Machine, Output, kept, sandbox as sandbox_command};
 pub(crate) use neighbour::Neighbour;
 pub(crate) use run::Event;
