@@ -361,7 +361,7 @@ impl Host for Real {
     fn download(&self, file: &Download) -> Result<()> {
         self.log.change(&format!("download {} to {}", file.url, file.path.display()));
         let bytes = download::fetch(&file.url, &file.sha256)?;
-        self.write(&FileWrite { path: file.path.clone(), bytes, mode: 0o644, owner: None, secret: false })
+        self.write(&FileWrite { path: file.path.clone(), bytes, mode: 0o644, owner: None, secret: false, keeps: false })
     }
 
     fn reach(&self, name: &str, port: u16) -> Result<()> {

@@ -150,7 +150,14 @@ impl Step for Before {
         // A plan may ask before there is a cluster.
         let found = Self::look(host).or_else(|e| if e.transient { Ok(Found::default()) } else { Err(e) })?;
         let bytes = serde_json::to_vec_pretty(&found).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
-        Ok(vec![Act::Write(FileWrite { path: self.file.clone(), bytes, mode: 0o600, owner: None, secret: false })])
+        Ok(vec![Act::Write(FileWrite {
+            path: self.file.clone(),
+            bytes,
+            mode: 0o600,
+            owner: None,
+            secret: false,
+            keeps: false,
+        })])
     }
 
     fn memo(&self, host: &dyn Host, _: &Probe) -> Result<Memo> {

@@ -82,7 +82,14 @@ impl Step for Cache {
         let path = self.file();
         if let Some(bytes) = self.given(host)? {
             self.common.parsed(&bytes)?;
-            return Ok(vec![Act::Write(FileWrite { path, bytes, mode: 0o644, owner: None, secret: false })]);
+            return Ok(vec![Act::Write(FileWrite {
+                path,
+                bytes,
+                mode: 0o644,
+                owner: None,
+                secret: false,
+                keeps: false,
+            })]);
         }
         let version = self.common.version();
         let sha256 = version.checksum().unwrap_or_default().to_owned();

@@ -67,7 +67,7 @@ impl Step for Module {
         }
         if !Self::at_boot(host)? {
             let (path, bytes) = (Path::new(FILE).to_owned(), CONTENT.as_bytes().to_vec());
-            acts.push(Act::Write(FileWrite { path, bytes, mode: 0o644, owner: None, secret: false }));
+            acts.push(Act::Write(FileWrite { path, bytes, mode: 0o644, owner: None, secret: false, keeps: false }));
         }
         Ok(acts)
     }

@@ -117,7 +117,10 @@ impl Step for Blacklist {
 
     fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
         let (path, bytes) = (Path::new(FILE).to_owned(), CONTENT.as_bytes().to_vec());
-        Ok(vec![Act::Write(FileWrite { path, bytes, mode: 0o644, owner: None, secret: false }), Self::read_again()])
+        Ok(vec![
+            Act::Write(FileWrite { path, bytes, mode: 0o644, owner: None, secret: false, keeps: false }),
+            Self::read_again(),
+        ])
     }
 
     fn memo(&self, host: &dyn Host, _: &Probe) -> Result<Memo> {
