@@ -1,6 +1,8 @@
 //! The commands: what each of them reads, runs and prints. Everything that is decided, is decided elsewhere.
 
+mod forward;
 mod operate;
+mod repair;
 
 use std::{
     io::{BufRead, IsTerminal},
@@ -33,13 +35,17 @@ const WORKERS: usize = 8;
 pub fn run(cli: Cli) -> ExitCode {
     let global = cli.global.clone();
     let ended = match cli.command {
-        Command::Bootstrap(options) if options.dry_run => plan(&global, &options.spec, options.until.as_deref(), false),
+        Command::Bootstrap(options) if options.dry_run => {
+            plan(&global, &options.spec, options.data, options.until.as_deref(), false)
+        }
         Command::Bootstrap(options) => bootstrap(&global, &options),
-        Command::Plan(options) => plan(&global, &options.spec, None, options.check),
+        Command::Plan(options) => plan(&global, &options.spec, options.data, None, options.check),
         Command::Status => status(&global),
         Command::Start => operate::start(&global),
         Command::Stop => operate::stop(&global),
         Command::Session { pod } => operate::session(pod.as_deref()),
+        Command::Forward(options) => forward::forward(&global, &options),
+        Command::Repair(cli::Repair::Longhorn(options)) => repair::longhorn(&global, &options),
         Command::Doctor(options) => doctor(&global, &options),
         Command::Teardown(options) => teardown(&global, &options),
         Command::Profile(what) => profiles(&global, what),
@@ -129,7 +135,7 @@ fn suitable_channel() -> Result<Channel> {
 }
 
 /// The wanted state and the password that goes with it. Addresses that `--lb auto` finds are taken when that is agreed to.
-fn wanted(flags: &cli::SpecFlags, agreed: bool) -> Result<(Spec, Credentials)> {
+fn wanted(flags: &cli::SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec, Credentials)> {
     let find = |channel: &Channel| {
         let known = Contents::read(&Place::default())?.ledger.spec.map(|spec| spec.lb);
         let host = Real::new("proposal", |_| {})?;
@@ -143,7 +149,8 @@ fn wanted(flags: &cli::SpecFlags, agreed: bool) -> Result<(Spec, Credentials)> {
         }
         Ok(range)
     };
-    let (spec, _) = profile::resolve_with(&profile::Input::of_process(flags)?, suitable_channel, find)?;
+    let input = profile::Input { data_goes, ..profile::Input::of_process(flags)? };
+    let (spec, _) = profile::resolve_with(&input, suitable_channel, find)?;
     let known = nix::unistd::User::from_name(&spec.user).ok().flatten().is_some();
     if !known {
         return Err(Error::usage(format!("--user {}: there is no such user on this host", spec.user))
@@ -165,7 +172,7 @@ fn stages_of(spec: &Spec, credentials: &Credentials, until: Option<&str>) -> Res
 
 fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     need_root()?;
-    let (spec, credentials) = wanted(&options.spec, options.yes)?;
+    let (spec, credentials) = wanted(&options.spec, options.yes, options.data)?;
     let stages = stages_of(&spec, &credentials, options.until.as_deref())?;
     let run = Run::begin(global, "bootstrap", stage_names(&stages))?;
     let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: WORKERS };
@@ -185,9 +192,9 @@ fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     Ok(code)
 }
 
-fn plan(global: &Global, flags: &cli::SpecFlags, until: Option<&str>, check: bool) -> Result<ExitCode> {
+fn plan(global: &Global, flags: &cli::SpecFlags, data: bool, until: Option<&str>, check: bool) -> Result<ExitCode> {
     need_root()?;
-    let (spec, credentials) = wanted(flags, true)?;
+    let (spec, credentials) = wanted(flags, true, data)?;
     let stages = stages_of(&spec, &credentials, until)?;
     let host = Real::new("plan", |_| {})?;
     let (events, _) = Events::channel();
@@ -203,7 +210,13 @@ fn plan(global: &Global, flags: &cli::SpecFlags, until: Option<&str>, check: boo
 /// What the journal knows, and the stages of its newest spec.
 fn remembered() -> Result<Option<(Contents, Spec, Vec<Stage>)>> {
     let contents = Contents::read(&Place::default())?;
-    let Some(spec) = contents.ledger.spec.clone() else { return Ok(None) };
+    let Some(mut spec) = contents.ledger.spec.clone() else { return Ok(None) };
+    // A wish for one run only.
+    spec.data_goes = false;
+    if spec.longhorn.is_none() && contents.ledger.steps().any(|step| step.starts_with("longhorn.")) {
+        // The volumes lie elsewhere by now, and Longhorn is still there: only an older spec knows it.
+        spec.longhorn = contents.specs().rev().find_map(|spec| spec.longhorn.clone());
+    }
     let credentials = Credentials::load_or_make(&Place::default(), None, spec.published_hash.as_deref())?;
     let stages = steps::catalog(&spec, &credentials);
     Ok(Some((contents, spec, stages)))

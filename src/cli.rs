@@ -90,6 +90,13 @@ pub enum Command {
     ///
     /// Without options IRIS goes, and its data (the volume claims) and the cluster stay: the next bootstrap finds the data again.
     Teardown(Teardown),
+    /// Show the portals of the instances and Longhorn's page on ports of this host, until Ctrl-C
+    ///
+    /// They are bound to this host alone unless --address says otherwise.
+    Forward(Forward),
+    /// Mend what was broken by hand
+    #[command(subcommand)]
+    Repair(Repair),
     /// List, show and check profiles
     #[command(subcommand)]
     Profile(Profile),
@@ -111,7 +118,8 @@ pub enum Command {
 /// Options of `bootstrap`.
 #[derive(Args, Debug)]
 pub struct Bootstrap {
-    /// Stop after this stage (and all that it needs): preflight, snap, group, alias, start, basics, iris, metallb, addons, ready
+    /// Stop after this stage (and all that it needs): preflight, snap, group, alias, start, basics, longhorn, iris, metallb, addons,
+    /// ready
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
     /// Show what would be done and change nothing (the same as `plan`)
@@ -120,6 +128,10 @@ pub struct Bootstrap {
     /// Take the addresses that `--lb auto` finds without asking
     #[arg(long)]
     pub yes: bool,
+    /// Delete volumes of another StorageClass than the wanted one, with their data, and make them anew; without it a change of
+    /// the class is refused
+    #[arg(long)]
+    pub data: bool,
     /// The wanted state.
     #[command(flatten)]
     pub spec: SpecFlags,
@@ -131,6 +143,9 @@ pub struct Plan {
     /// End with exit code 30 when bootstrap would change something
     #[arg(long)]
     pub check: bool,
+    /// As of `bootstrap`: volumes of another StorageClass are deleted with their data
+    #[arg(long)]
+    pub data: bool,
     /// The wanted state.
     #[command(flatten)]
     pub spec: SpecFlags,
@@ -184,9 +199,15 @@ pub struct SpecFlags {
     /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else who runs this]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// StorageClass of the volume claims [default: the cluster's default class]
+    /// StorageClass of the volume claims; `longhorn` also installs Longhorn [default: the cluster's default class]
     #[arg(long, value_name = "CLASS")]
     pub storage: Option<String>,
+    /// Release of Longhorn, for `--storage longhorn` [default: the one that goes with the channel]
+    #[arg(long, value_name = "VERSION")]
+    pub longhorn_version: Option<String>,
+    /// Longhorn's manifest (deploy/longhorn.yaml of its release) in a file, instead of a download
+    #[arg(long, value_name = "FILE")]
+    pub longhorn_manifest: Option<PathBuf>,
     /// Image of IRIS, with a tag or a digest
     #[arg(long)]
     pub image: Option<String>,
@@ -239,6 +260,34 @@ impl std::str::FromStr for Lb {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         if text == AUTO { Ok(Self::Auto) } else { text.parse().map(Self::Range) }
     }
+}
+
+/// Options of `forward`.
+#[derive(Args, Debug)]
+pub struct Forward {
+    /// Address of this host to listen at; others than 127.0.0.1 can be reached from the network, and Longhorn's page asks for no password
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub address: std::net::IpAddr,
+}
+
+/// What to mend.
+#[derive(Debug, Subcommand)]
+pub enum Repair {
+    /// End a Longhorn that was deleted in the wrong order: its namespace, kinds and webhooks that hang
+    ///
+    /// What is wrong and what will be done is shown, and asked for. Nothing of Longhorn's data survives. A Longhorn that works is refused.
+    Longhorn(RepairOptions),
+}
+
+/// Options of `repair`.
+#[derive(Args, Debug)]
+pub struct RepairOptions {
+    /// Do not ask (needed where there is no terminal)
+    #[arg(long)]
+    pub yes: bool,
+    /// Show what would be done and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// What to do with profiles.

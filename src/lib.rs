@@ -30,6 +30,7 @@ pub mod host;
 pub mod iris_log;
 pub mod journal;
 pub mod lb_range;
+pub mod longhorn;
 pub mod network;
 pub mod profile;
 pub mod proposal;

@@ -24,7 +24,7 @@ use crate::{
     cli::{AUTO, Lb, SpecFlags, Wish},
     error::{Error, ExitCode, Result},
     lb_range::LbRange,
-    spec::Spec,
+    spec::{LONGHORN_CLASS, Spec},
     version::{Channel, MIRRORS_FROM},
 };
 
@@ -88,6 +88,8 @@ pub struct Input {
     pub environment: Vec<(String, String)>,
     /// Name of the user who runs this.
     pub login: Option<String>,
+    /// Volumes of another class may be deleted with their data (`bootstrap --data`).
+    pub data_goes: bool,
 }
 
 impl Input {
@@ -105,7 +107,7 @@ impl Input {
         }
         // By the user id, not by `USER`, which a service or a container may lack.
         let login = nix::unistd::User::from_uid(nix::unistd::Uid::current()).ok().flatten().map(|user| user.name);
-        Ok(Self { flags: flags.clone(), environment, login })
+        Ok(Self { flags: flags.clone(), environment, login, data_goes: false })
     }
 
     fn variable(&self, name: &str) -> Option<&str> {
@@ -156,8 +158,9 @@ pub fn resolve_with(
         let found = find(&settings.channel("channel")?)?;
         settings.take("lb", Value::Range(found));
     }
-    // A wish for this run, not a property of the wanted state: no profile names it.
-    let spec = Spec { skip_checks: input.flags.skip_check.clone(), ..settings.spec()? };
+    // Wishes for this run, not properties of the wanted state: no profile names it.
+    let (skip_checks, data_goes) = (input.flags.skip_check.clone(), input.data_goes);
+    let spec = Spec { skip_checks, data_goes, ..settings.spec()? };
     Ok((spec, settings))
 }
 
@@ -261,6 +264,7 @@ impl Settings {
 
     fn flags(&mut self, flags: &SpecFlags) -> Result<()> {
         let text = |value: &Option<String>| value.clone().map(Value::Text);
+        let file = |value: &Option<PathBuf>| value.as_ref().map(|path| Value::Text(path.display().to_string()));
         let lb = |lb: Lb| match lb {
             Lb::Auto => Value::Text(AUTO.to_owned()),
             Lb::Range(range) => Value::Range(range),
@@ -274,6 +278,8 @@ impl Settings {
             ("channel", "--channel", flags.channel.clone().map(channel)),
             ("user", "--user", text(&flags.user)),
             ("storage.class", "--storage", text(&flags.storage)),
+            ("longhorn.version", "--longhorn-version", text(&flags.longhorn_version)),
+            ("longhorn.manifest", "--longhorn-manifest", file(&flags.longhorn_manifest)),
             ("iris.image", "--image", text(&flags.image)),
             ("iris.replicas", "--replicas", flags.replicas.map(Value::Number)),
             ("iris.namespace", "--namespace", text(&flags.namespace)),
@@ -304,6 +310,7 @@ impl Settings {
         }
         let (key, value) = match (&key.kind, value) {
             (Kind::CpfFile, Value::Text(path)) => ("iris.cpf", cpf_in_file(&path, &origin)?),
+            (Kind::LonghornFile, Value::Text(path)) => (key.name, whole_path(&path, &origin)?),
             (_, value) => (key.name, value),
         };
         self.values.insert(key, Setting { value, origin });
@@ -330,6 +337,15 @@ impl Settings {
 
     /// What no single value can tell.
     fn agree(&self) -> Result<()> {
+        let class = self.get("storage.class").map(|class| class.value.to_string());
+        for name in ["longhorn.version", "longhorn.manifest"] {
+            if let Some(Setting { origin: origin @ Origin::Flag(_), .. }) = self.get(name)
+                && class.as_deref() != Some(LONGHORN_CLASS)
+            {
+                return Err(Error::usage(format!("{origin} is given, and the volumes do not lie on Longhorn"))
+                    .hint(format!("say also --storage {LONGHORN_CLASS}")));
+            }
+        }
         if let (Some(mirrors), Some(Setting { value: Value::Channel(channel), origin })) =
             (self.get("registries.mirrors"), self.get("channel"))
             && !channel.row().mirror_folders
@@ -367,6 +383,17 @@ fn cpf_in_file(path: &str, origin: &Origin) -> Result<Value> {
     let text = cpf::normalise(&text);
     cpf::check(&text).map_err(|why| Error::usage(format!("{origin}: {}: {why}", full.display())))?;
     Ok(Value::Text(text))
+}
+
+/// The path of a file that is there, from the root; in a profile it is relative to that.
+fn whole_path(path: &str, origin: &Origin) -> Result<Value> {
+    let full = match origin {
+        Origin::File(profile, _) => profile.parent().unwrap_or(Path::new("")).join(path),
+        _ => PathBuf::from(path),
+    };
+    let found = fs::canonicalize(&full)
+        .map_err(|e| Error::usage(format!("{origin}: {} cannot be read ({e})", full.display())))?;
+    Ok(Value::Text(found.display().to_string()))
 }
 
 fn refused(origin: &Origin, Refusal { why, hint }: Refusal) -> Error {

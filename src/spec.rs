@@ -2,11 +2,14 @@
 //!
 //! It holds no secret: it is written into the journal, so that a teardown rebuilds the steps from it.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{lb_range::LbRange, version::Channel};
+use crate::{
+    lb_range::LbRange,
+    version::{Channel, LonghornVersion},
+};
 
 /// The wanted state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,12 +32,31 @@ pub struct Spec {
     pub registries: Registries,
     /// The database.
     pub iris: Iris,
+    /// Longhorn, when the volumes lie on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longhorn: Option<Longhorn>,
     /// How long to wait, at the most.
     pub timeouts: Timeouts,
     /// Checks of the host and the range that are only warned of, because the user knows better.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip_checks: Vec<String>,
+    /// Volumes of another class than the wanted one are deleted with their data, and made anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub data_goes: bool,
 }
+
+/// Longhorn as it shall run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Longhorn {
+    /// Its release.
+    pub version: LonghornVersion,
+    /// Its manifest, when it is not to be downloaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<PathBuf>,
+}
+
+/// The StorageClass that Longhorn makes: whoever names it wants Longhorn.
+pub const LONGHORN_CLASS: &str = "longhorn";
 
 /// Where images are fetched.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,10 +129,18 @@ pub struct Timeouts {
     pub ready: Seconds,
     /// One addon.
     pub addon: Seconds,
+    /// Each rung of Longhorn's start, image pulls included.
+    #[serde(default = "longhorn_timeout")]
+    pub longhorn: Seconds,
     /// From the applied objects to a database that answers, image pull included.
     pub iris: Seconds,
     /// Removal of the snap or of the IRIS objects.
     pub remove: Seconds,
+}
+
+/// For a journal that was written before there was this wait.
+fn longhorn_timeout() -> Seconds {
+    Seconds(1200)
 }
 
 /// A number of seconds.

@@ -204,8 +204,21 @@ pub enum Act {
         /// With everything below.
         all: bool,
     },
+    /// Fetch a file over HTTPS; it is written only when its checksum is the right one.
+    Download(Download),
     /// Server-side apply of an object.
     Apply(Box<Value>),
+    /// Change some fields of an object (merge patch): what holds it, for example.
+    Patch {
+        /// Its kind.
+        kind: &'static Kind,
+        /// Its namespace, if it has one.
+        namespace: Option<String>,
+        /// Its name.
+        name: String,
+        /// The fields.
+        patch: Value,
+    },
     /// Delete an object, and wait for nothing: the undo's next round looks.
     Delete {
         /// Its kind.
@@ -215,6 +228,17 @@ pub enum Act {
         /// Its name.
         name: String,
     },
+}
+
+/// A file of the internet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// Where it is published.
+    pub url: String,
+    /// Where it goes.
+    pub path: PathBuf,
+    /// What it must be: SHA-256, in small hexadecimal digits.
+    pub sha256: String,
 }
 
 /// A change made by snapd.
@@ -241,6 +265,13 @@ impl Act {
                 format!("write {} ({content}, mode {:04o})", file.path.display(), file.mode)
             }
             Self::Remove { path, all } => format!("rm {}{}", if *all { "-r " } else { "" }, path.display()),
+            Self::Download(Download { url, path, sha256 }) => {
+                format!("curl --fail --location --output {} {url} # SHA-256 {sha256}", path.display())
+            }
+            Self::Patch { kind, namespace, name, patch } => {
+                let ns = namespace.as_ref().map(|n| format!(" --namespace {n}")).unwrap_or_default();
+                format!("kubectl patch {}/{name}{ns} --type=merge --patch='{patch}'", kind.show())
+            }
             Self::Apply(object) => {
                 format!(
                     "kubectl apply --server-side --field-manager=iris-mk8s -f - # {}",
@@ -249,7 +280,7 @@ impl Act {
             }
             Self::Delete { kind, namespace, name } => {
                 let ns = namespace.as_ref().map(|n| format!(" --namespace {n}")).unwrap_or_default();
-                format!("kubectl delete {}/{name}{ns}", kind.plural)
+                format!("kubectl delete {}/{name}{ns}", kind.show())
             }
         }
     }

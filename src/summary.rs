@@ -9,6 +9,7 @@ use crate::{
     error::Result,
     host::Host,
     journal::Place,
+    longhorn,
     spec::Spec,
     steps,
 };
@@ -32,6 +33,9 @@ pub struct Summary {
     pub pods: Vec<Pod>,
     /// The volumes.
     pub volumes: Vec<Volume>,
+    /// Longhorn's web page, when there is one: how it is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longhorn: Option<String>,
     /// The short name for `microk8s.kubectl`.
     pub kubectl: Option<String>,
     /// The user in the group.
@@ -89,10 +93,18 @@ impl Summary {
             namespace: iris.namespace.clone(),
             pods: pods.collect(),
             volumes: volumes(host, spec)?,
+            longhorn: longhorn(host)?,
             kubectl: aliases["microk8s"].as_object().and_then(|a| a.keys().next().cloned()),
             user: spec.user.clone(),
         })
     }
+}
+
+/// How Longhorn's web page is reached; none without one. It asks nobody who they are, so it is never put on the network by itself.
+fn longhorn(host: &dyn Host) -> Result<Option<String>> {
+    let (service, port) = longhorn::UI;
+    let there = host.get(&cluster::SERVICE, Some(longhorn::NAMESPACE), service)?.is_some();
+    Ok(there.then(|| format!("`sudo iris-mk8s forward` shows its page (service {service}:{port}) on this host alone: it asks for no password")))
 }
 
 /// The claims of the spec that exist, with their places on this host.
@@ -142,6 +154,9 @@ impl fmt::Display for Summary {
                 let _ = write!(text, " {path}");
             }
             line(if at == 0 { "data" } else { "" }, &text)?;
+        }
+        if let Some(page) = &self.longhorn {
+            line("longhorn", page)?;
         }
         let kubectl = self.kubectl.as_deref().unwrap_or("microk8s kubectl");
         line(

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+mod longhorn;
+
+pub use longhorn::LonghornVersion;
+
 /// A MicroK8s track, `1.34`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Minor(pub u32, pub u32);

@@ -16,7 +16,7 @@ const LB: &str = "192.168.11.110-130";
 fn input(environment: &[(&str, &str)]) -> Input {
     let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     let flags = SpecFlags { lb: Some(LB.parse().unwrap()), ..SpecFlags::default() };
-    Input { flags, environment, login: Some("ubuntu".to_owned()) }
+    Input { flags, environment, login: Some("ubuntu".to_owned()), ..Input::default() }
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> String {

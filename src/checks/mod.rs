@@ -21,6 +21,8 @@ use crate::{
 mod cluster;
 mod facts;
 mod lan;
+#[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
+mod longhorn;
 mod network_of_host;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod others;
@@ -93,6 +95,15 @@ pub const HOST: &[Check] = &[
     may("iris-cores", Always, room::iris_cores),
     may("iris-memory", Always, room::iris_memory),
     may("iris-image", Always, room::iris_image),
+    // Longhorn, where it is wanted.
+    may("longhorn-container", Always, longhorn::container),
+    may("longhorn-mounts", Always, longhorn::mounts),
+    may("longhorn-folder", Always, longhorn::folder),
+    may("longhorn-space", Always, longhorn::room),
+    may("longhorn-cpu", Always, longhorn::cpu),
+    may("longhorn-iscsi", Always, longhorn::iscsi),
+    may("longhorn-multipath", Always, longhorn::multipath),
+    may("longhorn-download", Always, longhorn::download),
     // The network.
     must("host-name", Always, network_of_host::host_name),
     may("ports", Always, network_of_host::ports),

@@ -13,6 +13,7 @@ const GIB: u64 = 1024 * MIB;
 const SNAP: u64 = GIB;
 const IMAGES: u64 = GIB;
 const IRIS_IMAGE: u64 = 5 * GIB;
+const LONGHORN_IMAGES: u64 = 3 * GIB;
 const INSTANCE: u64 = GIB;
 
 /// The registry's claim, unless the addon is told another size.
@@ -52,15 +53,19 @@ pub(super) fn disk(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let claims = [&iris.mgr_size, &iris.data_size].iter().map(|size| bytes(size)).sum::<u64>() * instances;
     let registry = if facts.spec.addons.iter().any(|a| a == "registry") { REGISTRY } else { 0 };
     add(&mut disks, "/var/lib/snapd", &[("snap", SNAP)], &[])?;
-    let images = [("images of the cluster", IMAGES), ("image of IRIS", IRIS_IMAGE)];
+    let of_longhorn = if facts.spec.longhorn.is_some() { LONGHORN_IMAGES } else { 0 };
+    let images =
+        [("images of the cluster", IMAGES), ("image of IRIS", IRIS_IMAGE), ("images of Longhorn", of_longhorn)];
     add(&mut disks, "/var/snap/microk8s/common/var/lib/containerd", &images, &[])?;
     let data = [("first data of IRIS", INSTANCE * instances)];
-    add(
-        &mut disks,
-        "/var/snap/microk8s/common/default-storage",
-        &data,
-        &[("claims of IRIS", claims), ("registry", registry)],
-    )?;
+    let mut later = vec![("claims of IRIS", claims)];
+    let storage = if facts.spec.longhorn.is_some() {
+        crate::longhorn::DATA
+    } else {
+        later.push(("registry", registry));
+        "/var/snap/microk8s/common/default-storage"
+    };
+    add(&mut disks, storage, &data, &later)?;
     Ok(disks.iter().map(|(mount, disk)| wanted(mount, disk)).collect())
 }
 
@@ -118,7 +123,7 @@ fn free_space(facts: &Facts<'_>, path: &str) -> Result<Option<(String, u64)>> {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes of claims were checked before")]
-fn bytes(size: &str) -> u64 {
+pub(super) fn bytes(size: &str) -> u64 {
     quantity(size).unwrap_or(0.0) as u64
 }
 
@@ -220,8 +225,15 @@ pub(super) fn swap(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 /// What the pods of the cluster itself ask for, in thousandths of a core (calico, coredns).
 const SYSTEM_CPU: u64 = 350;
 
-fn cores(facts: &Facts<'_>) -> Result<u64> {
+pub(super) fn cores(facts: &Facts<'_>) -> Result<u64> {
     Ok(facts.text("/proc/cpuinfo")?.lines().filter(|l| l.starts_with("processor")).count() as u64)
+}
+
+/// What the pods of IRIS and of the cluster ask for, in thousandths of a core.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the request was checked before")]
+pub(super) fn asked_cpu(facts: &Facts<'_>) -> u64 {
+    let iris = &facts.spec.iris;
+    (quantity(&iris.cpu_request).unwrap_or(0.0) * 1000.0).round() as u64 * u64::from(iris.replicas) + SYSTEM_CPU
 }
 
 pub(super) fn cpu(facts: &Facts<'_>) -> Result<Vec<Finding>> {
@@ -229,10 +241,7 @@ pub(super) fn cpu(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     if cores == 0 {
         return Ok(vec![Finding::fine("/proc/cpuinfo does not count the cores")]);
     }
-    let iris = &facts.spec.iris;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the request was checked before")]
-    let asked =
-        (quantity(&iris.cpu_request).unwrap_or(0.0) * 1000.0).round() as u64 * u64::from(iris.replicas) + SYSTEM_CPU;
+    let asked = asked_cpu(facts);
     let message = format!(
         "the host has {cores} core{}; pods ask for {asked} thousandths of one",
         if cores == 1 { "" } else { "s" }

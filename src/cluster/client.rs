@@ -126,6 +126,18 @@ impl Client {
         to_value(&within(&what, api.patch(name, &params, &Patch::Apply(object))).await?)
     }
 
+    /// A merge patch.
+    pub async fn patch(&self, kind: &Kind, namespace: Option<&str>, name: &str, patch: &Value) -> Result<()> {
+        let api = self.api(kind, namespace).await?;
+        within(&format!("patch {}/{name}", kind.plural), async {
+            match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+                Err(KubeError::Api(status)) if status.code == 404 => Ok(()),
+                other => other.map(|_| ()),
+            }
+        })
+        .await
+    }
+
     /// Deletes an object; what it owns goes first.
     pub async fn delete(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<()> {
         let api = self.api(kind, namespace).await?;

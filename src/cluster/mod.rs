@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 mod client;
+pub mod longhorn;
 pub mod pull;
 pub mod state;
 
@@ -25,6 +26,13 @@ pub struct Kind {
     pub plural: &'static str,
 }
 
+impl Kind {
+    /// As a person names it to kubectl: some names are also those of other groups' kinds.
+    pub fn show(&self) -> String {
+        if self.group == longhorn::GROUP { format!("{}.{}", self.plural, self.group) } else { self.plural.to_owned() }
+    }
+}
+
 macro_rules! kinds {
     ($($name:ident = $group:literal $version:literal $kind:literal $plural:literal;)*) => {
         $(#[doc = concat!("The kind `", $kind, "`.")]
@@ -34,30 +42,45 @@ macro_rules! kinds {
 }
 
 kinds! {
+    CLUSTER_ROLE = "rbac.authorization.k8s.io" "v1" "ClusterRole" "clusterroles";
+    CLUSTER_ROLE_BINDING = "rbac.authorization.k8s.io" "v1" "ClusterRoleBinding" "clusterrolebindings";
     CONFIG_MAP = "" "v1" "ConfigMap" "configmaps";
+    CSI_DRIVER = "storage.k8s.io" "v1" "CSIDriver" "csidrivers";
+    CSI_NODE = "storage.k8s.io" "v1" "CSINode" "csinodes";
     CUSTOM_RESOURCE_DEFINITION = "apiextensions.k8s.io" "v1" "CustomResourceDefinition" "customresourcedefinitions";
     DAEMON_SET = "apps" "v1" "DaemonSet" "daemonsets";
     DEPLOYMENT = "apps" "v1" "Deployment" "deployments";
+    ENDPOINTS = "" "v1" "Endpoints" "endpoints";
     EVENT = "" "v1" "Event" "events";
     IP_ADDRESS_POOL = "metallb.io" "v1beta1" "IPAddressPool" "ipaddresspools";
+    JOB = "batch" "v1" "Job" "jobs";
     L2_ADVERTISEMENT = "metallb.io" "v1beta1" "L2Advertisement" "l2advertisements";
+    MUTATING_WEBHOOK = "admissionregistration.k8s.io" "v1" "MutatingWebhookConfiguration" "mutatingwebhookconfigurations";
     NAMESPACE = "" "v1" "Namespace" "namespaces";
     NODE = "" "v1" "Node" "nodes";
     PERSISTENT_VOLUME = "" "v1" "PersistentVolume" "persistentvolumes";
     PERSISTENT_VOLUME_CLAIM = "" "v1" "PersistentVolumeClaim" "persistentvolumeclaims";
     POD = "" "v1" "Pod" "pods";
+    POD_SECURITY_POLICY = "policy" "v1beta1" "PodSecurityPolicy" "podsecuritypolicies";
+    PRIORITY_CLASS = "scheduling.k8s.io" "v1" "PriorityClass" "priorityclasses";
+    ROLE = "rbac.authorization.k8s.io" "v1" "Role" "roles";
+    ROLE_BINDING = "rbac.authorization.k8s.io" "v1" "RoleBinding" "rolebindings";
     SECRET = "" "v1" "Secret" "secrets";
     SERVICE = "" "v1" "Service" "services";
+    SERVICE_ACCOUNT = "" "v1" "ServiceAccount" "serviceaccounts";
     SERVICE_L2_STATUS = "metallb.io" "v1beta1" "ServiceL2Status" "servicel2statuses";
     STATEFUL_SET = "apps" "v1" "StatefulSet" "statefulsets";
     STORAGE_CLASS = "storage.k8s.io" "v1" "StorageClass" "storageclasses";
+    VALIDATING_WEBHOOK = "admissionregistration.k8s.io" "v1" "ValidatingWebhookConfiguration" "validatingwebhookconfigurations";
+    VOLUME_ATTACHMENT = "storage.k8s.io" "v1" "VolumeAttachment" "volumeattachments";
 }
 
 /// The kind of an object.
 pub fn kind_of(object: &Value) -> Option<&'static Kind> {
     let api = object["apiVersion"].as_str()?;
     let (group, version) = api.rsplit_once('/').unwrap_or(("", api));
-    KINDS.iter().find(|k| k.group == group && k.version == version && object["kind"] == k.kind).copied()
+    let all = KINDS.iter().copied().chain(longhorn::ALL.iter().flat_map(|(_, kinds)| kinds.iter()));
+    all.into_iter().find(|k| k.group == group && k.version == version && object["kind"] == k.kind)
 }
 
 /// `Service default/iris-ext`, for people.

@@ -223,6 +223,8 @@ impl Engine<'_> {
             }
             Act::Write(file) => self.host.write(file),
             Act::Remove { path, all } => self.host.remove(path, *all),
+            Act::Download(file) => self.host.download(file),
+            Act::Patch { kind, namespace, name, patch } => self.host.patch(kind, namespace.as_deref(), name, patch),
             Act::Apply(object) => self.host.apply(object, false).map(|_| ()),
             Act::Delete { kind, namespace, name } => self.host.delete(kind, namespace.as_deref(), name),
         }

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, ExitCode, Result},
     event::{Event, Outcome},
     journal::{Journal, Ledger, Record},
-    step::{Scope, Step, Undo},
+    step::{Memory, Scope, Step, Undo},
 };
 
 /// What would happen to a step.
@@ -153,6 +153,52 @@ impl Engine<'_> {
         if !ledger.is_undoing(step.id()) {
             journal.append(&Record::UndoIntent { step: id() })?;
         }
+        if let Some(why) = self.take_away(step, memory)? {
+            journal.append(&Record::Undone { step: id() })?;
+            self.events.send(Event::StepLeft { step: id(), title: step.title(), why });
+            return Ok(false);
+        }
+        // Once this step is forgotten, nothing would tell any more that the others went with it: they come first.
+        for inner in inside {
+            journal.append(&Record::UndoIntent { step: inner.id().to_owned() })?;
+            journal.append(&Record::Undone { step: inner.id().to_owned() })?;
+            let (step, title) = (inner.id().to_owned(), inner.title());
+            self.events.send(Event::StepUndone { step, title, seconds: 0.0 });
+        }
+        journal.append(&Record::Undone { step: id() })?;
+        let seconds = self.host.now().saturating_sub(start).as_secs_f64();
+        self.events.send(Event::StepUndone { step: id(), title: step.title(), seconds });
+        Ok(true)
+    }
+
+    /// Takes each of these away, whoever made it: for what is broken, and goes because the person said so. Stops at the first that does not go.
+    ///
+    /// # Errors
+    /// One cannot be taken away.
+    pub fn repair(&self, outcome: &mut Outcome) -> Result<()> {
+        self.settle_leftovers()?;
+        for step in self.stages.iter().flat_map(|stage| &stage.steps) {
+            self.check_stop()?;
+            let start = self.host.now();
+            let (id, title) = (step.id().to_owned(), step.title());
+            match self.take_away(&**step, &Memory::default()).map_err(|e| e.in_step(step.id()))? {
+                None => {
+                    outcome.undone += 1;
+                    let seconds = self.host.now().saturating_sub(start).as_secs_f64();
+                    self.events.send(Event::StepUndone { step: id, title, seconds });
+                }
+                Some(why) => {
+                    outcome.kept += 1;
+                    self.events.send(Event::StepLeft { step: id, title, why });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Acts until a step's undo has nothing left to do. Why it stays, if it does.
+    fn take_away(&self, step: &dyn Step, memory: &Memory) -> Result<Option<String>> {
+        let start = self.host.now();
         let mut wait = Wait::default();
         let mut acted_at = None;
         let mut trouble: Option<Error> = None;
@@ -162,24 +208,8 @@ impl Engine<'_> {
                 other => other?,
             };
             let why = match todo {
-                Undo::Done => {
-                    // Once this step is forgotten, nothing would tell any more that the others went with it: they come first.
-                    for inner in inside {
-                        journal.append(&Record::UndoIntent { step: inner.id().to_owned() })?;
-                        journal.append(&Record::Undone { step: inner.id().to_owned() })?;
-                        let (step, title) = (inner.id().to_owned(), inner.title());
-                        self.events.send(Event::StepUndone { step, title, seconds: 0.0 });
-                    }
-                    journal.append(&Record::Undone { step: id() })?;
-                    let seconds = self.host.now().saturating_sub(start).as_secs_f64();
-                    self.events.send(Event::StepUndone { step: id(), title: step.title(), seconds });
-                    return Ok(true);
-                }
-                Undo::Keep(why) => {
-                    journal.append(&Record::Undone { step: id() })?;
-                    self.events.send(Event::StepLeft { step: id(), title: step.title(), why });
-                    return Ok(false);
-                }
+                Undo::Done => return Ok(None),
+                Undo::Keep(why) => return Ok(Some(why)),
                 Undo::Pending(why) => why,
                 // The same acts again only after the first ones had time to show.
                 Undo::Acts(_)

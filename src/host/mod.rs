@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::{cluster::Kind, error::Result, lb_range::LbRange, step::Progress};
 
 mod command;
+mod download;
 mod http;
 mod log;
 mod reach;
@@ -107,6 +108,12 @@ pub trait Host: Send + Sync {
     /// As for [`Host::get`]; a webhook that does not answer is transient.
     fn apply(&self, object: &Value, dry_run: bool) -> Result<Value>;
 
+    /// Changes some fields of an object (merge patch); one that is gone is no error.
+    ///
+    /// # Errors
+    /// As for [`Host::get`].
+    fn patch(&self, kind: &'static Kind, namespace: Option<&str>, name: &str, patch: &Value) -> Result<()>;
+
     /// Deletes an object; one that is gone is no error.
     ///
     /// # Errors
@@ -130,6 +137,12 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Nobody answers (transient).
     fn http_get(&self, url: &str) -> Result<(u16, String)>;
+
+    /// Fetches a file over HTTPS and writes it when it is the right one.
+    ///
+    /// # Errors
+    /// It cannot be had, or its checksum is another one (never transient: it would not get better).
+    fn download(&self, file: &crate::step::Download) -> Result<()>;
 
     /// Whether a TCP connection can be made; nothing is sent. A host of a test reaches everybody unless it says otherwise.
     ///

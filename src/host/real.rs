@@ -27,12 +27,14 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Changes, Cmd, Effect, FileWrite, Heard, Host, Leftover, Log, Output, Watch, http, snapd, watch::Bell};
+use super::{
+    Changes, Cmd, Effect, FileWrite, Heard, Host, Leftover, Log, Output, Watch, download, http, snapd, watch::Bell,
+};
 use crate::{
     cluster::{Client, Kind},
     error::{Error, ExitCode, Result},
     lb_range::LbRange,
-    step::{Progress, SnapdChange},
+    step::{Download, Progress, SnapdChange},
 };
 
 /// Environment variable that every child carries.
@@ -333,6 +335,11 @@ impl Host for Real {
         result
     }
 
+    fn patch(&self, kind: &'static Kind, namespace: Option<&str>, name: &str, patch: &Value) -> Result<()> {
+        self.log.change(&format!("patch {} {}/{name}: {patch}", kind.kind, namespace.unwrap_or("-")));
+        self.runtime.block_on(self.client.patch(kind, namespace, name, patch))
+    }
+
     fn delete(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<()> {
         self.log.change(&format!("delete {} {}/{name}", kind.kind, namespace.unwrap_or("-")));
         self.runtime.block_on(self.client.delete(kind, namespace, name))
@@ -349,6 +356,12 @@ impl Host for Real {
     fn http_get(&self, url: &str) -> Result<(u16, String)> {
         let answer = self.runtime.block_on(http::get(url, Duration::from_secs(5)));
         answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
+    }
+
+    fn download(&self, file: &Download) -> Result<()> {
+        self.log.change(&format!("download {} to {}", file.url, file.path.display()));
+        let bytes = download::fetch(&file.url, &file.sha256)?;
+        self.write(&FileWrite { path: file.path.clone(), bytes, mode: 0o644, owner: None, secret: false, keeps: false })
     }
 
     fn reach(&self, name: &str, port: u16) -> Result<()> {

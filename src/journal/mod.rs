@@ -148,6 +148,14 @@ impl fmt::Display for Contents {
 }
 
 impl Contents {
+    /// The specs of all runs, oldest first.
+    pub fn specs(&self) -> impl DoubleEndedIterator<Item = &Spec> {
+        self.records.iter().filter_map(|record| match record {
+            Record::Run { spec, .. } => spec.as_deref(),
+            _ => None,
+        })
+    }
+
     /// Reads a journal's bytes.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Whether a text is what Kubernetes, IRIS and Linux take it for. Each check says what is wrong and what would be right.
 
+use crate::version::LonghornVersion;
+
 /// What a check returns: the reason, as a sentence without the key's name.
 pub type Check = Result<(), String>;
 
@@ -62,6 +64,13 @@ pub fn storage_class(s: &str) -> Check {
         );
     }
     s.split('.').try_for_each(|part| label(part, 63))
+}
+
+/// A release of Longhorn.
+pub fn longhorn_version(s: &str) -> Check {
+    s.parse::<LonghornVersion>()
+        .map(|_| ())
+        .map_err(|e| format!("{}; name one with its three numbers, for example v1.11.3", e.what))
 }
 
 /// An addon as `microk8s enable` takes it.

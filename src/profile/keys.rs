@@ -37,6 +37,8 @@ pub enum Kind {
     Cpf,
     /// The CPF in a file.
     CpfFile,
+    /// Longhorn's manifest in a file.
+    LonghornFile,
 }
 
 /// An instance is a pod on this one host; more than this many of them are a slip of the finger.
@@ -55,6 +57,8 @@ pub const KEYS: &[Key] = &[
     Key { name: "storage.class", kind: Kind::Text(check::storage_class) },
     Key { name: "storage.mgr_size", kind: Kind::Text(check::size) },
     Key { name: "storage.data_size", kind: Kind::Text(check::size) },
+    Key { name: "longhorn.version", kind: Kind::Text(check::longhorn_version) },
+    Key { name: "longhorn.manifest", kind: Kind::LonghornFile },
     Key { name: "iris.namespace", kind: Kind::Text(check::namespace) },
     Key { name: "iris.name", kind: Kind::Text(check::stateful_set) },
     Key { name: "iris.service", kind: Kind::Text(check::service) },
@@ -70,6 +74,7 @@ pub const KEYS: &[Key] = &[
     Key { name: "timeouts.install", kind: Kind::Number(1, DAY) },
     Key { name: "timeouts.ready", kind: Kind::Number(1, DAY) },
     Key { name: "timeouts.addon", kind: Kind::Number(1, DAY) },
+    Key { name: "timeouts.longhorn", kind: Kind::Number(1, DAY) },
     Key { name: "timeouts.iris", kind: Kind::Number(1, DAY) },
     Key { name: "timeouts.remove", kind: Kind::Number(1, DAY) },
 ];
@@ -149,7 +154,7 @@ impl Key {
                 let names = text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
                 self.checked(Value::List(names.collect()))
             }
-            Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile => {
+            Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile | Kind::LonghornFile => {
                 self.checked(Value::Text(text.to_owned()))
             }
         }
@@ -173,10 +178,11 @@ impl Key {
                     .collect::<Result<_, _>>()?,
             ),
             (Kind::List(_), other) => return Err(wrong_type("a list of texts", other)),
-            (Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile, DeValue::String(text)) => {
-                Value::Text(text.to_string())
-            }
-            (Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile, other) => {
+            (
+                Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile | Kind::LonghornFile,
+                DeValue::String(text),
+            ) => Value::Text(text.to_string()),
+            (Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile | Kind::LonghornFile, other) => {
                 return Err(wrong_type("a text", other));
             }
         };
@@ -190,7 +196,7 @@ impl Key {
             (Kind::Range, Value::Text(text)) => Ok(Value::Range(text.parse().map_err(Refusal::from)?)),
             (Kind::Channel, Value::Text(text)) => Ok(Value::Channel(text.parse().map_err(Refusal::from)?)),
             (Kind::Text(check), Value::Text(text)) => check(&text).map(|()| Value::Text(text)).map_err(Refusal::from),
-            (Kind::CpfFile, Value::Text(path)) => {
+            (Kind::CpfFile | Kind::LonghornFile, Value::Text(path)) => {
                 check::printable(&path).map(|()| Value::Text(path)).map_err(Refusal::from)
             }
             (Kind::Cpf, Value::Text(text)) => {

@@ -1,11 +1,13 @@
 //! From the gathered settings to the [`Spec`]: which key becomes which field.
 
+use std::path::PathBuf;
+
 use super::{Settings, Value, bug, cpf};
 use crate::{
     error::{Error, Result},
     lb_range::LbRange,
-    spec::{Iris, Mirror, Registries, Seconds, Spec, Timeouts},
-    version::Channel,
+    spec::{Iris, LONGHORN_CLASS, Longhorn, Mirror, Registries, Seconds, Spec, Timeouts},
+    version::{Channel, LonghornVersion},
 };
 
 impl Settings {
@@ -22,11 +24,15 @@ impl Settings {
             Error::usage("nobody is named who works with the cluster").hint("name the user with --user NAME")
         })?;
         let cpf = self.text("iris.cpf")?;
+        let channel = self.channel("channel")?;
+        let storage_class = self.optional_text("storage.class");
+        let longhorn =
+            if storage_class.as_deref() == Some(LONGHORN_CLASS) { Some(self.longhorn(&channel)?) } else { None };
         Ok(Spec {
             profile: self.profile.clone(),
             user,
             lb,
-            channel: self.channel("channel")?,
+            channel,
             addons: self.list("addons"),
             published_hash: self.optional_text("iris.password_hash"),
             registries: Registries {
@@ -41,7 +47,7 @@ impl Settings {
                 image: self.text("iris.image")?,
                 // The table bounds it far below.
                 replicas: u32::try_from(self.number("iris.replicas")?).unwrap_or(u32::MAX),
-                storage_class: self.optional_text("storage.class"),
+                storage_class,
                 mgr_size: self.text("storage.mgr_size")?,
                 data_size: self.text("storage.data_size")?,
                 time_zone: self.optional_text("iris.time_zone"),
@@ -52,15 +58,34 @@ impl Settings {
                 memory_limit: self.text("iris.memory_limit")?,
                 cpu_request: self.text("iris.cpu_request")?,
             },
+            longhorn,
             timeouts: Timeouts {
                 install: Seconds(self.number("timeouts.install")?),
                 ready: Seconds(self.number("timeouts.ready")?),
                 addon: Seconds(self.number("timeouts.addon")?),
+                longhorn: Seconds(self.number("timeouts.longhorn")?),
                 iris: Seconds(self.number("timeouts.iris")?),
                 remove: Seconds(self.number("timeouts.remove")?),
             },
             skip_checks: Vec::new(),
+            data_goes: false,
         })
+    }
+
+    /// Longhorn: the version that goes with the channel, or the one that is named, if it can run there.
+    fn longhorn(&self, channel: &Channel) -> Result<Longhorn> {
+        let version = match self.optional_text("longhorn.version") {
+            Some(named) => named.parse()?,
+            None => LonghornVersion::for_minor(channel.minor)?,
+        };
+        version.fits(channel.minor)?;
+        let manifest = self.optional_text("longhorn.manifest").map(PathBuf::from);
+        if manifest.is_none() && version.checksum().is_none() {
+            return Err(Error::usage(format!("the checksum of Longhorn {version}'s manifest is not known here")).hint(
+                format!("fetch it yourself, look at it, and give it with --longhorn-manifest FILE: {}", version.url()),
+            ));
+        }
+        Ok(Longhorn { version, manifest })
     }
 
     fn range(&self, key: &str) -> Option<LbRange> {

@@ -19,14 +19,69 @@ pub(super) struct Claims {
     pub(super) iris: Iris,
     pub(super) wanted: Vec<Value>,
     pub(super) deadline: Duration,
+    /// Volumes of another class may go, with their data.
+    pub(super) data_goes: bool,
 }
 
-/// Names of the claims of the spec that exist.
-pub(super) fn existing(host: &dyn Host, iris: &Iris) -> Result<Vec<String>> {
+impl Claims {
+    /// Claims of another class than the wanted one.
+    fn of_other_class(&self, host: &dyn Host, there: &[Value]) -> Result<Vec<Value>> {
+        let wanted = match &self.iris.storage_class {
+            Some(class) => class.clone(),
+            None => match host.list(&cluster::STORAGE_CLASS, None, "")?.iter().find(|c| is_default(c)) {
+                Some(class) => state::name(class).to_owned(),
+                None => return Ok(Vec::new()),
+            },
+        };
+        // A class of somebody's own choice counts only where ours was named.
+        let counts = |claim: &&Value| self.iris.storage_class.is_some() || cluster::is_ours(claim);
+        let class = |claim: &Value| claim["spec"]["storageClassName"].as_str().unwrap_or_default().to_owned();
+        let other = |claim: &&Value| !class(claim).is_empty() && class(claim) != wanted;
+        Ok(there.iter().filter(counts).filter(other).cloned().collect())
+    }
+
+    /// What to do about them: they are named, and refused; or they go.
+    fn judge_class(&self, host: &dyn Host, there: &[Value]) -> Result<Option<Probe>> {
+        let other = self.of_other_class(host, there)?;
+        let Some(first) = other.first() else { return Ok(None) };
+        let class = first["spec"]["storageClassName"].as_str().unwrap_or("?");
+        let names: Vec<&str> = other.iter().map(state::name).collect();
+        let why = format!("{} lie on {class}: a volume cannot move to another class", names.join(", "));
+        let set = host.get(&cluster::STATEFUL_SET, Some(&self.iris.namespace), &self.iris.name)?;
+        let theirs = other.iter().chain(&set).any(|object| !cluster::is_ours(object));
+        Ok(Some(if theirs {
+            Probe::Refused {
+                why: format!("{why}, and not all of it is ours"),
+                hint: format!("keep the class: --storage {class}; or move the data yourself"),
+            }
+        } else if self.data_goes {
+            Probe::differs(json!({"class": class}), format!("{why}; their data goes (--data)"))
+        } else {
+            Probe::Refused {
+                why,
+                hint: format!(
+                    "keep the class: --storage {class}; or say --data, and all their data is lost: they are deleted and made anew"
+                ),
+            }
+        }))
+    }
+}
+
+fn is_default(class: &Value) -> bool {
+    class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
+}
+
+/// The claims of the spec that exist.
+fn found(host: &dyn Host, iris: &Iris) -> Result<Vec<Value>> {
     let claims = host.list(&cluster::PERSISTENT_VOLUME_CLAIM, Some(&iris.namespace), "")?;
     let names = claim_names(iris);
-    let there = claims.iter().filter(|c| !state::going(c)).map(|c| state::name(c).to_owned());
-    Ok(there.filter(|n| names.iter().any(|(name, _)| name == n)).collect())
+    Ok(claims.into_iter().filter(|c| names.iter().any(|(name, _)| name == state::name(c))).collect())
+}
+
+/// Names of those that stay.
+pub(super) fn existing(host: &dyn Host, iris: &Iris) -> Result<Vec<String>> {
+    let there = found(host, iris)?;
+    Ok(there.iter().filter(|c| !state::going(c)).map(|c| state::name(c).to_owned()).collect())
 }
 
 impl Step for Claims {
@@ -39,9 +94,15 @@ impl Step for Claims {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        let there = existing(host, &self.iris)?;
-        let missing: Vec<&str> =
-            self.wanted.iter().map(state::name).filter(|n| !there.iter().any(|e| e == n)).collect();
+        let found = found(host, &self.iris)?;
+        if let Some(going) = found.iter().find(|c| state::going(c)) {
+            return Ok(Probe::pending(format!("claim {} is being deleted", state::name(going))));
+        }
+        if let Some(answer) = self.judge_class(host, &found)? {
+            return Ok(answer);
+        }
+        let there: Vec<&str> = found.iter().map(state::name).collect();
+        let missing: Vec<&str> = self.wanted.iter().map(state::name).filter(|n| !there.contains(n)).collect();
         Ok(match (there.len(), missing.len()) {
             (_, 0) => Probe::satisfied(format!("{} claims", there.len())),
             (0, _) => Probe::Absent,
@@ -50,6 +111,20 @@ impl Step for Claims {
     }
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        if let Probe::Differs { now, .. } = found
+            && now["class"].is_string()
+        {
+            let delete = |kind, name: &str| {
+                let (namespace, name) = (Some(self.iris.namespace.clone()), name.to_owned());
+                Act::Delete { kind, namespace, name }
+            };
+            let there = self::found(host, &self.iris)?;
+            let other = self.of_other_class(host, &there)?;
+            let claims = other.iter().map(|c| delete(&cluster::PERSISTENT_VOLUME_CLAIM, state::name(c)));
+            // Its pods hold the claims, and its own template names the class: it is made anew, too.
+            let set = std::iter::once(delete(&cluster::STATEFUL_SET, &self.iris.name));
+            return Ok(set.chain(claims).collect());
+        }
         // What is there stays as it is: a claim's spec cannot be changed.
         let there = if *found == Probe::Absent { Vec::new() } else { existing(host, &self.iris)? };
         let missing = self.wanted.iter().filter(|w| !there.iter().any(|e| e == state::name(w)));
@@ -57,7 +132,10 @@ impl Step for Claims {
     }
 
     fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
-        let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        let prior = match found {
+            Probe::Differs { now, .. } if now.is_array() => now.clone(),
+            _ => Value::Null,
+        };
         Ok(Memo { prior, want: json!(self.wanted.iter().map(state::name).collect::<Vec<_>>()) })
     }
 

@@ -121,7 +121,12 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
     let own = |inner: Box<dyn Step>| Box::new(UnlessForeign { inner, iris: iris.clone() });
     steps.push(own(Box::new(memory::check(iris))));
     steps.push(own(Box::new(Password::new(spec, credentials))));
-    steps.push(Box::new(Claims { iris: iris.clone(), wanted: claims(iris), deadline: removal }));
+    steps.push(Box::new(Claims {
+        iris: iris.clone(),
+        wanted: claims(iris),
+        deadline: removal,
+        data_goes: spec.data_goes,
+    }));
     steps.push(own(Box::new(Object::new("iris.cpf", &cluster::SECRET, cpf, json!({"data": {}})))));
     steps.push(Box::new(service("iris.service", &headless(iris))));
     let pool = super::metallb_pool::pool_name(spec.channel.row().metallb);

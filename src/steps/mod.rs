@@ -8,7 +8,8 @@
 //! | alias | snap | snapd | `kubectl`, or `kubectl2` when there is another one |
 //! | start | snap | | services run, the API answers, node and network are ready |
 //! | basics | start | addons | dns and storage, by what they should bring |
-//! | iris | basics | | place, storage class, memory, namespace, password, claims, CPF, services, StatefulSet |
+//! | longhorn | basics | | when the volumes shall lie on it: what it needs of the host, its objects, every rung until it stores |
+//! | iris | basics, longhorn | | place, storage class, memory, namespace, password, claims, CPF, services, StatefulSet |
 //! | metallb | basics | addons | the addon; the pool *equals* the range asked for |
 //! | addons | basics | addons | registry, and what else the spec names |
 //! | ready | iris, metallb | | pods ready, volumes writable, names resolved, address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers |
@@ -33,6 +34,7 @@ mod foreign;
 mod group;
 mod image;
 mod iris;
+mod longhorn;
 mod memory;
 mod metallb;
 mod metallb_pool;
@@ -48,6 +50,9 @@ pub use alias::kubectl_in_the_way;
 pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
 pub use iris::{WEB, claim_names, stateful_set_of};
+pub(crate) use longhorn::{
+    apt_knows, iscsi_module_there, longhorn_sessions, longhorn_sign, multipath_in_use, multipath_takes_disks,
+};
 pub use metallb_pool::{configured, pool};
 pub use ready::address;
 
@@ -83,8 +88,9 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
         stage("alias", &["snap"], Some(Lock::Snapd), vec![Box::new(alias::Alias::new(spec))]),
         stage("start", &["snap"], None, vec![Box::new(cluster::Running::new(spec))]),
         stage("basics", &["start"], Some(Lock::Addons), addons::basics(spec)),
+        stage("longhorn", &["basics"], None, longhorn::all(spec)),
         // The image of IRIS is what takes longest: its pull runs beside the other addons.
-        stage("iris", &["basics"], None, iris::all(spec, credentials)),
+        stage("iris", &["basics", "longhorn"], None, iris::all(spec, credentials)),
         stage("metallb", &["basics"], Some(Lock::Addons), metallb::all(spec)),
         stage("addons", &["basics"], Some(Lock::Addons), addons::others(spec)),
         stage("ready", &["iris", "metallb"], None, ready::all(spec)),
@@ -138,7 +144,10 @@ mod tests {
     fn until_takes_what_a_stage_needs_and_no_more() {
         let all = || catalog(&example(), &Credentials::example());
         assert_eq!(ids(&until(all(), "start").expect("a stage")), ["preflight", "snap", "start"]);
-        assert_eq!(ids(&until(all(), "iris").expect("a stage")), ["preflight", "snap", "start", "basics", "iris"]);
+        assert_eq!(
+            ids(&until(all(), "iris").expect("a stage")),
+            ["preflight", "snap", "start", "basics", "longhorn", "iris"]
+        );
         assert!(until(all(), "Start").is_err());
     }
 }

@@ -26,7 +26,12 @@ fn hosts(era: Era, count: usize) -> Vec<Initial> {
     let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let strategy = Initial::any(era);
     let mut hosts = vec![Initial::fresh(era)];
-    hosts.extend((1..count).map(|_| strategy.new_tree(&mut runner).expect("a host").current()));
+    // The modelled Longhorn is that of today.
+    if era == Era::Today {
+        hosts.push(Initial { longhorn: true, ..Initial::fresh(era) });
+    }
+    let more = hosts.len()..count;
+    hosts.extend(more.map(|_| strategy.new_tree(&mut runner).expect("a host").current()));
     hosts
 }
 

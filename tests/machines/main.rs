@@ -14,6 +14,7 @@ mod foreign;
 mod input;
 mod kills;
 mod lifecycle;
+mod longhorn;
 mod names;
 mod preflight;
 mod ranges;

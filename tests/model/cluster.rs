@@ -21,7 +21,16 @@ use super::{
 pub type Key = (&'static str, String, String);
 
 pub fn key(kind: &Kind, namespace: &str, name: &str) -> Key {
-    (kind.plural, namespace.to_owned(), name.to_owned())
+    (plural(kind), namespace.to_owned(), name.to_owned())
+}
+
+/// A kind's name here: Longhorn has a `nodes` of its own.
+pub fn plural(kind: &Kind) -> &'static str {
+    match (kind.group, kind.plural) {
+        ("longhorn.io", "nodes") => "nodes.longhorn.io",
+        ("longhorn.io", "volumeattachments") => "volumeattachments.longhorn.io",
+        (_, plural) => plural,
+    }
 }
 
 pub fn key_of(object: &Value) -> (&'static Kind, Key) {
@@ -173,7 +182,7 @@ impl Cluster {
 
     /// Objects of a kind, in the order of their names.
     pub fn of(&self, kind: &Kind) -> impl Iterator<Item = &Value> {
-        let plural = kind.plural;
+        let plural = plural(kind);
         self.objects.range(key(kind, "", "")..).take_while(move |((p, ..), _)| *p == plural).map(|(_, o)| &**o)
     }
 
@@ -219,7 +228,12 @@ impl Cluster {
 
     /// Whether the API server knows the kind.
     pub fn knows(&self, kind: &Kind) -> bool {
-        kind.group != "metallb.io" || self.find(&kinds::CUSTOM_RESOURCE_DEFINITION, "", manifests::POOLS).is_some()
+        let defined = |name: &str| self.find(&kinds::CUSTOM_RESOURCE_DEFINITION, "", name).is_some();
+        match kind.group {
+            "metallb.io" => defined(manifests::POOLS),
+            "longhorn.io" => defined(&format!("{}.longhorn.io", kind.plural)),
+            _ => true,
+        }
     }
 
     /// An apply: ours (server-side, as the manager it names) or somebody's `kubectl apply`.
@@ -284,7 +298,9 @@ impl Cluster {
         if needs_selector && new["spec"]["selector"].is_null() {
             return refused(422, format!("{} \"{}\" is invalid: spec.selector: Required value", kind.kind, key.2));
         }
-        merge::managed(&mut new, manager);
+        if merge::has_fields(object) {
+            merge::managed(&mut new, manager);
+        }
         let changed = was.as_ref().is_none_or(|was| was["spec"] != new["spec"]);
         if changed {
             new["metadata"]["generation"] = json!(new["metadata"]["generation"].as_u64().unwrap_or(0) + 1);
@@ -307,8 +323,13 @@ impl Cluster {
     pub fn delete(&mut self, key: &Key, now: Duration) {
         let Some(object) = self.get(key) else { return };
         let grace = if object["spec"]["containers"][0]["name"] == "iris" { s(4) } else { s(1) };
-        let waits =
-            matches!(key.0, "deployments" | "daemonsets" | "statefulsets" | "namespaces" | "persistentvolumeclaims");
+        let of_longhorn = key.0 == "customresourcedefinitions" && object["spec"]["group"] == "longhorn.io";
+        let waits = of_longhorn
+            || object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty())
+            || matches!(
+                key.0,
+                "deployments" | "daemonsets" | "statefulsets" | "namespaces" | "persistentvolumeclaims" | "jobs"
+            );
         self.look_at(now + super::world::ms(50));
         if key.0 == "pods" {
             self.change(key, |o| o["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z"));

@@ -2,7 +2,7 @@
 
 use iris_mk8s::host::Output;
 
-use super::{host::network_commands, microk8s, network, world::World};
+use super::{host::network_commands, longhorn, microk8s, network, world::World};
 
 fn output(code: i32, stdout: impl Into<String>) -> Output {
     Output { code: Some(code), stdout: stdout.into(), stderr: String::new() }
@@ -26,6 +26,33 @@ pub fn read(world: &mut World, words: &[&str]) -> Output {
         // Facts that the checks of the host ask for: a VM with room, on which nobody else is.
         ["uname", "-m"] => output(0, "x86_64\n"),
         ["sudo", "--version"] => output(0, "Sudo version 1.9.15p5\n"),
+        ["dpkg-query", "--show", _, package] => match world.packages.get(*package) {
+            Some(state) => output(0, state.clone()),
+            None => output(1, ""),
+        },
+        ["apt-cache", "show", ..] => output(0, "Package: open-iscsi\n"),
+        ["apt-get", "--simulate", _, "install", ..] => {
+            let missing = APT.iter().filter(|p| !world.packages.contains_key(**p));
+            output(0, missing.map(|p| format!("Inst {p} (1.0 Ubuntu:24.04 [amd64])\n")).collect::<String>())
+        }
+        ["apt-get", "--simulate", "purge", packages @ ..] => {
+            output(0, packages.iter().map(|p| format!("Purg {p} [1.0]\n")).collect::<String>())
+        }
+        ["systemctl", "is-active", unit] => output(if world.units.get(*unit).is_some_and(|u| u.1) { 0 } else { 3 }, ""),
+        ["systemctl", "is-enabled", unit] => {
+            output(if world.units.get(*unit).is_some_and(|u| u.0) { 0 } else { 1 }, "")
+        }
+        ["iscsiadm", "-m", "session"] => {
+            let lines = world
+                .iscsi
+                .keys()
+                .map(|v| format!("tcp: [1] 10.1.243.5:3260,1 iqn.2019-10.io.longhorn:{v} (non-flash)\n"));
+            output(if world.iscsi.is_empty() { 21 } else { 0 }, lines.collect::<String>())
+        }
+        ["iscsiadm", "-m", "node"] => output(21, ""),
+        ["findmnt", "--noheadings", "--list", "--output", "SOURCE,TARGET"] => output(0, longhorn::mounts(world)),
+        ["findmnt", "--noheadings", "--output", "PROPAGATION", "--target", _] => output(0, "shared\n"),
+        ["findmnt", "--noheadings", "--output", "FSTYPE", ..] => output(0, "ext4\n"),
         ["modprobe", "--dry-run", "--quiet", _] | ["ss", "-Hltnp"] => output(0, ""),
         ["timedatectl", "show", ..] => output(0, "yes\n"),
         ["iptables", "-S", "FORWARD"] => output(0, "-P FORWARD ACCEPT\n"),
@@ -51,6 +78,30 @@ pub fn read(world: &mut World, words: &[&str]) -> Output {
     }
 }
 
+/// What open-iscsi is, and brings.
+const APT: [&str; 2] = ["open-iscsi", "libisns0"];
+
+/// The half of an installation that a power cut may leave. True: this was one.
+pub fn unpacks(world: &mut World, words: &[&str]) -> bool {
+    if !words.contains(&"install") {
+        return false;
+    }
+    for package in APT {
+        world.packages.entry(package.to_owned()).or_insert_with(|| "iF".to_owned());
+    }
+    true
+}
+
+fn configure(world: &mut World) {
+    for state in world.packages.values_mut().filter(|s| *s == "iF") {
+        *state = "ii".to_owned();
+    }
+    // Its socket is enabled as it comes; its service starts with a knock at it.
+    if world.packages.contains_key("open-iscsi") {
+        world.units.entry("iscsid.socket".to_owned()).or_insert((true, true));
+    }
+}
+
 /// A command that changes the host at once.
 pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
     match words {
@@ -71,6 +122,45 @@ pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
             _ => output(3, ""),
         },
         ["groupdel", group] => output(if world.groups.remove(*group).is_some() { 0 } else { 6 }, ""),
+        ["env", _, "apt-get", "--quiet", "--yes", "-o", _, "install", ..] | ["env", _, "dpkg", "--configure", "-a"] => {
+            configure(world);
+            output(0, "")
+        }
+        ["env", _, "apt-get", "--quiet", "--yes", "-o", _, "purge", packages @ ..] => {
+            for package in packages {
+                world.packages.remove(*package);
+            }
+            world.units.retain(|unit, _| !unit.starts_with("iscsid"));
+            output(0, "")
+        }
+        ["modprobe", "iscsi_tcp"] => {
+            world.files.dir("/sys/module/iscsi_tcp");
+            output(0, "")
+        }
+        ["modprobe", "--remove", "iscsi_tcp"] => {
+            if world.iscsi.is_empty() {
+                world.files.remove("/sys/module/iscsi_tcp");
+            } else {
+                world.violations.push("the module is taken away while sessions use it".to_owned());
+            }
+            output(0, "")
+        }
+        ["systemctl", "disable", unit] => {
+            world.units.entry((*unit).to_owned()).or_default().0 = false;
+            output(0, "")
+        }
+        ["systemctl", "stop", unit] => {
+            world.units.entry((*unit).to_owned()).or_default().1 = false;
+            output(0, "")
+        }
+        ["umount", "--lazy", target] => {
+            world.iscsi.retain(|_, uid| !target.contains(uid.as_str()));
+            output(0, "")
+        }
+        ["iscsiadm", "-m", "node", "-T", target, "-p", _, "--logout"] => {
+            world.iscsi.retain(|volume, _| !target.ends_with(volume.as_str()));
+            output(0, "")
+        }
         ["ip", "netns", "delete", name] => {
             let path = format!("/run/netns/{name}");
             let there = world.files.has(&path);

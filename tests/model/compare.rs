@@ -43,6 +43,13 @@ pub fn facts(world: &World) -> BTreeSet<String> {
     for (at, rules) in world.rules.iter().enumerate() {
         network::meaning(rules).into_iter().for_each(|rule| add(format!("rule {at} {rule}")));
     }
+    for (package, state) in &world.packages {
+        add(format!("package {package} {state}"));
+    }
+    for (unit, state) in &world.units {
+        add(format!("unit {unit} {state:?}"));
+    }
+    world.iscsi.keys().for_each(|_| add("an iSCSI session".to_owned()));
     world.links.iter().for_each(|link| add(format!("link {link}")));
     for (name, snap) in &world.snapd.snaps {
         add(format!("snap {name} {snap:?}"));
@@ -92,6 +99,9 @@ fn object_facts(object: &Value) -> Vec<String> {
     if *kind == kinds::PERSISTENT_VOLUME {
         let claim = &object["spec"]["claimRef"];
         return vec![format!("volume of {} {} {}", claim["namespace"], claim["name"], object["status"]["phase"])];
+    }
+    if kind.group == "longhorn.io" && kind.plural == "volumes" {
+        return vec!["a volume of Longhorn's".to_owned()];
     }
     let mut object = object.clone();
     let mut forget = |part: &str, fields: &[&str]| {

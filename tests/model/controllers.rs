@@ -35,6 +35,8 @@ pub fn tick(world: &mut World) {
     let Some(cluster) = world.cluster.as_mut() else { return };
     let before: u64 = cluster.touched.values().sum();
     node(cluster, &name, now);
+    super::longhorn::reconcile(world);
+    let Some(cluster) = world.cluster.as_mut() else { return };
     volumes::reconcile(cluster, &mut world.files, now);
     workloads::reconcile(cluster, now);
     pods::reconcile(cluster, &mut world.files, now);

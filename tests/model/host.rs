@@ -181,7 +181,13 @@ impl Host for Model {
             return self.long(cmd, listen);
         }
         let input = cmd.stdin.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-        Ok(self.act(&format!("`{}`", cmd.show()), |world| commands::change(world, &words, &input)))
+        Ok(self.act(&format!("`{}`", cmd.show()), |world| {
+            // dpkg unpacks before it configures.
+            if commands::unpacks(world, &words) {
+                self.moment(world, || format!("within `{}`", cmd.show()));
+            }
+            commands::change(world, &words, &input)
+        }))
     }
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
@@ -292,6 +298,20 @@ impl Host for Model {
         if dry_run { apply(&mut self.world()) } else { self.act(&format!("apply {}", kinds::describe(object)), apply) }
     }
 
+    fn patch(&self, kind: &'static Kind, namespace: Option<&str>, name: &str, patch: &Value) -> Result<()> {
+        self.act(&format!("patch {}/{name}", kind.plural), |world| {
+            let cluster = world
+                .api()
+                .ok_or_else(|| Error::transient("the API server does not answer").because("connection refused"))?;
+            cluster.change(&key(kind, namespace.unwrap_or_default(), name), |o| super::merge::merge(o, patch));
+            Ok(())
+        })
+    }
+
+    fn download(&self, file: &iris_mk8s::step::Download) -> Result<()> {
+        panic!("the modelled internet knows no {}", file.url)
+    }
+
     fn delete(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<()> {
         self.act(&format!("delete {}/{name}", kind.plural), |world| {
             let now = world.now;
@@ -351,7 +371,7 @@ impl Host for Model {
 
     fn watch(&self, what: &[Watch]) -> Box<dyn Changes> {
         let kinds = what.iter().filter_map(|w| match w {
-            Watch::Objects(kind, _) => Some(kind.plural),
+            Watch::Objects(kind, _) => Some(super::cluster::plural(kind)),
             Watch::Pause(_) => None,
         });
         let pause = what.iter().filter_map(|w| match w {

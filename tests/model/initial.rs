@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     cluster::key,
-    manifests, snapd,
+    longhorn, manifests, snapd,
     store::Policy,
     tool::{RANGE, Tool},
     world::{Era, World, s},
@@ -80,6 +80,8 @@ pub struct Initial {
     pub room: Option<u32>,
     /// Seconds by which the clock jumps in the middle.
     pub jump: i64,
+    /// The volumes shall lie on Longhorn.
+    pub longhorn: bool,
 }
 
 impl Initial {
@@ -100,6 +102,7 @@ impl Initial {
             failing: 0,
             room: None,
             jump: 0,
+            longhorn: false,
         }
     }
 
@@ -144,6 +147,7 @@ impl Initial {
                     failing,
                     room,
                     jump,
+                    longhorn: false,
                 }
             },
         )
@@ -154,6 +158,9 @@ impl Initial {
         let mut world = World::new(self.era);
         world.snapd.version = if self.new_snapd { "2.68+ubuntu24.04" } else { "2.57.6" };
         world.snapd.hold = self.hold.map(str::to_owned);
+        if self.longhorn {
+            world.files.write_as(longhorn::FILE, longhorn::MANIFEST, 0o644, "ubuntu");
+        }
         if self.old_kubernetes {
             old_kubernetes(&mut world);
         }

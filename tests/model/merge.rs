@@ -110,6 +110,13 @@ pub fn immutable(was: &Value, new: &Value) -> Option<&'static str> {
     fields.iter().copied().find(|field| was["spec"][field] != new["spec"][field])
 }
 
+/// Whether an apply of this object manages any field: the server writes nobody down who manages none.
+pub fn has_fields(object: &Value) -> bool {
+    let identity = ["apiVersion", "kind", "metadata"];
+    let more = object.as_object().is_some_and(|o| o.keys().any(|k| !identity.contains(&k.as_str())));
+    more || object["metadata"].as_object().is_some_and(|m| m.keys().any(|k| k != "name" && k != "namespace"))
+}
+
 /// Writes down who manages fields: ours by server-side apply, everybody else's by an update.
 pub fn managed(object: &mut Value, manager: &str) {
     let operation = if manager == iris_mk8s::cluster::MANAGER { "Apply" } else { "Update" };

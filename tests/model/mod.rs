@@ -10,6 +10,7 @@ mod controllers;
 pub mod files;
 pub mod host;
 pub mod initial;
+mod longhorn;
 mod manifests;
 mod merge;
 mod metallb;

@@ -27,15 +27,21 @@ use super::{
 /// A range that suits the modelled network.
 pub const RANGE: &str = "192.168.11.110-192.168.11.130";
 
-/// The wanted state: the default profile, in the channel of the era.
-pub fn spec(era: Era) -> &'static Spec {
-    static SPECS: [OnceLock<Spec>; 2] = [const { OnceLock::new() }; 2];
-    SPECS[usize::from(era == Era::Old)].get_or_init(|| {
+/// The wanted state: the default profile, in the channel of the era, on MicroK8s' own storage or on Longhorn.
+pub fn spec(era: Era, longhorn: bool) -> &'static Spec {
+    static SPECS: [OnceLock<Spec>; 4] = [const { OnceLock::new() }; 4];
+    SPECS[usize::from(era == Era::Old) + 2 * usize::from(longhorn)].get_or_init(|| {
         let channel = Some(era.channel().parse().expect("a channel"));
         let lb = Some(RANGE.parse().expect("a range"));
-        let flags = iris_mk8s::cli::SpecFlags { lb, channel, ..Default::default() };
-        let input = profile::Input { flags, environment: Vec::new(), login: Some("ubuntu".to_owned()) };
-        profile::resolve(&input).expect("the default profile").0
+        let storage = longhorn.then(|| "longhorn".to_owned());
+        let flags = iris_mk8s::cli::SpecFlags { lb, channel, storage, ..Default::default() };
+        let login = Some("ubuntu".to_owned());
+        let input = profile::Input { flags, login, ..profile::Input::default() };
+        let mut spec = profile::resolve(&input).expect("the default profile").0;
+        if let Some(longhorn) = &mut spec.longhorn {
+            longhorn.manifest = Some(super::longhorn::FILE.into());
+        }
+        spec
     })
 }
 
@@ -84,11 +90,13 @@ pub struct Tool {
     pub policy: Policy,
     /// Whether moments are collected.
     pub collect: bool,
+    /// Whether the volumes shall lie on Longhorn.
+    pub longhorn: bool,
 }
 
 impl Tool {
     pub fn new(policy: Policy) -> Self {
-        Self { policy, collect: false }
+        Self { policy, collect: false, longhorn: false }
     }
 
     pub fn collecting(self) -> Self {
@@ -111,7 +119,7 @@ impl Tool {
 
     /// `bootstrap`.
     pub fn bootstrap(self, world: World) -> Ran {
-        let spec = spec(world.era);
+        let spec = spec(world.era, self.longhorn);
         self.run(world, "bootstrap", |model, run, credentials| {
             let stages = steps::catalog(spec, &credentials);
             let open =
@@ -123,7 +131,7 @@ impl Tool {
     /// `plan`: on a host that may only be looked at. True: there is nothing to do.
     pub fn plan(self, world: World) -> Result<bool> {
         let mut world = world;
-        let stages = steps::catalog(spec(world.era), &credentials(&mut world));
+        let stages = steps::catalog(spec(world.era, self.longhorn), &credentials(&mut world));
         let mut model = Model::new(world, "plan", false);
         model.read_only = true;
         engine(&model, &stages, &Events::channel().0).plan().map(|plan| plan.is_empty())

@@ -9,8 +9,12 @@ use serde_json::{Value, json};
 use super::{
     cluster::{Cluster, key, key_of},
     files::Files,
+    longhorn,
     world::s,
 };
+
+/// The class whose volumes Longhorn makes.
+const LONGHORN: &str = "longhorn";
 
 const FOLDER: &str = "/var/snap/microk8s/common/default-storage";
 
@@ -59,9 +63,12 @@ pub fn reconcile(cluster: &mut Cluster, files: &mut Files, now: Duration) {
                 cluster.drop_object(&claim_key);
             }
         } else if claim["status"]["phase"] != "Bound"
-            && (used || binds_at_once(cluster, &claim))
-            && works
             && claim["spec"]["storageClassName"].is_string()
+            && if claim["spec"]["storageClassName"] == LONGHORN {
+                longhorn::provisions(cluster)
+            } else {
+                (used || binds_at_once(cluster, &claim)) && works
+            }
         {
             let at = *cluster.ends.entry(claim_key).or_insert(now + PROVISIONED);
             if now >= at { bind(cluster, files, &claim) } else { cluster.look_at(at) }
@@ -76,11 +83,16 @@ pub fn reconcile(cluster: &mut Cluster, files: &mut Files, now: Duration) {
             continue;
         }
         cluster.change(&volume_key, |v| v["status"]["phase"] = json!("Released"));
+        let of_longhorn = volume["spec"]["csi"].is_object();
+        let works = if of_longhorn { longhorn::provisions(cluster) } else { works };
         if works && volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete" {
             let at = *cluster.ends.entry(volume_key.clone()).or_insert(now + DELETED);
             if now >= at {
-                files.remove(volume["spec"]["hostPath"]["path"].as_str().unwrap_or_default());
+                files.remove(path_of(&volume));
                 cluster.drop_object(&volume_key);
+                if of_longhorn {
+                    cluster.drop_object(&key(own_volumes(), iris_mk8s::longhorn::NAMESPACE, state::name(&volume)));
+                }
             } else {
                 cluster.look_at(at);
             }
@@ -91,12 +103,23 @@ pub fn reconcile(cluster: &mut Cluster, files: &mut Files, now: Duration) {
 fn bind(cluster: &mut Cluster, files: &mut Files, claim: &Value) {
     let (_, claim_key) = key_of(claim);
     let name = format!("pvc-{:04}", cluster.number());
-    let path = format!("{FOLDER}/{}-{}-{name}", claim_key.1, claim_key.2);
+    let of_longhorn = claim["spec"]["storageClassName"] == LONGHORN;
+    let folder = if of_longhorn { "/var/lib/longhorn/replicas" } else { FOLDER };
+    let path = format!("{folder}/{}-{}-{name}", claim_key.1, claim_key.2);
     files.dir(&path);
-    cluster.put(json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+    let mut volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
         "spec": {"claimRef": {"namespace": claim_key.1, "name": claim_key.2}, "hostPath": {"path": path},
             "persistentVolumeReclaimPolicy": "Delete", "storageClassName": "microk8s-hostpath"},
-        "status": {"phase": "Bound"}}));
+        "status": {"phase": "Bound"}});
+    if of_longhorn {
+        let csi =
+            json!({"driver": iris_mk8s::longhorn::DRIVER, "volumeHandle": name, "volumeAttributes": {"path": path}});
+        volume["spec"] = json!({"claimRef": volume["spec"]["claimRef"], "csi": csi,
+            "persistentVolumeReclaimPolicy": "Delete", "storageClassName": LONGHORN});
+        cluster.put(json!({"apiVersion": "longhorn.io/v1beta2", "kind": "Volume", "metadata": {"name": name,
+            "namespace": iris_mk8s::longhorn::NAMESPACE, "finalizers": ["longhorn.io"]}}));
+    }
+    cluster.put(volume);
     cluster.ends.remove(&claim_key);
     cluster.change(&claim_key, |c| {
         c["spec"]["volumeName"] = json!(name);
@@ -108,5 +131,15 @@ fn bind(cluster: &mut Cluster, files: &mut Files, claim: &Value) {
 pub fn folder(cluster: &Cluster, namespace: &str, claim: &str) -> Option<String> {
     let claim = cluster.find(&kinds::PERSISTENT_VOLUME_CLAIM, namespace, claim)?;
     let volume = cluster.get(&key(&kinds::PERSISTENT_VOLUME, "", claim["spec"]["volumeName"].as_str()?))?;
-    volume["spec"]["hostPath"]["path"].as_str().map(str::to_owned)
+    Some(path_of(volume).to_owned())
+}
+
+/// Where a volume's files are: a folder stands for Longhorn's disks, too.
+fn path_of(volume: &Value) -> &str {
+    let spec = &volume["spec"];
+    spec["hostPath"]["path"].as_str().or(spec["csi"]["volumeAttributes"]["path"].as_str()).unwrap_or_default()
+}
+
+fn own_volumes() -> &'static kinds::Kind {
+    kinds::longhorn::kind("v1beta2", "volumes").expect("a kind of Longhorn's")
 }

@@ -77,6 +77,12 @@ pub struct World {
     /// Seconds by which the wall clock is off, and those by which it is going to jump.
     pub clock: i64,
     pub jump: i64,
+    /// Packages, and what dpkg says of each.
+    pub packages: BTreeMap<String, String>,
+    /// Units of systemd's that are enabled, and those that run.
+    pub units: BTreeMap<String, (bool, bool)>,
+    /// iSCSI sessions of Longhorn's: its volume, and the pod that mounts it.
+    pub iscsi: BTreeMap<String, String>,
     /// Passwords that were made up so far.
     pub passwords: usize,
     next_group: i32,
@@ -103,6 +109,9 @@ impl World {
             acts: 0,
             clock: 0,
             jump: 0,
+            packages: BTreeMap::new(),
+            units: BTreeMap::new(),
+            iscsi: BTreeMap::new(),
             passwords: 0,
             next_group: 1000,
         };
@@ -127,6 +136,9 @@ impl World {
             "/var/snap",
             "/run",
             "/etc/apparmor.d",
+            "/etc/modules-load.d",
+            "/sys/module",
+            "/var/cache",
             "/etc/sysctl.d",
             "/opt",
             "/usr/libexec",
@@ -192,6 +204,14 @@ impl World {
     /// Every process ends at once, and the machine boots again. What is on the disk stays.
     pub fn power_cut(&mut self) {
         self.processes.clear();
+        self.iscsi.clear();
+        self.files.remove("/sys/module/iscsi_tcp");
+        if self.files.text("/etc/modules-load.d/iris-mk8s-longhorn.conf").contains("iscsi_tcp") {
+            self.files.dir("/sys/module/iscsi_tcp");
+        }
+        for (enabled, active) in self.units.values_mut() {
+            *active = *enabled;
+        }
         self.failed_units = false;
         self.now += s(15);
         super::network::end_pods(self);

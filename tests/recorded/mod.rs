@@ -242,6 +242,14 @@ impl Host for Recorded {
         changed(&object.to_string())
     }
 
+    fn patch(&self, kind: &'static Kind, _: Option<&str>, name: &str, _: &Value) -> Result<()> {
+        changed(&format!("{}/{name}", kind.plural))
+    }
+
+    fn download(&self, file: &iris_mk8s::step::Download) -> Result<()> {
+        changed(&file.url)
+    }
+
     fn delete(&self, kind: &'static Kind, _: Option<&str>, name: &str) -> Result<()> {
         changed(&format!("{}/{name}", kind.plural))
     }

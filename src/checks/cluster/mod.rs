@@ -18,6 +18,7 @@ use crate::{
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 pub(super) mod ground;
 mod iris;
+mod longhorn;
 mod metallb;
 mod node;
 mod pods;
@@ -43,6 +44,11 @@ pub const ALL: &[Check] = &[
     check("node", node::ready),
     check("pressure", node::pressure),
     check("pull", pods::pulls),
+    check("longhorn-removal", longhorn::removal),
+    check("longhorn-host", longhorn::on_host),
+    check("longhorn-driver", longhorn::driver),
+    check("longhorn-disks", longhorn::disks),
+    check("longhorn-volumes", longhorn::volumes),
     check("storage", storage::provisioner),
     check("claims", storage::claims),
     check("volumes", pods::volumes),
@@ -76,6 +82,7 @@ pub struct Cluster<'a> {
     /// Addresses of services that somebody else on the LAN answers for, with the MAC.
     claimed: Vec<(String, String)>,
     instances: Vec<Instance>,
+    longhorn: longhorn::Longhorn,
 }
 
 /// An instance of IRIS.
@@ -114,6 +121,7 @@ impl<'a> Cluster<'a> {
             let asked = kinds.map(|kind| scope.spawn(move || with_kind(kind, host.list(kind, None, ""))));
             let pool = scope.spawn(move || steps::configured(host, api));
             let announced = scope.spawn(move || announced(facts, api));
+            let longhorn = scope.spawn(move || longhorn::Longhorn::read(facts));
             let [pods, events, claims, services, classes, deployments, daemon_sets] = asked.map(joined);
             let (pods, services) = (pods?, services?);
             let of_iris: Vec<Value> = pods.iter().filter(|pod| is_iris(facts, pod)).cloned().collect();
@@ -133,6 +141,7 @@ impl<'a> Cluster<'a> {
                 announced: announced.join().ok().flatten(),
                 claimed,
                 instances: instances.into_iter().filter_map(|t| t.join().ok()).collect(),
+                longhorn: joined(longhorn)?,
             })
         })
     }

@@ -227,6 +227,12 @@ impl Machine {
         self.root(&format!("pkill -{signal} -x iris-mk8s")).ok();
     }
 
+    /// Cuts its power, and boots it again.
+    pub(crate) fn power_cut(&self) {
+        run(&["cut", &self.name]).ok();
+        run(&["up", &self.name, "--era", self.era.name(), "--ip", &self.address()]).ok();
+    }
+
     pub(crate) fn kubectl(&self, args: &str) -> Output {
         self.root(&format!("microk8s kubectl {args}"))
     }

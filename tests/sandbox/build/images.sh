@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The LAN's image registry, filled: builds pause and the IRIS stand-in, makes the images of images.toml and pushes them to a registry of its own,
+# The LAN's image registry, filled: builds pause and the stand-ins for IRIS and Longhorn, makes the images of images.toml and pushes them to a registry of its own,
 # whose storage directory is the result. The list of digests lies beside it.
 # needs: components components-1.20
-# inputs: tests/sandbox/images tests/sandbox/iris
+# inputs: tests/sandbox/images tests/sandbox/iris tests/sandbox/longhorn/*.go tests/sandbox/longhorn/go.*
 # packages: busybox-static tini python3
 set -euo pipefail
 out=$1
@@ -17,6 +17,7 @@ trap finish EXIT
 
 (cd images/pause && go build -trimpath -ldflags '-s -w' -o "$scratch/built/pause" .)
 (cd images/hostpath-provisioner && go build -trimpath -ldflags '-s -w' -o "$scratch/built/hostpath-provisioner" .)
+(cd longhorn && go build -trimpath -ldflags '-s -w' -o "$scratch/built/longhorn" .)
 (cd iris && go build -trimpath -ldflags '-s -w' -o "$scratch/built/iris" .)
 
 # A free port of the loopback, asked of the kernel.

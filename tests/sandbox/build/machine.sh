@@ -14,7 +14,14 @@ name=build-$$
 trap 'machine_kill "$name"; rm -rf "$RUN"' EXIT
 
 cp -a "$ROOTFS_DIR/root" "$root"
-cp -r --no-preserve=ownership "$here/machine/." "$root/"
+# kmod's own modprobe stays at hand under its name, and a copy must not go through the link. What open-iscsi and multipath-tools
+# bring later makes way for stand-ins.
+mkdir -p "$root/usr/local/lib/sandbox/kmod"
+ln -s /bin/kmod "$root/usr/local/lib/sandbox/kmod/modprobe"
+ln -sf ../sbin/modprobe "$root/usr/bin/lsmod"
+ln -sf modprobe "$root/usr/sbin/lsmod"
+cp -r --no-preserve=ownership --remove-destination "$here/machine/." "$root/"
+for program in iscsiadm multipath; do chroot "$root" dpkg-divert --quiet --local --no-rename --divert "/sbin/$program.real" --add "/sbin/$program"; done
 chmod 440 "$root"/etc/sudoers.d/sandbox
 install -m755 "$SNAPD_DIR/bin/snapd" "$root/usr/lib/snapd/snapd"
 chroot "$root" useradd -m -s /bin/bash -G adm,sudo -c Ubuntu ubuntu

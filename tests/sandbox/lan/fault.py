@@ -3,6 +3,7 @@
 
     fault.py FILE store    [--rate R] [--status N] [--down] [--delay S]
     fault.py FILE registry [--rate R] [--status N] [--down] [--delay S] [--missing REPO:TAG]...
+    fault.py FILE packages [--rate R] [--status N] [--down] [--delay S]
     fault.py FILE clear
     fault.py FILE show
 
@@ -27,7 +28,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="sandbox fault NAME", allow_abbrev=False)
     parser.add_argument("file", type=pathlib.Path, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", required=True)
-    for service in ("store", "registry"):
+    for service in ("store", "registry", "packages"):
         p = commands.add_parser(service, allow_abbrev=False)
         p.add_argument("--rate", type=rate, help="bytes a second, such as 500K or 5M, shared by all connections")
         p.add_argument("--status", type=int, help="every request gets this HTTP status")

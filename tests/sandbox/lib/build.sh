@@ -3,7 +3,7 @@
 # Sourced by scripts/sandbox, which sets REPO, SANDBOX (tests/sandbox), CACHE and CURRENT (the folder of links to the results in use). The README explains what a part's script looks like.
 
 # In the order of their needs; Kubernetes first, because it takes longest.
-PARTS=(kubernetes kubernetes-1.20 components components-1.20 snapd rootfs machine snap snap-1.20 store store-1.20 images)
+PARTS=(kubernetes kubernetes-1.20 components components-1.20 snapd rootfs packages machine snap snap-1.20 store store-1.20 images)
 
 script_of() { echo "$SANDBOX/build/$1.sh"; }
 
@@ -78,7 +78,7 @@ build_all() {
     local part result
     case ${1:-} in
     '') ;;
-    --era) read -ra PARTS <<<"$(needed_by machine images "store$([ "${2:?an era}" = current ] || echo "-$2")")" ;;
+    --era) read -ra PARTS <<<"$(needed_by machine images packages "store$([ "${2:?an era}" = current ] || echo "-$2")")" ;;
     *) echo "sandbox: build takes --era E, not $1" >&2; return 2 ;;
     esac
     command -v go >/dev/null || { echo 'sandbox: no Go on this machine: install Go 1.25 or later, and put its bin folder on the PATH' >&2; return 1; }
@@ -102,11 +102,14 @@ build_all() {
     forget_old
 }
 
-# Of each part, the three results used last stay (to go back to another branch costs nothing), and those that a machine's disk stands on.
+# Of each part, the three results used last stay (to go back to another branch costs nothing), those that a checkout uses now, and those that a
+# machine's disk stands on.
 forget_old() {
     local part result
     for part in "${PARTS[@]}"; do
         find "$CACHE/parts/$part" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n +4 | while read -r _ result; do
+            # Another checkout may use it, without having built lately.
+            if readlink "$CACHE"/current*/"$part" | grep -qx "../parts/$part/${result##*/}"; then continue; fi
             if ! grep -qs "^$result/" "$CACHE"/machines*/*/base; then rm -rf "$result"; fi
         done
     done

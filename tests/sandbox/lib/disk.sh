@@ -2,9 +2,9 @@
 # A machine's disk: what it wrote over the file system that all machines start from. It outlives a power cut.
 # Sourced; expects CURRENT, RUN, DISKS (the folder of all disks) and fail, which ends the program with a message.
 
-# disk_create NAME ERA ADDRESS: unless it is there already. Without an address, the first free one from 192.168.11.49 on.
+# disk_create NAME ERA ADDRESS GIBIBYTES: unless it is there already, with a data disk of that size. Without an address, the first free one from 192.168.11.49 on.
 disk_create() {
-    local name=$1 era=$2 address=$3 disk=$DISKS/$1 new=$DISKS/.new-$1 used last
+    local name=$1 era=$2 address=$3 data=$4 disk=$DISKS/$1 new=$DISKS/.new-$1 used last
     if [ -d "$disk" ]; then
         [ -z "$address" ] || [ "$address" = "$(cat "$disk/address")" ] || fail "the machine $name has the address $(cat "$disk/address") already: take it down to give it another"
         return
@@ -37,20 +37,27 @@ disk_create() {
     sed "s/192.168.11.2:[0-9]*/192.168.11.2:${STORE_PORTS[$era]}/" "$(cat "$new/base")/etc/systemd/system/snapd.service.d/store.conf" \
         >"$new/upper/etc/systemd/system/snapd.service.d/store.conf"
     tr -d - </proc/sys/kernel/random/uuid >"$new/upper/etc/machine-id"
+    # ext4, as Longhorn wants it: overlayfs does not tell where a file lies. What is not written to takes no room.
+    truncate -s "${data}G" "$new/data.img"
+    mkfs.ext4 -q -F -m 0 -E lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 "$new/data.img" || fail "no file system of $data gibibytes could be made"
     mv "$new" "$disk"
 }
 
 disk_mount() {
     local disk=$DISKS/$1
-    mkdir -p "$RUN/$1/root"
+    mkdir -p "$RUN/$1/root" "$RUN/$1/data"
     mount -t overlay "sandbox-$1" -o "lowerdir=$(cat "$disk/base"),upperdir=$disk/upper,workdir=$disk/work" "$RUN/$1/root"
+    mount -o loop "$disk/data.img" "$RUN/$1/data"
+    rmdir "$RUN/$1/data/lost+found" 2>/dev/null || true
 }
 
 disk_unmount() {
-    local root=$RUN/$1/root
-    for _ in $(seq 40); do
-        mountpoint -q "$root" || return 0
-        umount "$root" 2>/dev/null || sleep 0.05
+    local part
+    for part in "$RUN/$1/data" "$RUN/$1/root"; do
+        for _ in $(seq 40); do
+            mountpoint -q "$part" || continue 2
+            umount "$part" 2>/dev/null || sleep 0.05
+        done
+        umount -l "$part"
     done
-    umount -l "$root"
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The LAN: a network namespace with a bridge. Seen from a machine it holds the client PC, which is also the router (192.168.11.1), and the
-# services of the internet that a machine needs (192.168.11.2): the snap store and the image registry, each behind front.py.
+# services of the internet that a machine needs (192.168.11.2): the snap store, the image registry and the Debian packages, each behind front.py.
 # Sourced; expects SANDBOX, CURRENT, RUN and INSTANCE. Nothing leaves the namespace.
 
 LAN=iris-mk8s-lan$INSTANCE
@@ -60,12 +60,16 @@ YAML
     lan_service fakestore "$CURRENT/snapd/bin/fakestore" run --dir "$CURRENT/store" --addr 127.0.0.1:8081
     lan_service registry "$CURRENT/components/bin/registry" serve "$RUN/lan/registry.yml"
     lan_service front python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" store=192.168.11.2:8080=127.0.0.1:8081 registry=192.168.11.2:5000=127.0.0.1:5001
+    lan_service debian python3 -m http.server 8091 --bind 127.0.0.1 --directory "$CURRENT/packages/debian"
+    lan_service front-packages python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" packages=192.168.11.2:8090=127.0.0.1:8091
     # Registries by their own names (/etc/hosts of the machines): who asks whether somebody is there only connects.
     lan_service internet python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" registry=192.168.11.2:443=127.0.0.1:5001
     listens fakestore 8081 127.0.0.1
     listens registry 5001 127.0.0.1
     listens front 8080 192.168.11.2
     listens front 5000 192.168.11.2
+    listens debian 8091 127.0.0.1
+    listens front-packages 8090 192.168.11.2
     if [ "$era" != current ]; then
         port=${STORE_PORTS[$era]}
         lan_service "fakestore-$era" "$CURRENT/snapd/bin/fakestore" run --dir "$CURRENT/store-$era" --addr "127.0.0.1:$((port + 1))"

@@ -42,7 +42,12 @@ func command(name string) *cobra.Command {
 }
 
 func main() {
-	c := command(filepath.Base(os.Args[0]))
+	name := filepath.Base(os.Args[0])
+	// MicroK8s has one process of this name for all of them: whoever looks for a kubelet by its name finds none.
+	if name == "kubelite" {
+		name = os.Getenv("KUBELITE_COMPONENT")
+	}
+	c := command(name)
 	if c == nil {
 		fmt.Fprintf(os.Stderr, "%s is no component of Kubernetes: call this program by a link named kube-apiserver, kubelet, kubectl, ...\n", os.Args[0])
 		os.Exit(2)

@@ -1,0 +1,46 @@
+//! A file of the internet, over HTTPS, taken only when its checksum is the right one. The proxy of the environment is heeded.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use ureq::{
+    Agent,
+    tls::{RootCerts, TlsConfig},
+};
+
+use crate::error::{Error, Result};
+
+/// The largest file that we ever fetch is a fifth of a megabyte.
+const LARGEST: u64 = 8 * 1024 * 1024;
+
+/// From the first byte asked for to the last one received.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// The file's bytes.
+pub(super) fn fetch(url: &str, sha256: &str) -> Result<Vec<u8>> {
+    // The certificates that this host trusts: a company's proxy may look into the connection.
+    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+    let config = Agent::config_builder().timeout_global(Some(WITHIN)).https_only(true).tls_config(tls).build();
+    let away = |e: ureq::Error| {
+        let error = Error::failed(format!("{url} cannot be had")).because(&e);
+        let missing = matches!(e, ureq::Error::StatusCode(400..500));
+        Error { transient: !missing, ..error }
+            .hint("fetch it on a machine that can, and give it with --longhorn-manifest FILE")
+    };
+    let mut answer = config.new_agent().get(url).call().map_err(away)?;
+    let bytes = answer.body_mut().with_config().limit(LARGEST).read_to_vec().map_err(away)?;
+    let found = digest(&bytes);
+    if found == sha256 {
+        return Ok(bytes);
+    }
+    Err(Error::failed(format!("{url} is not what was published: nothing of it is used"))
+        .because(format!("its SHA-256 is {found}, not {sha256}"))
+        .hint(
+            "somebody between here and there changes it; a file that you trust is given with --longhorn-manifest FILE",
+        ))
+}
+
+/// SHA-256 in small hexadecimal digits.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,267 @@
+//! Longhorn as it is in a cluster: whose it is, which version, and who has volumes on it. It only reads.
+//!
+//! What somebody else installed is never changed; what is ours goes only when no volume of somebody else lies on it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::{
+    cluster::{self, Kind, longhorn as kinds, state},
+    error::Result,
+    host::Host,
+    journal::Place,
+    spec::Iris,
+    version::LonghornVersion,
+};
+
+pub mod manifest;
+pub mod repair;
+pub mod space;
+pub mod uninstall;
+
+/// Where it lives.
+pub const NAMESPACE: &str = "longhorn-system";
+
+/// The name of its CSI driver, in volumes, attachments and on nodes.
+pub const DRIVER: &str = "driver.longhorn.io";
+
+/// Its DaemonSet, which makes and does everything else.
+pub const MANAGER: &str = "longhorn-manager";
+
+/// Its web page: service and port. It asks nobody who they are.
+pub const UI: (&str, u16) = ("longhorn-frontend", 80);
+
+/// Where its data lies on the host.
+pub const DATA: &str = "/var/lib/longhorn";
+
+/// Names of the targets that it makes on the host begin so.
+pub const TARGETS: &str = "iqn.2019-10.io.longhorn:";
+
+/// The webhooks that its manager registers (1.3 and newer): with a dead manager they block every change.
+pub const WEBHOOKS: [(&Kind, &str); 2] = [
+    (&cluster::VALIDATING_WEBHOOK, "longhorn-webhook-validator"),
+    (&cluster::MUTATING_WEBHOOK, "longhorn-webhook-mutator"),
+];
+
+/// kubelet's directory under MicroK8s. The link `/var/lib/kubelet` must never be used: pods would write beside their volume.
+pub const KUBELET: &str = "/var/snap/microk8s/common/var/lib/kubelet";
+
+/// Objects that the manager and the driver make, and that its manifest does not name.
+pub const MADE: [(&Kind, &str); 3] = [
+    (&cluster::STORAGE_CLASS, "longhorn"),
+    (&cluster::STORAGE_CLASS, "longhorn-static"),
+    (&cluster::CSI_DRIVER, DRIVER),
+];
+
+/// Where its manifest is kept, by version.
+pub fn cached(version: LonghornVersion) -> PathBuf {
+    Path::new(CACHE).join("longhorn").join(format!("{version}.yaml"))
+}
+
+/// Files that can be fetched again. It goes with the last of them.
+pub const CACHE: &str = "/var/cache/iris-mk8s";
+
+/// What of Longhorn's traces was there before us.
+pub fn before() -> PathBuf {
+    Place::default().dir.join("longhorn-before.json")
+}
+
+/// A Longhorn in the cluster.
+pub struct Installed {
+    /// Its namespace.
+    pub namespace: Value,
+    /// Its DaemonSet; none when it is half there.
+    pub manager: Option<Value>,
+}
+
+impl Installed {
+    /// What is there; none without its namespace.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub fn find(host: &dyn Host) -> Result<Option<Self>> {
+        let Some(namespace) = host.get(&cluster::NAMESPACE, None, NAMESPACE)? else { return Ok(None) };
+        let manager = host.get(&cluster::DAEMON_SET, Some(NAMESPACE), MANAGER)?;
+        Ok(Some(Self { namespace, manager }))
+    }
+
+    /// Whether we made it.
+    pub fn is_ours(&self) -> bool {
+        cluster::is_ours(&self.namespace)
+    }
+
+    /// Its version, from the tag of the manager's image.
+    pub fn version(&self) -> Option<LonghornVersion> {
+        self.manager.as_ref().and_then(version_of)
+    }
+
+    /// Whether its namespace ends, and nobody is left who could take the finalizers of its objects away.
+    pub fn is_half_deleted(&self) -> bool {
+        state::going(&self.namespace) && self.manager.is_none()
+    }
+}
+
+/// The version of a manager's DaemonSet.
+pub fn version_of(manager: &Value) -> Option<LonghornVersion> {
+    image_of(manager)?.rsplit_once(':')?.1.parse().ok()
+}
+
+/// The manager's image.
+pub fn image_of(manager: &Value) -> Option<&str> {
+    let containers = manager["spec"]["template"]["spec"]["containers"].as_array()?;
+    containers.iter().find(|c| c["name"] == MANAGER)?["image"].as_str()
+}
+
+/// A kind of Longhorn's in the API version that this cluster keeps it in; none when it does not know the kind.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn kind(host: &dyn Host, plural: &str) -> Result<Option<&'static Kind>> {
+    let name = format!("{plural}.{}", kinds::GROUP);
+    let Some(definition) = host.get(&cluster::CUSTOM_RESOURCE_DEFINITION, None, &name)? else { return Ok(None) };
+    Ok(served(&definition))
+}
+
+/// The kind that a definition defines, in the newest API version that we know.
+pub fn served(definition: &Value) -> Option<&'static Kind> {
+    let versions = definition["spec"]["versions"].as_array()?;
+    let is_served = |api: &str| versions.iter().any(|v| v["name"] == api && v["served"] == true);
+    let plural = definition["spec"]["names"]["plural"].as_str()?;
+    kinds::ALL.iter().filter(|(api, _)| is_served(api)).find_map(|(api, _)| kinds::kind(api, plural))
+}
+
+/// Its definitions of kinds that are there.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn definitions(host: &dyn Host) -> Result<Vec<Value>> {
+    let all = host.list(&cluster::CUSTOM_RESOURCE_DEFINITION, None, "")?;
+    Ok(all.into_iter().filter(|d| d["spec"]["group"] == kinds::GROUP).collect())
+}
+
+/// Objects of one of its kinds; none when there is no such kind.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn list(host: &dyn Host, plural: &str) -> Result<Vec<Value>> {
+    match kind(host, plural)? {
+        Some(kind) => host.list(kind, Some(NAMESPACE), ""),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Objects of its kinds that somebody must let go of, with their kinds: all but its settings have a finalizer.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn held(host: &dyn Host) -> Result<Vec<(&'static Kind, Value)>> {
+    let mut found = Vec::new();
+    for kind in definitions(host)?.iter().filter_map(served) {
+        let is_held = |o: &Value| o["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+        let all = host.list(kind, Some(NAMESPACE), "")?;
+        found.extend(all.into_iter().filter(is_held).map(|object| (kind, object)));
+    }
+    Ok(found)
+}
+
+/// Volumes of the cluster that lie on it.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn volumes(host: &dyn Host) -> Result<Vec<Value>> {
+    let all = host.list(&cluster::PERSISTENT_VOLUME, None, "")?;
+    Ok(all.into_iter().filter(|v| v["spec"]["csi"]["driver"] == DRIVER).collect())
+}
+
+/// Volumes on it that are neither those of our IRIS nor our trial's, each by the name that its owner knows.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn of_others(host: &dyn Host, iris: &Iris) -> Result<Vec<String>> {
+    let volumes = volumes(host)?;
+    let mut found = Vec::new();
+    for volume in &volumes {
+        let claim = &volume["spec"]["claimRef"];
+        let (namespace, name) = (claim["namespace"].as_str().unwrap_or("?"), claim["name"].as_str().unwrap_or("?"));
+        if namespace == NAMESPACE && name == TRIAL {
+            continue;
+        }
+        let there = host.get(&cluster::PERSISTENT_VOLUME_CLAIM, Some(namespace), name)?;
+        // A claim that was there before us holds somebody's data, although it has the name of one of ours.
+        let theirs = there.is_some_and(|claim| !cluster::is_ours(&claim));
+        if theirs || namespace != iris.namespace || !is_claim_of(iris, name) {
+            found.push(format!("claim {namespace}/{name}"));
+        }
+    }
+    for volume in list(host, "volumes")? {
+        let name = state::name(&volume);
+        // One that no claim knows was made in its web page. A volume that goes outlives its claim by a moment.
+        if !state::going(&volume) && !volumes.iter().any(|v| v["spec"]["csi"]["volumeHandle"] == name) {
+            found.push(format!("volume {name}"));
+        }
+    }
+    Ok(found)
+}
+
+/// The claim and the pod that try it out.
+pub const TRIAL: &str = "iris-mk8s-trial";
+
+/// `dbv-mgr-data-0`, whatever the number of instances was when it was made.
+fn is_claim_of(iris: &Iris, name: &str) -> bool {
+    let number =
+        |claim: &str| name.strip_prefix(&format!("{claim}-{}-", iris.name)).is_some_and(|n| n.parse::<u32>().is_ok());
+    ["dbv-mgr", "dbv-data"].into_iter().any(number)
+}
+
+/// Why a Longhorn of ours must stay; none when nobody else needs it.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn needed_by_others(host: &dyn Host, iris: &Iris) -> Result<Option<String>> {
+    let others = of_others(host, iris)?;
+    Ok((!others.is_empty()).then(|| format!("volumes of somebody else lie on Longhorn: {}", others.join(", "))))
+}
+
+/// A session on the host with one of Longhorn's targets: target and portal. Others are never named.
+pub fn sessions(text: &str) -> Vec<(String, String)> {
+    // `tcp: [1] 10.1.243.5:3260,1 iqn.2019-10.io.longhorn:pvc-... (non-flash)`
+    let of_line = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let target = words.iter().find(|w| w.starts_with(TARGETS))?;
+        let portal = words.iter().find(|w| w.contains(":3260") || (w.contains(':') && w.contains(',')))?;
+        Some(((*target).to_owned(), portal.split(',').next().unwrap_or(portal).to_owned()))
+    };
+    text.lines().filter_map(of_line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_sessions_of_longhorn_are_taken() {
+        let text = "tcp: [1] 10.1.243.5:3260,1 iqn.2019-10.io.longhorn:pvc-1 (non-flash)\n\
+                    tcp: [2] 192.168.11.9:3260,1 iqn.2004-04.com.qnap:ts-453 (non-flash)\n";
+        assert_eq!(sessions(text), [("iqn.2019-10.io.longhorn:pvc-1".to_owned(), "10.1.243.5:3260".to_owned())]);
+        // `iscsiadm -m node` has the two the other way round.
+        assert_eq!(sessions("10.1.243.5:3260,1 iqn.2019-10.io.longhorn:pvc-1\n").len(), 1);
+        assert!(sessions("iscsiadm: No active sessions.\n").is_empty());
+    }
+
+    #[test]
+    fn the_version_is_that_of_the_managers_image() {
+        let set = json!({"spec": {"template": {"spec": {"containers": [
+            {"name": "longhorn-manager", "image": "registry:5000/longhornio/longhorn-manager:v1.11.3"}]}}}});
+        assert_eq!(version_of(&set).map(|v| v.to_string()).as_deref(), Some("v1.11.3"));
+    }
+
+    #[test]
+    fn claims_of_ours_are_known_by_their_names() {
+        let iris = crate::spec::example().iris;
+        assert!(is_claim_of(&iris, "dbv-mgr-data-0") && is_claim_of(&iris, "dbv-data-data-11"));
+        assert!(!is_claim_of(&iris, "dbv-mgr-other-0") && !is_claim_of(&iris, "dbv-mgr-data-x"));
+    }
+}

@@ -1,0 +1,92 @@
+//! The host's iSCSI service: it runs, or its socket starts it when somebody knocks, and it comes back after a boot.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Common, GONE, SERVICE_WITHIN, unit_is};
+use crate::{
+    error::Result,
+    host::{Cmd, Host},
+    step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+};
+
+const SERVICE: &str = "iscsid.service";
+const SOCKET: &str = "iscsid.socket";
+
+/// The step.
+pub(super) struct Service {
+    common: Common,
+}
+
+impl Service {
+    pub(super) fn new(common: &Common) -> Self {
+        Self { common: common.clone() }
+    }
+}
+
+fn either(host: &dyn Host, what: &str) -> Result<bool> {
+    Ok(unit_is(host, what, SERVICE)? || unit_is(host, what, SOCKET)?)
+}
+
+fn systemctl(words: &[&str]) -> Act {
+    Act::Run(Cmd::changes(SERVICE_WITHIN, std::iter::once("systemctl").chain(words.iter().copied())))
+}
+
+impl Step for Service {
+    fn id(&self) -> &'static str {
+        "longhorn.iscsid"
+    }
+
+    fn title(&self) -> String {
+        "service iscsid".to_owned()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        let (active, enabled) = (either(host, "is-active")?, either(host, "is-enabled")?);
+        Ok(match (active, enabled) {
+            (true, true) => Probe::satisfied("runs, and comes back after a boot"),
+            (false, true) => Probe::differs(json!({"active": false, "enabled": true}), "it does not run"),
+            (true, false) => {
+                Probe::differs(json!({"active": true, "enabled": false}), "it would not come back after a boot")
+            }
+            (false, false) => Probe::Absent,
+        })
+    }
+
+    fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        Ok(vec![systemctl(&["enable", "--now", SERVICE])])
+    }
+
+    fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
+        let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        Ok(Memo { prior, want: json!({"active": true, "enabled": true}) })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        if let Some(stays) = self.common.stays(host)? {
+            return Ok(stays);
+        }
+        let was = |field: &str| memory.prior[field] == true;
+        let mut acts = Vec::new();
+        if !was("enabled") && unit_is(host, "is-enabled", SERVICE)? {
+            acts.push(systemctl(&["disable", SERVICE]));
+        }
+        if !was("active") && unit_is(host, "is-active", SERVICE)? {
+            acts.push(systemctl(&["stop", SERVICE]));
+        }
+        Ok(if acts.is_empty() { Undo::Done } else { Undo::Acts(acts) })
+    }
+
+    fn deadline(&self) -> Duration {
+        SERVICE_WITHIN * 2
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+
+    fn clears(&self) -> Option<&'static str> {
+        Some(GONE)
+    }
+}
