@@ -13,6 +13,7 @@ use crate::{
     host::{Host, Watch},
     longhorn::{self, DRIVER, Installed, MANAGER, NAMESPACE},
     step::{Probe, Step},
+    steps::image,
 };
 
 /// What the deployer makes, beside itself.
@@ -91,7 +92,7 @@ pub(super) fn all(common: &Common) -> Vec<Box<dyn Step>> {
 fn trouble(host: &dyn Host, workload: &Value) -> Result<Probe> {
     let name = state::name(workload);
     let pods = host.list(&cluster::POD, Some(NAMESPACE), &state::selector(workload))?;
-    if let Some(missing) = pods.iter().find_map(state::image_missing) {
+    if let Some(missing) = pods.iter().find_map(|pod| image::missing(host, pod)) {
         return Ok(Probe::Hopeless {
             why: format!("{name}: the registry does not have its image ({missing})"),
             hint: "see whether the registry or its mirror is the right one; the same command goes on when the image is there".to_owned(),
@@ -179,7 +180,7 @@ fn instance_manager(host: &dyn Host) -> Result<Probe> {
         (_, Some(m)) => {
             let name = state::name(m);
             if let Some(pod) = host.get(&cluster::POD, Some(NAMESPACE), name)?
-                && let Some(missing) = state::image_missing(&pod)
+                && let Some(missing) = image::missing(host, &pod)
             {
                 return Ok(Probe::Hopeless {
                     why: format!("{name}: the registry does not have its image ({missing})"),
