@@ -69,10 +69,10 @@ pub fn diagnose(host: &dyn Host) -> Result<Option<String>> {
     let mut found = Vec::new();
     match &installed {
         Some(longhorn) if longhorn.is_half_deleted() => {
-            found.push(format!("the namespace {NAMESPACE} is half deleted"))
+            found.push(format!("the namespace {NAMESPACE} is half deleted"));
         }
         Some(longhorn) if longhorn.manager.is_none() => {
-            found.push(format!("the namespace {NAMESPACE} has no manager in it"))
+            found.push(format!("the namespace {NAMESPACE} has no manager in it"));
         }
         Some(_) => found.push("its manager does not run".to_owned()),
         None => {}

@@ -1,5 +1,7 @@
 //! Volumes on Longhorn: installed so that they store, taken back so that nothing hangs, and never anybody else's.
 
+use std::io::Write;
+
 use crate::support::{Era, Event, Machine, in_both_eras};
 
 in_both_eras! {
@@ -68,7 +70,7 @@ fn it_stores_and_goes_again(era: Era) {
     machine.product(&hostpath).exits(23).says(&["dbv-mgr-data-0", "lie on longhorn", "--data"]);
 
     let reset = machine.start("teardown --reset --yes").finish();
-    eprintln!("{}: teardown {} s", machine.name(), reset.exits(0)["seconds"]);
+    let _ = writeln!(std::io::stderr(), "{}: teardown {} s", machine.name(), reset.exits(0)["seconds"]);
     machine.is_restored_to(&before);
 }
 
@@ -79,7 +81,12 @@ fn killed_at(machine: &Machine, command: &str, moments: &[(&str, &str)]) {
         let wanted = |e: &Event| e.is(event, step) || e.is("step-done", step) || e.is("step-undone", step);
         let seen = run.until(&format!("{event} {step}"), wanted);
         machine.signal("KILL");
-        eprintln!("{}: `{command}` killed at {event} {step} ({})", machine.name(), seen.text("why"));
+        let _ = writeln!(
+            std::io::stderr(),
+            "{}: `{command}` killed at {event} {step} ({})",
+            machine.name(),
+            seen.text("why")
+        );
         assert_eq!(run.finish().code, 137, "it was killed");
     }
     machine.start(command).finish().exits(0);
@@ -141,7 +148,7 @@ fn a_removal_in_the_wrong_order_is_mended(era: Era) {
     machine.product("repair longhorn").exits(2).says(&["this will be done", "say --yes"]);
     machine.product("repair longhorn --dry-run").exits(0).says(&["this will be done", "finalizers"]);
     let mended = machine.start("repair longhorn --yes").finish();
-    eprintln!("{}: repaired in {} s", machine.name(), mended.exits(0)["seconds"]);
+    let _ = writeln!(std::io::stderr(), "{}: repaired in {} s", machine.name(), mended.exits(0)["seconds"]);
     assert_eq!(traces(&machine), "", "nothing of it is left");
     machine.product("repair longhorn").exits(0).says(&["nothing to repair"]);
 

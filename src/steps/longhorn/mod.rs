@@ -125,7 +125,7 @@ impl Common {
     }
 
     /// A Longhorn that somebody else installed.
-    fn foreign(&self, host: &dyn Host) -> Result<Option<Installed>> {
+    fn foreign(host: &dyn Host) -> Result<Option<Installed>> {
         if !has_cluster(host)? {
             return Ok(None);
         }

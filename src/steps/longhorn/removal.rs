@@ -1,8 +1,6 @@
 //! The way out, in the one order that works: volumes first, then the confirmation, then the uninstall job of the installed version. Each look
 //! finds where it stands by itself, so it goes on wherever a run died.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{Common, REPAIR};
@@ -12,21 +10,17 @@ use crate::{
     host::{Cmd, Host},
     longhorn::{self, Installed, NAMESPACE, uninstall},
     step::{Act, Undo},
+    steps,
     version::LonghornVersion,
 };
-
-/// `microk8s start` waits up to a minute for the node by itself.
-const START_WITHIN: Duration = Duration::from_secs(180);
 
 /// A job that failed longer ago is one of an earlier run, and is tried again.
 const LATELY_SECONDS: u64 = 60;
 
 /// A stopped cluster is started: Longhorn can be taken back only while it runs.
-pub(super) fn start(host: &dyn Host) -> Result<Option<Undo>> {
-    if !crate::steps::is_stopped(host) {
-        return Ok(None);
-    }
-    Ok(Some(Undo::Acts(vec![Act::Run(Cmd::changes(START_WITHIN, ["microk8s", "start"]))])))
+pub(super) fn start(host: &dyn Host) -> Option<Undo> {
+    let start = || Undo::Acts(vec![Act::Run(Cmd::changes(steps::SWITCH_WITHIN, ["microk8s", "start"]))]);
+    steps::is_stopped(host).then(start)
 }
 
 /// What comes before the objects of the manifest may be deleted; none when nothing more does.
