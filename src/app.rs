@@ -1,5 +1,7 @@
 //! The commands: what each of them reads, runs and prints. Everything that is decided, is decided elsewhere.
 
+mod operate;
+
 use std::{
     io::{BufRead, IsTerminal},
     path::Path,
@@ -35,6 +37,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Bootstrap(options) => bootstrap(&global, &options),
         Command::Plan(options) => plan(&global, &options.spec, None, options.check),
         Command::Status => status(&global),
+        Command::Start => operate::start(&global),
+        Command::Stop => operate::stop(&global),
+        Command::Session { pod } => operate::session(pod.as_deref()),
         Command::Doctor(options) => doctor(&global, &options),
         Command::Teardown(options) => teardown(&global, &options),
         Command::Profile(what) => profiles(&global, what),
@@ -116,6 +121,13 @@ fn stage_names(stages: &[Stage]) -> Vec<String> {
     stages.iter().map(|s| s.id.to_owned()).collect()
 }
 
+/// The channel that suits the host.
+fn suitable_channel() -> Result<Channel> {
+    let (channel, why) = proposal::channel(&Real::new("proposal", |_| {})?)?;
+    report::prompt(&format!("--channel auto: {channel}, {why}\n"));
+    Ok(channel)
+}
+
 /// The wanted state and the password that goes with it. Addresses that `--lb auto` finds are taken when that is agreed to.
 fn wanted(flags: &cli::SpecFlags, agreed: bool) -> Result<(Spec, Credentials)> {
     let find = |channel: &Channel| {
@@ -131,14 +143,14 @@ fn wanted(flags: &cli::SpecFlags, agreed: bool) -> Result<(Spec, Credentials)> {
         }
         Ok(range)
     };
-    let (spec, _) = profile::resolve_with(&profile::Input::of_process(flags)?, find)?;
+    let (spec, _) = profile::resolve_with(&profile::Input::of_process(flags)?, suitable_channel, find)?;
     let known = nix::unistd::User::from_name(&spec.user).ok().flatten().is_some();
     if !known {
         return Err(Error::usage(format!("--user {}: there is no such user on this host", spec.user))
             .hint("name the user who will work with the cluster"));
     }
     let source = flags.password_file.as_ref().map(|p| p.to_string_lossy().into_owned());
-    let credentials = Credentials::load_or_make(&Place::default(), source.as_deref())?;
+    let credentials = Credentials::load_or_make(&Place::default(), source.as_deref(), spec.published_hash.as_deref())?;
     Ok((spec, credentials))
 }
 
@@ -192,10 +204,15 @@ fn plan(global: &Global, flags: &cli::SpecFlags, until: Option<&str>, check: boo
 fn remembered() -> Result<Option<(Contents, Spec, Vec<Stage>)>> {
     let contents = Contents::read(&Place::default())?;
     let Some(spec) = contents.ledger.spec.clone() else { return Ok(None) };
-    let credentials = Credentials::load_or_make(&Place::default(), None)?;
+    let credentials = Credentials::load_or_make(&Place::default(), None, spec.published_hash.as_deref())?;
     let stages = steps::catalog(&spec, &credentials);
     Ok(Some((contents, spec, stages)))
 }
+
+/// There while the snap is installed.
+const MICROK8S: &str = "/snap/bin/microk8s";
+
+const NOTHING_OURS: &str = "the journal in /var/lib/iris-mk8s knows of nothing on this host that iris-mk8s made\n";
 
 const NOTHING_KNOWN: &str = "no bootstrap has run on this host: there is no journal in /var/lib/iris-mk8s\n";
 
@@ -272,7 +289,7 @@ fn supposed(host: &Real) -> Result<Spec> {
     if profile::Settings::gather(&input)?.get("lb").is_none() {
         input.flags.lb = Some(cli::Lb::Auto);
     }
-    Ok(profile::resolve_with(&input, find)?.0)
+    Ok(profile::resolve_with(&input, suitable_channel, find)?.0)
 }
 
 fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
@@ -282,7 +299,11 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
         (false, true) => Scope::Data,
         (false, false) => Scope::App,
     };
-    let Some((contents, spec, stages)) = remembered()? else {
+    let remembered = remembered()?;
+    let why = if remembered.is_some() { NOTHING_OURS } else { NOTHING_KNOWN };
+    // A reset that died in its last moment knows of nothing either, but then MicroK8s is gone.
+    let ours = remembered.filter(|(contents, ..)| !contents.ledger.is_empty() || !Path::new(MICROK8S).exists());
+    let Some((contents, spec, stages)) = ours else {
         // A run that died before its first record, and a reset that died in its last moment, leave a journal that says nothing.
         if reach == Scope::Host && !options.dry_run && Place::default().dir.exists() {
             Journal::open(&Place::default())?.discard()?;
@@ -290,7 +311,7 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
         let more = "nothing is known to be ours, so nothing is taken back. What is there can be removed by hand:\n  \
                     snap remove --purge microk8s   (MicroK8s with everything in it, the data too)\n";
         match global.output {
-            Format::Text => results(&format!("{NOTHING_KNOWN}{more}")),
+            Format::Text => results(&format!("{why}{more}")),
             Format::Json => _ = print_json(&serde_json::json!({"steps": []}))?,
         }
         return Ok(ExitCode::Done);

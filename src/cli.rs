@@ -20,8 +20,8 @@ use crate::{
 ///
 /// Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 defect of this program, 2 usage, 10 host or range
 /// not fit, 11 not root, 12 another run is at work, 20 a command failed, 21 timed out, 22 acted but not verified, 23 not ours,
-/// 30 differs (status, plan --check) or has a problem (doctor), 40 journal unreadable, 41 residue after a reset, 130 interrupted (run the same command
-/// again: it goes on).
+/// 30 differs (status, plan --check) or has a problem (doctor), 40 journal unreadable, 41 residue after a reset, 130 interrupted
+/// (run the same command again: it goes on).
 #[derive(Debug, Parser)]
 #[command(name = "iris-mk8s", version, max_term_width = 110, arg_required_else_help = true)]
 pub struct Cli {
@@ -70,6 +70,18 @@ pub enum Command {
     Plan(Plan),
     /// Compare the host with the spec of the last bootstrap; exit code 30 when it differs
     Status,
+    /// Start MicroK8s and IRIS, and wait until the database answers
+    Start,
+    /// Stop IRIS, and then MicroK8s; the data stays
+    ///
+    /// IRIS comes to its end before the cluster does, so that its next start needs no recovery. MicroK8s stays stopped, after a
+    /// reboot too, until `start`.
+    Stop,
+    /// Open a terminal of IRIS
+    Session {
+        /// The pod [default: the first one]
+        pod: Option<String>,
+    },
     /// Look for what is wrong with this host and its cluster; exit code 30 when there is a problem
     ///
     /// Each finding comes with what to do next, the likely cause first. Nothing is changed.
@@ -166,9 +178,9 @@ pub struct SpecFlags {
     /// A built-in profile (see `profile list`), or a file when it contains a `/` or ends in `.toml` [default: current]
     #[arg(long, value_name = "NAME|FILE", value_parser = NonEmptyStringValueParser::new())]
     pub profile: Option<String>,
-    /// Channel of the snap microk8s, such as 1.34 or 1.34/stable
-    #[arg(long)]
-    pub channel: Option<Channel>,
+    /// Channel of the snap microk8s, such as 1.34 or 1.34/stable; `auto` takes the newest one known to work that this host can run
+    #[arg(long, value_name = "CHANNEL")]
+    pub channel: Option<Wish>,
     /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else who runs this]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
@@ -201,8 +213,25 @@ pub enum Lb {
     Range(LbRange),
 }
 
-/// The word for [`Lb::Auto`].
+/// The channel as it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The newest one that suits this host.
+    Auto,
+    /// This one.
+    Channel(Channel),
+}
+
+/// The word for [`Lb::Auto`] and [`Wish::Auto`].
 pub const AUTO: &str = "auto";
+
+impl std::str::FromStr for Wish {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == AUTO { Ok(Self::Auto) } else { text.parse().map(Self::Channel) }
+    }
+}
 
 impl std::str::FromStr for Lb {
     type Err = ParseError;

@@ -20,6 +20,9 @@ const LENGTH: usize = 64;
 /// Letters and digits of a generated password: more than 130 bits.
 const GENERATED: usize = 24;
 
+/// The password of IRIS as it comes, of which the article published a hash.
+const PUBLISHED: &str = "SYS";
+
 /// A password and its hash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
@@ -54,12 +57,15 @@ impl PasswordHash {
 }
 
 impl Credentials {
-    /// Takes the password from a file (`-` = standard input); else the one that an earlier run wrote; else makes one.
-    /// Writes nothing.
+    /// Takes the password from a file (`-` = standard input); else the one whose hash is published, when that is wanted; else the one
+    /// that an earlier run wrote; else makes one. Writes nothing.
     ///
     /// # Errors
     /// The file cannot be read, or what is in it cannot be a password.
-    pub fn load_or_make(place: &Place, given: Option<&str>) -> Result<Self> {
+    pub fn load_or_make(place: &Place, given: Option<&str>, published: Option<&str>) -> Result<Self> {
+        if let (None, Some(hash)) = (given, published) {
+            return Ok(Self { password: PUBLISHED.to_owned(), hash: PasswordHash(hash.to_owned()) });
+        }
         let kept = |path: &Path| {
             fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned()).filter(|t| !t.is_empty())
         };
@@ -78,6 +84,11 @@ impl Credentials {
     #[cfg(test)]
     pub(crate) fn example() -> Self {
         Self { password: "example".to_owned(), hash: PasswordHash("hash,salt,10000,SHA512".to_owned()) }
+    }
+
+    /// Whether everybody knows it.
+    pub fn is_published(&self) -> bool {
+        self.password == PUBLISHED
     }
 
     /// The file's content.
@@ -110,9 +121,9 @@ fn read(source: &str) -> Result<String> {
     if password.is_empty() || password.contains(['\n', '\r', '\0']) {
         return Err(Error::usage(format!("--password-file {source}: the password is one line that is not empty")));
     }
-    if password == "SYS" {
+    if password == PUBLISHED {
         return Err(Error::usage(format!(
-            "--password-file {source}: `SYS` is the password that everybody tries first"
+            "--password-file {source}: `{PUBLISHED}` is the password that everybody tries first"
         ))
         .hint("leave --password-file out, and one is generated"));
     }
@@ -137,29 +148,58 @@ mod tests {
     fn public_hashes_are_recomputed() {
         let vectors: Vec<(String, String)> =
             serde_json::from_str(include_str!("../tests/data/password_hashes.json")).expect("vectors");
-        assert!(vectors.len() >= 3);
+        assert_eq!(vectors.len(), 3);
         for (password, hash) in vectors {
             assert!(PasswordHash(hash.clone()).fits(&password), "{hash}");
             assert!(!PasswordHash(hash).fits("another"), "any password fits");
         }
     }
 
+    /// Up to 2021.1: `hash,salt`, PBKDF2 with HMAC-SHA1 over the salt's text, 1024 iterations.
+    #[test]
+    fn the_published_hash_is_that_of_the_published_password() {
+        let article = include_str!("../profiles/article.toml");
+        let line = article.lines().find_map(|l| l.strip_prefix("password_hash = \"")?.strip_suffix('"'));
+        for vector in [line.expect("the article's"), "d8191b3c433ed48c7cd60cb7a4b1bfd3068b38db,t6jhs1sc"] {
+            let (hash, salt) = vector.split_once(',').expect("two fields");
+            let of = |password: &str| {
+                let mut hash = [0_u8; 20];
+                pbkdf2::pbkdf2_hmac::<sha1::Sha1>(password.as_bytes(), salt.as_bytes(), 1024, &mut hash);
+                hex(&hash)
+            };
+            assert_eq!(of(PUBLISHED), hash.to_ascii_lowercase());
+            assert_ne!(of("sys"), hash.to_ascii_lowercase());
+        }
+    }
+
+    #[test]
+    fn a_published_password_gives_way_to_a_given_one() {
+        let dir = tempfile::tempdir().expect("dir");
+        let place = Place { dir: dir.path().to_owned() };
+        let published = Credentials::load_or_make(&place, None, Some("h,s")).expect("published");
+        assert!(published.is_published() && published.hash().as_str() == "h,s");
+        let given = dir.path().join("given");
+        fs::write(&given, "another\n").expect("write");
+        let given = Credentials::load_or_make(&place, given.to_str(), Some("h,s")).expect("given");
+        assert!(!given.is_published() && given.hash().as_str() != "h,s");
+    }
+
     #[test]
     fn the_same_password_keeps_its_hash() {
         let dir = tempfile::tempdir().expect("dir");
         let place = Place { dir: dir.path().to_owned() };
-        let first = Credentials::load_or_make(&place, None).expect("made");
+        let first = Credentials::load_or_make(&place, None, None).expect("made");
         assert_ne!(
             first,
-            Credentials::load_or_make(&place, None).expect("made"),
+            Credentials::load_or_make(&place, None, None).expect("made"),
             "nothing is written, so another one is made"
         );
         fs::write(place.password(), first.password_file()).expect("write");
         fs::write(place.password_hash(), first.hash().as_str()).expect("write");
-        assert_eq!(first, Credentials::load_or_make(&place, None).expect("kept"));
+        assert_eq!(first, Credentials::load_or_make(&place, None, None).expect("kept"));
         let given = dir.path().join("given");
         fs::write(&given, "another\n").expect("write");
-        let other = Credentials::load_or_make(&place, given.to_str()).expect("given");
+        let other = Credentials::load_or_make(&place, given.to_str(), None).expect("given");
         assert_eq!(other.password_file(), b"another\n");
         assert_ne!(other.hash(), first.hash());
     }
@@ -170,7 +210,8 @@ mod tests {
         for wrong in ["", "\n", "a\nb\n", "SYS\n"] {
             let path = dir.path().join("p");
             fs::write(&path, wrong).expect("write");
-            let error = Credentials::load_or_make(&Place { dir: dir.path().to_owned() }, path.to_str()).unwrap_err();
+            let error =
+                Credentials::load_or_make(&Place { dir: dir.path().to_owned() }, path.to_str(), None).unwrap_err();
             assert_eq!(error.code, crate::error::ExitCode::Usage, "{wrong:?}");
         }
     }

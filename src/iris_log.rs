@@ -26,7 +26,8 @@ pub enum Kind {
 }
 
 const NEWER: &str = "take a newer image: --image intersystems/iris-community:latest-em";
-const OWNER: &str = "the volume must belong to user 51773: see the StorageClass, or another one with --storage";
+/// What to do about a volume that IRIS' user cannot write to.
+pub const OWNER: &str = "the volume must belong to user 51773: see the StorageClass, or another one with --storage";
 
 /// Lines after which no waiting helps, those that say most first. Sources: InterSystems' "Running InterSystems Products in Containers",
 /// and what users reported of expired images and root-owned volumes.

@@ -4,7 +4,7 @@
 //! knows is refused wherever it stands, since a misspelt key that is silently ignored is the dearest mistake of all.
 
 mod check;
-mod cpf;
+pub(crate) mod cpf;
 mod file;
 mod keys;
 mod show;
@@ -21,11 +21,11 @@ pub use keys::{KEYS, Key, Value};
 use keys::{Kind, Refusal};
 
 use crate::{
-    cli::{AUTO, Lb, SpecFlags},
+    cli::{AUTO, Lb, SpecFlags, Wish},
     error::{Error, ExitCode, Result},
     lb_range::LbRange,
     spec::Spec,
-    version::Channel,
+    version::{Channel, MIRRORS_FROM},
 };
 
 /// What the environment variables of this program begin with.
@@ -132,17 +132,29 @@ pub fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// # Errors
 /// Exit code 2: names the flag, variable or line that is wrong, or what is missing.
 pub fn resolve(input: &Input) -> Result<(Spec, Settings)> {
-    resolve_with(input, |_| Err(Error::usage("`--lb auto` finds addresses in the network of the host that it is for")))
+    resolve_with(
+        input,
+        || Err(Error::usage("`--channel auto` finds the channel that suits the host that it is for")),
+        |_| Err(Error::usage("`--lb auto` finds addresses in the network of the host that it is for")),
+    )
 }
 
-/// The same, where the host can be asked for free addresses.
+/// The same, where the host can be asked for the channel that suits it and for free addresses.
 ///
 /// # Errors
 /// As [`resolve`]; or no addresses are found.
-pub fn resolve_with(input: &Input, find: impl FnOnce(&Channel) -> Result<LbRange>) -> Result<(Spec, Settings)> {
+pub fn resolve_with(
+    input: &Input,
+    choose: impl FnOnce() -> Result<Channel>,
+    find: impl FnOnce(&Channel) -> Result<LbRange>,
+) -> Result<(Spec, Settings)> {
     let mut settings = Settings::gather(input)?;
-    if settings.wants_proposal() {
-        settings.take(find(&settings.channel("channel")?)?);
+    if settings.is_auto("channel") {
+        settings.take("channel", Value::Channel(choose()?));
+    }
+    if settings.is_auto("lb") {
+        let found = find(&settings.channel("channel")?)?;
+        settings.take("lb", Value::Range(found));
     }
     // A wish for this run, not a property of the wanted state: no profile names it.
     let spec = Spec { skip_checks: input.flags.skip_check.clone(), ..settings.spec()? };
@@ -187,15 +199,15 @@ impl Settings {
         self.values.get(key)
     }
 
-    /// Whether the addresses are still to be found.
-    pub fn wants_proposal(&self) -> bool {
-        self.get("lb").is_some_and(|lb| lb.value == Value::Text(AUTO.to_owned()))
+    /// Whether the value is still to be found on the host.
+    fn is_auto(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|setting| setting.value == Value::Text(AUTO.to_owned()))
     }
 
-    /// Puts the addresses that were found in the place of the wish for them.
-    pub fn take(&mut self, found: LbRange) {
-        if let Some(lb) = self.values.get_mut("lb") {
-            lb.value = Value::Range(found);
+    /// Puts what was found in the place of the wish for it.
+    fn take(&mut self, key: &str, found: Value) {
+        if let Some(setting) = self.values.get_mut(key) {
+            setting.value = found;
         }
     }
 
@@ -253,9 +265,13 @@ impl Settings {
             Lb::Auto => Value::Text(AUTO.to_owned()),
             Lb::Range(range) => Value::Range(range),
         };
+        let channel = |wish: Wish| match wish {
+            Wish::Auto => Value::Text(AUTO.to_owned()),
+            Wish::Channel(channel) => Value::Channel(channel),
+        };
         let given = [
             ("lb", "--lb", flags.lb.clone().map(lb)),
-            ("channel", "--channel", flags.channel.clone().map(Value::Channel)),
+            ("channel", "--channel", flags.channel.clone().map(channel)),
             ("user", "--user", text(&flags.user)),
             ("storage.class", "--storage", text(&flags.storage)),
             ("iris.image", "--image", text(&flags.image)),
@@ -314,6 +330,15 @@ impl Settings {
 
     /// What no single value can tell.
     fn agree(&self) -> Result<()> {
+        if let (Some(mirrors), Some(Setting { value: Value::Channel(channel), origin })) =
+            (self.get("registries.mirrors"), self.get("channel"))
+            && !channel.row().mirror_folders
+        {
+            return Err(Error::usage(format!(
+                "registries.mirrors ({}) needs MicroK8s {MIRRORS_FROM} or newer, and the channel is {} ({origin})",
+                mirrors.origin, channel.minor
+            )));
+        }
         let (Some(request), Some(limit)) = (self.get("iris.memory_request"), self.get("iris.memory_limit")) else {
             return Ok(());
         };

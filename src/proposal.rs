@@ -1,6 +1,6 @@
-//! `--lb auto`: addresses for the load balancer that nobody else has, and why these.
+//! What `auto` stands for on this host, and why: addresses for the load balancer that nobody else has, and the channel.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{collections::BTreeSet, net::Ipv4Addr, path::Path};
 
 use crate::{
     checks,
@@ -10,6 +10,18 @@ use crate::{
     network, steps,
     version::Channel,
 };
+
+/// The channel, and why it is that one. MicroK8s that is there stays in its own: another minor is a person's decision.
+///
+/// # Errors
+/// snapd does not answer.
+pub fn channel(host: &dyn Host) -> Result<(Channel, &'static str)> {
+    let snap = host.snapd_get("/v2/snaps/microk8s")?.unwrap_or_default();
+    if let Some(there) = snap["tracking-channel"].as_str().and_then(|tracking| tracking.parse().ok()) {
+        return Ok((there, "the one that MicroK8s on this host is from"));
+    }
+    Ok(Channel::for_host(host.exists(Path::new("/sys/fs/cgroup/cgroup.controllers"))))
+}
 
 /// How many addresses are looked for, unless it is said.
 pub const SIZE: u32 = 20;

@@ -21,6 +21,12 @@ pub struct Spec {
     pub channel: Channel,
     /// Addons to enable, `metallb` not among them (it has a stage of its own), storage under today's name `hostpath-storage`.
     pub addons: Vec<String>,
+    /// Hash of a password that everybody knows (the profile `article` has one); none = the password is a secret, and not in here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_hash: Option<String>,
+    /// Where images are fetched.
+    #[serde(default, skip_serializing_if = "Registries::is_default")]
+    pub registries: Registries,
     /// The database.
     pub iris: Iris,
     /// How long to wait, at the most.
@@ -28,6 +34,32 @@ pub struct Spec {
     /// Checks of the host and the range that are only warned of, because the user knows better.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip_checks: Vec<String>,
+}
+
+/// Where images are fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registries {
+    /// Who answers for a registry.
+    pub mirrors: Vec<Mirror>,
+    /// URL of a proxy.
+    pub proxy: Option<String>,
+    /// Names and networks that are reached without it, besides those of the cluster and the host's own.
+    pub no_proxy: Vec<String>,
+}
+
+impl Registries {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Who answers for a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirror {
+    /// As images name it: `docker.io`, `quay.io`.
+    pub registry: String,
+    /// Where it is asked for instead.
+    pub url: String,
 }
 
 /// InterSystems IRIS as it shall run.
@@ -55,6 +87,9 @@ pub struct Iris {
     pub cpf: String,
     /// A database that the CPF makes and that must be there in the end, e.g. `TEST-DATA`.
     pub databases: Vec<String>,
+    /// A namespace that the CPF makes and that must be there in the end, e.g. `TEST`.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
     /// Memory request of a pod, a Kubernetes quantity.
     pub memory_request: String,
     /// Memory limit of a pod, a Kubernetes quantity.

@@ -26,6 +26,8 @@ pub struct Summary {
     pub users: Vec<String>,
     /// File with their password.
     pub password_file: Option<String>,
+    /// Their namespace.
+    pub namespace: String,
     /// The pods and what they say of themselves.
     pub pods: Vec<Pod>,
     /// The volumes.
@@ -82,8 +84,9 @@ impl Summary {
             portal: url("/csp/sys/UtilHome.csp"),
             metrics: url("/api/monitor/metrics"),
             address,
-            users: vec!["SuperUser".to_owned(), "_SYSTEM".to_owned()],
+            users: steps::USERS.map(str::to_owned).to_vec(),
             password_file: host.exists(&password).then(|| password.display().to_string()),
+            namespace: iris.namespace.clone(),
             pods: pods.collect(),
             volumes: volumes(host, spec)?,
             kubectl: aliases["microk8s"].as_object().and_then(|a| a.keys().next().cloned()),
@@ -144,7 +147,8 @@ impl fmt::Display for Summary {
         line(
             "terminal",
             &format!(
-                "{kubectl} exec -it {} -- iris session IRIS",
+                "{kubectl} exec -it{} {} -- iris session IRIS",
+                if self.namespace == "default" { String::new() } else { format!(" -n {}", self.namespace) },
                 self.pods.first().map_or("POD", |p| p.name.as_str())
             ),
         )?;

@@ -106,9 +106,14 @@ pub struct Row {
     pub apparmor_4_1: bool,
     /// Whether it raises the host's limits of inotify by itself.
     pub raises_inotify: bool,
+    /// Whether its containerd takes mirrors from the folders in `args/certs.d`.
+    pub mirror_folders: bool,
     /// The oldest snapd that takes its snap.
     pub snapd: (u32, u32),
 }
+
+/// The first minor that takes mirrors from folders.
+pub const MIRRORS_FROM: Minor = Minor(1, 23);
 
 const OLD_METALLB: Option<(&str, &str)> = Some(("quay.io/metallb", "v0.9.3"));
 
@@ -123,6 +128,7 @@ const OLDEST: Row = Row {
     sudo_rs: false,
     apparmor_4_1: false,
     raises_inotify: false,
+    mirror_folders: false,
     snapd: (2, 32),
 };
 
@@ -132,8 +138,10 @@ const OLDEST: Row = Row {
 const TABLE: &[Row] = &[
     OLDEST,
     Row { from: Minor(1, 22), metallb_images: None, cgroups: (true, true), ..OLDEST },
+    Row { from: MIRRORS_FROM, metallb_images: None, cgroups: (true, true), mirror_folders: true, ..OLDEST },
     Row {
         from: Minor(1, 24),
+        mirror_folders: true,
         storage_addon: "hostpath-storage",
         metallb_images: None,
         cgroups: (true, true),
@@ -148,6 +156,7 @@ const TABLE: &[Row] = &[
 
 /// What 1.25 has in common with its successors.
 const MODERN: Row = Row {
+    mirror_folders: true,
     storage_addon: "hostpath-storage",
     metallb_images: None,
     cgroups: (true, true),
@@ -188,6 +197,16 @@ impl Channel {
             "the newest one that runs with cgroup v1, which this host has"
         };
         (Self { minor, risk: "stable".to_owned() }, why)
+    }
+
+    /// What a person should know when nobody tried this minor yet: it is driven as the newest one that was.
+    pub fn untried(&self) -> Option<String> {
+        (self.minor > NEWEST_KNOWN).then(|| {
+            format!(
+                "MicroK8s {} is newer than {NEWEST_KNOWN}, the newest one that this tool knows: it is driven as if it were {NEWEST_KNOWN}",
+                self.minor
+            )
+        })
     }
 
     /// Whether it is the next minor after `other`: MicroK8s is refreshed one minor at a time.
@@ -251,8 +270,15 @@ mod tests {
         assert_eq!((row(34).sudo_rs, row(35).sudo_rs), (false, true));
         assert_eq!((row(31).apparmor_4_1, row(32).apparmor_4_1), (false, true));
         assert_eq!((row(27).raises_inotify, row(28).raises_inotify, row(35).raises_inotify), (false, true, true));
+        assert_eq!(
+            (row(22).mirror_folders, row(23).mirror_folders, row(24).mirror_folders, row(35).mirror_folders),
+            (false, true, true, true)
+        );
         assert_eq!((row(24).snapd, row(25).snapd), ((2, 32), (2, 52)));
         assert_eq!(row(40).from, Minor(1, 35));
+        let untried = |minor| Channel { minor: Minor(1, minor), risk: "stable".to_owned() }.untried();
+        assert!(untried(36).is_some_and(|said| said.contains("1.36 is newer than 1.35")));
+        assert_eq!((untried(35), untried(20)), (None, None));
     }
 
     #[test]

@@ -253,6 +253,13 @@ const CASES: &[Case] = &[
         "has most likely run out",
     ),
     refused(
+        "iris-memory",
+        "a CPF that leaves the buffers to IRIS, on a large host",
+        &["--profile", "tests/data/greedy.toml"],
+        |f| _ = f.file("/proc/meminfo", "MemTotal: 16777216 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"),
+        "IRIS would take 4622 MiB (globals 4096, which is a quarter of the host's memory, routines 80, heap 256, its processes 190)",
+    ),
+    refused(
         "host-name",
         "a capital letter and an underscore",
         &[],
@@ -433,6 +440,16 @@ const CASES: &[Case] = &[
         "does not publish MicroK8s in the channel 1.33/stable",
     ),
     warned(
+        "channel",
+        "a minor that nobody tried",
+        &["--channel", "1.36"],
+        |f| {
+            let channels = &mut f.snapd.get_mut("/v2/find?name=microk8s").expect("the store")[0]["channels"];
+            channels["1.36/stable"] = json!({"version": "v1.36.0", "size": 200_000_000});
+        },
+        "MicroK8s 1.36 is newer than 1.35, the newest one that this tool knows: it is driven as if it were 1.35",
+    ),
+    warned(
         "registries",
         "docker.io cannot be reached",
         &[],
@@ -541,7 +558,7 @@ fn what_is_no_trouble_is_not_told() {
 fn preflight(facts: Facts, flags: &[&str]) -> Vec<Probe> {
     let (host, spec) = (Recorded::new(facts), spec(flags));
     let dir = tempfile::tempdir().unwrap();
-    let credentials = Credentials::load_or_make(&Place { dir: dir.path().to_owned() }, None).unwrap();
+    let credentials = Credentials::load_or_make(&Place { dir: dir.path().to_owned() }, None, None).unwrap();
     let stage = steps::catalog(&spec, &credentials).swap_remove(0);
     assert_eq!(stage.id, "preflight");
     stage.steps.iter().map(|step| step.probe(&host).unwrap()).collect()

@@ -56,7 +56,11 @@ fn the_default_is_the_profile_current() {
         (iris.memory_request.as_str(), iris.memory_limit.as_str(), iris.cpu_request.as_str()),
         ("768Mi", "2Gi", "250m")
     );
-    assert_eq!(iris.databases, ["TEST-DATA"]);
+    assert_eq!(
+        (iris.databases.as_slice(), iris.namespaces.as_slice()),
+        (&["TEST-DATA".to_owned()][..], &["TEST".to_owned()][..])
+    );
+    assert_eq!(spec.published_hash, None);
     assert!(iris.cpf.starts_with("[Startup]\nSystemMode=TEST\n") && iris.cpf.ends_with('\n'), "{}", iris.cpf);
     let t = &spec.timeouts;
     let seconds = [t.install, t.ready, t.addon, t.iris, t.remove];
@@ -78,8 +82,34 @@ fn the_article_keeps_its_values_and_its_hash() {
     assert_eq!(origin(&settings, "iris.image"), "profile article");
     assert_eq!(origin(&settings, "timeouts.ready"), "profile current");
     assert_eq!(settings.get("iris.password_hash").unwrap().origin, Origin::BuiltIn("article"));
+    assert_eq!(spec.published_hash.as_deref(), Some("FBFE8593AEFA510C27FD184738D6E865A441DE98,u4ocm4qh"));
     let shown = settings.to_string() + &serde_json::to_string(&settings).unwrap();
     assert!(shown.contains("(hidden)") && !shown.contains("FBFE85"), "{shown}");
+}
+
+#[test]
+fn auto_is_what_the_host_says_and_nothing_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(dir.path(), "mine.toml", "channel = \"auto\"\n");
+    let mut input = input(&[]);
+    input.flags.profile = Some(file.clone());
+    let chosen = || Ok("1.33".parse().unwrap());
+    let no_addresses = |_: &_| panic!("the range is given");
+    let (spec, settings) = profile::resolve_with(&input, chosen, no_addresses).unwrap();
+    assert_eq!(spec.channel.to_string(), "1.33/stable");
+    assert_eq!(origin(&settings, "channel"), format!("{file}, line 1"));
+    assert!(
+        Settings::gather(&input).unwrap().to_string().lines().any(|l| l.starts_with("channel") && l.contains("auto"))
+    );
+    let error = profile::resolve(&input).unwrap_err();
+    assert_eq!(
+        (error.code, error.what.as_str()),
+        (ExitCode::Usage, "`--channel auto` finds the channel that suits the host that it is for")
+    );
+    // What is named is not asked for.
+    input.flags.channel = Some("1.32".parse().unwrap());
+    let nobody = || panic!("the channel is named");
+    assert_eq!(profile::resolve_with(&input, nobody, no_addresses).unwrap().0.channel.to_string(), "1.32/stable");
 }
 
 #[test]
@@ -110,6 +140,9 @@ fn every_key_has_a_variable_that_is_heard() {
         "lb" => "10.0.0.5",
         "channel" => "1.33",
         "addons" => "dns, storage",
+        "registries.mirrors" => "docker.io=http://mirror.lan:5000",
+        "registries.proxy" => "http://proxy.lan:3128",
+        "registries.no_proxy" => ".lan,10.0.0.0/8",
         "storage.class" => "longhorn",
         "iris.image" => "localhost:32000/iris:1",
         "iris.time_zone" => "JST-9",
@@ -233,6 +266,42 @@ fn bad_profiles_are_refused_by_name_and_line() {
         ),
         ("[iris]\nreplicas = 0", "p.toml, line 2: iris.replicas: 0 is not between 1 and 16"),
         ("[iris]\nreplicas = -1", "p.toml, line 2: iris.replicas: -1 is negative or far too large"),
+        (
+            "channel = \"latest/stable\"",
+            "p.toml, line 1: channel: channel `latest/stable`: `latest` moves to the next minor version by itself, which MicroK8s does not support for a running cluster; name a track of MicroK8s, for example `1.34` or `1.34/stable`",
+        ),
+        (
+            "channel = \"1.32-strict\"",
+            "p.toml, line 1: channel: channel `1.32-strict`: strict confinement needs other groups and commands, which this tool does not drive; name a track of MicroK8s, for example `1.34` or `1.34/stable`",
+        ),
+        (
+            "[registries]\nmirrors = [\"docker.io\"]",
+            "p.toml, line 2: registries.mirrors: `docker.io` is not a registry and who answers for it; write it as docker.io=https://mirror.example",
+        ),
+        (
+            "[registries]\nmirrors = [\"docker.io=mirror.lan\"]",
+            "p.toml, line 2: registries.mirrors: `mirror.lan` is not a URL; write it as http://proxy.example:3128",
+        ),
+        (
+            "[registries]\nmirrors = [\"/etc=http://m\"]",
+            "p.toml, line 2: registries.mirrors: `/etc` is not the name of a registry, such as docker.io",
+        ),
+        (
+            "channel = \"1.20\"\n[registries]\nmirrors = [\"docker.io=http://m\"]",
+            "registries.mirrors (p.toml, line 3) needs MicroK8s 1.23 or newer, and the channel is 1.20 (p.toml, line 1)",
+        ),
+        (
+            "[registries]\nproxy = \"http://me:secret@proxy:3128\"",
+            "p.toml, line 2: registries.proxy: a user and a password in a URL would be readable for everybody on the host; leave them out",
+        ),
+        (
+            "[registries]\nproxy = \"http://proxy:3128;reboot\"",
+            "p.toml, line 2: registries.proxy: `http://proxy:3128;reboot` contains `;`, which no URL of a host does",
+        ),
+        (
+            "[registries]\nno_proxy = [\"a b\"]",
+            "p.toml, line 2: registries.no_proxy: `a b` contains ` `; name hosts (.example.com), addresses or networks (10.0.0.0/8)",
+        ),
         ("addons = \"dns\"", "p.toml, line 1: addons: expected a list of texts, found a text"),
         ("addons = [\"dns\", 1]", "p.toml, line 1: addons: expected a list of texts, found a whole number"),
         (

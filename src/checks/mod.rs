@@ -91,6 +91,7 @@ pub const HOST: &[Check] = &[
     may("swap", Always, room::swap),
     may("cpu", Always, room::cpu),
     may("iris-cores", Always, room::iris_cores),
+    may("iris-memory", Always, room::iris_memory),
     may("iris-image", Always, room::iris_image),
     // The network.
     must("host-name", Always, network_of_host::host_name),
@@ -104,6 +105,7 @@ pub const HOST: &[Check] = &[
     may("leftovers", Before, others::leftovers),
     may("kubectl", Before, others::kubectl),
     // Where everything comes from.
+    may("channel", Always, snapd::channel),
     must("snapd", Always, snapd::answers),
     must("snapd-version", Before, snapd::version),
     may("snapd-seeded", Before, snapd::seeded),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Facts;
-use crate::{cluster::state::quantity, error::Result, finding::Finding};
+use crate::{cluster::state::quantity, error::Result, finding::Finding, profile::cpf};
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
@@ -161,6 +161,39 @@ pub(super) fn memory(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         Finding::refused(message, "give the VM 4 GiB or more, or take fewer instances (--replicas 1)")
     } else if have < need + SPARE_MIB {
         Finding::warned(format!("{message}: it will be tight"), "give the VM 4 GiB or more")
+    } else {
+        Finding::fine(message)
+    }])
+}
+
+/// What IRIS takes when the CPF does not say (routines, and the heap for locks and the like), and what its processes take. Seen with
+/// 2023.1: 80 MiB for routines, 300 for the heap.
+const ROUTINES_MIB: u64 = 80;
+const HEAP_MIB: u64 = 300;
+const PROCESSES_MIB: u64 = 190;
+
+/// An instance that takes more than its limit is ended by the kernel, again and again.
+pub(super) fn iris_memory(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+    let iris = &facts.spec.iris;
+    let setting = |key| cpf::setting(&iris.cpf, "config", key).unwrap_or("");
+    let number = |text: &str| text.trim().parse::<u64>().unwrap_or(0);
+    let globals: u64 = setting("globals").split(',').map(number).sum();
+    let (globals, why) = match (globals, memory_value(facts, "MemTotal")?) {
+        (0, Some(have)) => (have / 4, ", which is a quarter of the host's memory"),
+        (globals, _) => (globals, ""),
+    };
+    let routines = Some(number(setting("routines"))).filter(|n| *n > 0).unwrap_or(ROUTINES_MIB);
+    let heap = Some(number(setting("gmheap")) / 1024).filter(|n| *n > 0).unwrap_or(HEAP_MIB);
+    let total = globals + routines + heap + PROCESSES_MIB;
+    let limit = bytes(&iris.memory_limit) / MIB;
+    let message = format!(
+        "IRIS would take {total} MiB (globals {globals}{why}, routines {routines}, heap {heap}, its processes {PROCESSES_MIB})"
+    );
+    Ok(vec![if total > limit {
+        Finding::refused(
+            format!("{message}, and an instance gets at most {limit} MiB (iris.memory_limit)"),
+            "set `globals` (of 8 KB buffers, in MB: globals=0,0,256,0,0,0) and `gmheap` (KB) in the CPF's section [config], or raise iris.memory_limit",
+        )
     } else {
         Finding::fine(message)
     }])

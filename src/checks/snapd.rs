@@ -30,6 +30,16 @@ pub(super) fn version(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }])
 }
 
+pub(super) fn channel(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+    let channel = &facts.spec.channel;
+    Ok(vec![match channel.untried() {
+        Some(why) => {
+            Finding::warned(why, "if something fails, take a newer version of this tool, or an older --channel")
+        }
+        None => Finding::fine(format!("MicroK8s {} is known", channel.minor)),
+    }])
+}
+
 /// On its first boot snapd installs what the image brought, and refuses everything else until that is done.
 pub(super) fn seeded(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     // A setting that was never made is an error of snapd's: then it is not seeded.

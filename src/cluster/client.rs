@@ -5,20 +5,34 @@ use std::{path::Path, sync::Mutex, time::Duration};
 use kube::{
     Api, Error as KubeError,
     api::{
-        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PropagationPolicy,
+        ApiResource, AttachParams, AttachedProcess, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch,
+        PatchParams, PropagationPolicy,
     },
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::{Kind, MANAGER};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    host::Output,
+};
 
 /// MicroK8s' admin credentials (root and the group `microk8s` may read them).
 pub const CLIENT_CONFIG: &str = "/var/snap/microk8s/current/credentials/client.config";
 
 /// A call that takes longer than this is worth asking again: the server restarts, or its webhook does not answer.
 const CALL_WITHIN: Duration = Duration::from_secs(20);
+
+/// So long after it was touched, a file that cannot be used is not being written any more.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whether the credentials were written that short a time ago.
+fn written_within(time: Duration) -> bool {
+    let written = std::fs::metadata(CLIENT_CONFIG).and_then(|m| m.modified());
+    written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < time))
+}
 
 /// The client. Cheap to make: it connects with the first call.
 #[derive(Default)]
@@ -38,10 +52,18 @@ impl Client {
         {
             return Ok(client);
         }
-        let unusable =
-            |e: &dyn std::fmt::Display| Error::transient(format!("{CLIENT_CONFIG} is not usable yet")).because(e);
+        let unusable = |e: &dyn std::fmt::Display| {
+            if written_within(WRITTEN_WITHIN) {
+                return Error::transient(format!("{CLIENT_CONFIG} is not usable yet")).because(e);
+            }
+            Error::failed(format!("{CLIENT_CONFIG} is damaged")).because(e).hint(
+                "MicroK8s' own commands need it too: restore it from a backup, or let `sudo microk8s refresh-certs --cert ca.crt` \
+                 (before 1.22 without `--cert ca.crt`) make all credentials anew; then the same command again",
+            )
+        };
         let text = String::from_utf8(config.clone()).map_err(|e| unusable(&e))?;
-        let kubeconfig = Kubeconfig::from_yaml(&text).map_err(|e| unusable(&e))?;
+        // The parser's own words would show a part of the file, which holds a token.
+        let kubeconfig = Kubeconfig::from_yaml(&text).map_err(|_| unusable(&"it is no kubeconfig"))?;
         let mut settings = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .map_err(|e| unusable(&e))?;
@@ -118,6 +140,29 @@ impl Client {
         .await
     }
 
+    /// Runs a command in a container to its end.
+    pub async fn exec(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        argv: &[&str],
+        stdin: &str,
+    ) -> Result<Output> {
+        let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.connect().await?, namespace);
+        let what = format!("exec {} in pod {pod}", argv.first().unwrap_or(&""));
+        let params = AttachParams::default().container(container).stdin(!stdin.is_empty());
+        let run = async {
+            let process = api.exec(pod, argv.iter().copied(), &params).await.map_err(|e| chain(&e))?;
+            finish(process, stdin).await
+        };
+        let cannot = |why: String| Error::transient(format!("{what}: it cannot be run")).because(why);
+        match tokio::time::timeout(CALL_WITHIN, run).await {
+            Ok(ended) => ended.map_err(cannot),
+            Err(_) => Err(cannot(format!("it did not end within {} s", CALL_WITHIN.as_secs()))),
+        }
+    }
+
     /// A plain GET.
     pub async fn text(&self, path: &str) -> Result<String> {
         let client = self.connect().await?;
@@ -126,6 +171,40 @@ impl Client {
             .map_err(|e| Error::new(crate::error::ExitCode::Bug, format!("GET {path}")).because(e))?;
         within(&format!("GET {path}"), client.request_text(request)).await
     }
+}
+
+/// Gives a process what it reads, and takes what it writes and how it ends.
+async fn finish(mut process: AttachedProcess, stdin: &str) -> Result<Output, String> {
+    let status = process.take_status();
+    let (mut writer, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
+    if let Some(writer) = &mut writer {
+        // Who has ended reads no more.
+        let _ = writer.write_all(stdin.as_bytes()).await;
+    }
+    let (stdout, stderr) = tokio::join!(all_of(stdout), all_of(stderr));
+    // Up to 1.29 an API server knows no end of what is read: to close this end closes the whole connection, with the answer in it.
+    drop(writer);
+    let status = match status {
+        Some(status) => status.await,
+        None => None,
+    };
+    let status = status.ok_or("its connection was lost")?;
+    let causes = status.details.and_then(|d| d.causes).unwrap_or_default();
+    let code = causes.iter().find(|c| c.reason.as_deref() == Some("ExitCode")).and_then(|c| c.message.as_ref());
+    match (status.status.as_deref(), code.and_then(|code| code.parse().ok())) {
+        (Some("Success"), _) => Ok(Output { code: Some(0), stdout, stderr }),
+        (_, Some(code)) => Ok(Output { code: Some(code), stdout, stderr }),
+        _ => Err(status.message.unwrap_or_default()),
+    }
+}
+
+async fn all_of(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut stream) = stream {
+        // What came before a connection is lost is all that there is.
+        let _ = stream.read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Waits for an answer, not for ever, and puts refusals into our words.

@@ -94,6 +94,15 @@ pub fn image_missing(pod: &Value) -> Option<String> {
     (pull::read(&message) == Some(pull::Failure::NotFound)).then(|| format!("image {image}: {message}"))
 }
 
+/// Whether a pod runs what the workload asks for now: one of an older template is about to go, and what ails it says nothing.
+pub fn of_template(pod: &Value, workload: &Value) -> bool {
+    let images = |spec: &Value| -> Vec<(Value, Value)> {
+        let containers = spec["containers"].as_array();
+        containers.into_iter().flatten().map(|c| (c["name"].clone(), c["image"].clone())).collect()
+    };
+    images(&pod["spec"]) == images(&workload["spec"]["template"]["spec"])
+}
+
 /// The addresses that a LoadBalancer service got.
 pub fn addresses(service: &Value) -> Vec<String> {
     let ingress = service["status"]["loadBalancer"]["ingress"].as_array();

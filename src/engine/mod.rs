@@ -134,6 +134,39 @@ impl Engine<'_> {
         }
     }
 
+    /// Waits until the facts of all steps hold, and makes none of them.
+    ///
+    /// # Errors
+    /// One of them does not come true in time, or cannot any more.
+    pub fn await_all(&self) -> Result<()> {
+        for step in self.stages.iter().flat_map(|stage| &stage.steps) {
+            self.await_one(&**step).map_err(|e| e.in_step(step.id()))?;
+        }
+        Ok(())
+    }
+
+    fn await_one(&self, step: &dyn Step) -> Result<()> {
+        let start = self.host.now();
+        let mut wait = Wait::default();
+        loop {
+            let why = match self.look(step)? {
+                Probe::Satisfied { note, warnings } => {
+                    self.warn(&warnings);
+                    self.tell_done(step, None, &note, start);
+                    return Ok(());
+                }
+                Probe::Refused { why, hint } | Probe::Hopeless { why, hint } => {
+                    return Err(Error::new(ExitCode::Unverified, format!("{}: {why}", step.title())).hint(hint));
+                }
+                Probe::Pending { why, .. } | Probe::Differs { why, .. } => why,
+                Probe::Absent => "not there yet".to_owned(),
+            };
+            self.check(step, start, &why, None)?;
+            wait.tell(self.events, step, &why);
+            wait.next(self.host, step);
+        }
+    }
+
     /// A probe; what cannot be said yet is "on its way".
     fn look(&self, step: &dyn Step) -> Result<Probe> {
         match step.probe(self.host) {

@@ -119,6 +119,12 @@ pub trait Host: Send + Sync {
     /// As for [`Host::get`].
     fn api_text(&self, path: &str) -> Result<String>;
 
+    /// Runs a command in a container of a pod, as its user; it reads `stdin`, and must end by itself. For looking only.
+    ///
+    /// # Errors
+    /// The container does not run, or the command does not end (transient).
+    fn exec(&self, namespace: &str, pod: &str, container: &str, argv: &[&str], stdin: &str) -> Result<Output>;
+
     /// An HTTP GET without TLS: status and body.
     ///
     /// # Errors
@@ -183,6 +189,8 @@ pub struct FileWrite {
     pub owner: Option<String>,
     /// Its content must not be shown.
     pub secret: bool,
+    /// A file that is there already keeps its mode, owner and group.
+    pub keeps: bool,
 }
 
 /// A process group that an earlier run left behind.

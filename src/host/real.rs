@@ -8,7 +8,7 @@ use std::{
     net::Ipv4Addr,
     ops::ControlFlow,
     os::unix::{
-        fs::{OpenOptionsExt, chown},
+        fs::{MetadataExt, OpenOptionsExt, chown},
         process::CommandExt,
     },
     path::{Path, PathBuf},
@@ -274,6 +274,10 @@ impl Host for Real {
             if let Some(user) = &owner {
                 chown(&beside, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
             }
+            if let Some(before) = fs::metadata(&file.path).ok().filter(|_| file.keeps) {
+                chown(&beside, Some(before.uid()), Some(before.gid()))?;
+                fs::set_permissions(&beside, before.permissions())?;
+            }
             out.sync_all()?;
             fs::rename(&beside, &file.path)
         })();
@@ -336,6 +340,10 @@ impl Host for Real {
 
     fn api_text(&self, path: &str) -> Result<String> {
         self.runtime.block_on(self.client.text(path))
+    }
+
+    fn exec(&self, namespace: &str, pod: &str, container: &str, argv: &[&str], stdin: &str) -> Result<Output> {
+        self.runtime.block_on(self.client.exec(namespace, pod, container, argv, stdin))
     }
 
     fn http_get(&self, url: &str) -> Result<(u16, String)> {
@@ -529,13 +537,26 @@ mod tests {
 
     #[test]
     fn a_file_is_written_whole_with_its_mode() {
-        use std::os::unix::fs::MetadataExt;
+        use std::os::unix::fs::PermissionsExt;
+
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a/b");
-        let file = FileWrite { path: path.clone(), bytes: b"x".to_vec(), mode: 0o600, owner: None, secret: true };
+        let file = FileWrite {
+            path: path.clone(),
+            bytes: b"x".to_vec(),
+            mode: 0o600,
+            owner: None,
+            secret: true,
+            keeps: false,
+        };
         host().write(&file).expect("written");
         assert_eq!(fs::read(&path).expect("read"), b"x");
         assert_eq!(path.metadata().expect("stat").mode() & 0o777, 0o600);
         assert_eq!(host().names(&dir.path().join("a")), ["b"], "nothing is left beside it");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).expect("chmod");
+        host().write(&FileWrite { keeps: true, ..file.clone() }).expect("written");
+        assert_eq!(path.metadata().expect("stat").mode() & 0o777, 0o664, "what is there keeps its mode");
+        host().write(&file).expect("written");
+        assert_eq!(path.metadata().expect("stat").mode() & 0o777, 0o600);
     }
 }

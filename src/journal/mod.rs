@@ -131,7 +131,7 @@ impl fmt::Display for Contents {
                     writeln!(f, "\n{} {command} ({run})", time.map(|t| t.to_string()).unwrap_or_default())?;
                 }
                 Record::Intent { step, memo } if memo.prior.is_null() => {
-                    writeln!(f, "  makes    {step} (nothing was there)")?
+                    writeln!(f, "  makes    {step} (nothing was there)")?;
                 }
                 Record::Intent { step, memo } => writeln!(f, "  changes  {step} (there was: {})", memo.prior)?,
                 Record::Done { step } => writeln!(f, "  done     {step}")?,

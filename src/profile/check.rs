@@ -140,6 +140,51 @@ pub fn image(s: &str) -> Check {
     Ok(())
 }
 
+/// A URL that goes into files which a shell or containerd reads.
+fn url(s: &str) -> Check {
+    printable(s)?;
+    let rest = s.strip_prefix("http://").or(s.strip_prefix("https://"));
+    let Some(rest) = rest.filter(|rest| !rest.is_empty() && !rest.starts_with('/')) else {
+        return Err(format!("`{s}` is not a URL; write it as http://proxy.example:3128"));
+    };
+    if rest.contains('@') {
+        return Err("a user and a password in a URL would be readable for everybody on the host; leave them out".into());
+    }
+    match rest.chars().find(|c| !(c.is_ascii_alphanumeric() || ".:/-_~%[]".contains(*c))) {
+        Some(c) => Err(format!("`{s}` contains `{c}`, which no URL of a host does")),
+        None => Ok(()),
+    }
+}
+
+/// The proxy that images are fetched through.
+pub fn proxy(s: &str) -> Check {
+    url(s)
+}
+
+/// A name or network that is reached without the proxy.
+pub fn direct(s: &str) -> Check {
+    printable(s)?;
+    match s.chars().find(|c| !(c.is_ascii_alphanumeric() || ".:/-_*".contains(*c))) {
+        Some(c) => Err(format!("`{s}` contains `{c}`; name hosts (.example.com), addresses or networks (10.0.0.0/8)")),
+        None => Ok(()),
+    }
+}
+
+/// A mirror: `REGISTRY=URL`.
+pub fn mirror(s: &str) -> Check {
+    printable(s)?;
+    let Some((registry, address)) = s.split_once('=') else {
+        return Err(format!(
+            "`{s}` is not a registry and who answers for it; write it as docker.io=https://mirror.example"
+        ));
+    };
+    let good = |c: char| c.is_ascii_alphanumeric() || ".:-".contains(c);
+    if registry.is_empty() || registry.starts_with(['.', '-', ':']) || !registry.chars().all(good) {
+        return Err(format!("`{registry}` is not the name of a registry, such as docker.io"));
+    }
+    url(address)
+}
+
 /// The number that a Kubernetes quantity stands for, in thousandths.
 fn quantity(s: &str) -> Option<u128> {
     let digits = s.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(s.len());

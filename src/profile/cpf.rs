@@ -59,13 +59,38 @@ pub fn check(text: &str) -> Check {
 
 /// Names of the databases that the CPF makes.
 pub fn databases(text: &str) -> Vec<String> {
+    names(text, "CreateDatabase")
+}
+
+/// Names of the namespaces that the CPF makes.
+pub fn namespaces(text: &str) -> Vec<String> {
+    names(text, "CreateNamespace")
+}
+
+fn names(text: &str, action: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for name in text.lines().filter_map(|line| property(line, "CreateDatabase", "Name")) {
+    for name in text.lines().filter_map(|line| property(line, action, "Name")) {
         if !names.contains(&name) {
             names.push(name);
         }
     }
     names
+}
+
+/// The value of a setting; none when the CPF leaves it to IRIS.
+pub(crate) fn setting<'a>(text: &'a str, section: &str, key: &str) -> Option<&'a str> {
+    let mut inside = false;
+    let mut found = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            inside = name.eq_ignore_ascii_case(section);
+        } else if let (true, Some((name, value))) = (inside, line.split_once('='))
+            && name.trim().eq_ignore_ascii_case(key)
+        {
+            found = Some(value.trim());
+        }
+    }
+    found
 }
 
 fn is_secret(property: &str) -> bool {

@@ -25,14 +25,14 @@ pub struct Key {
 pub enum Kind {
     /// Addresses, or `auto` for such as the network has room for.
     Range,
-    /// A snap channel.
+    /// A snap channel, or `auto` for the newest one that suits the host.
     Channel,
     /// A text.
     Text(fn(&str) -> Check),
     /// A whole number between two bounds.
     Number(u64, u64),
-    /// Names of addons.
-    Addons,
+    /// A list of texts.
+    List(fn(Vec<String>) -> Result<Vec<String>, Refusal>),
     /// The CPF itself.
     Cpf,
     /// The CPF in a file.
@@ -48,7 +48,10 @@ pub const KEYS: &[Key] = &[
     Key { name: "channel", kind: Kind::Channel },
     Key { name: "lb", kind: Kind::Range },
     Key { name: "user", kind: Kind::Text(check::user) },
-    Key { name: "addons", kind: Kind::Addons },
+    Key { name: "addons", kind: Kind::List(addons) },
+    Key { name: "registries.mirrors", kind: Kind::List(|list| each(list, check::mirror)) },
+    Key { name: "registries.proxy", kind: Kind::Text(check::proxy) },
+    Key { name: "registries.no_proxy", kind: Kind::List(|list| each(list, check::direct)) },
     Key { name: "storage.class", kind: Kind::Text(check::storage_class) },
     Key { name: "storage.mgr_size", kind: Kind::Text(check::size) },
     Key { name: "storage.data_size", kind: Kind::Text(check::size) },
@@ -142,7 +145,7 @@ impl Key {
                 let number = text.parse().map_err(|_| format!("`{text}` is not a whole number"))?;
                 self.checked(Value::Number(number))
             }
-            Kind::Addons => {
+            Kind::List(_) => {
                 let names = text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
                 self.checked(Value::List(names.collect()))
             }
@@ -160,7 +163,7 @@ impl Key {
         let raw = match (&self.kind, value) {
             (Kind::Number(..), DeValue::Integer(number)) => Value::Number(whole(number)?),
             (Kind::Number(..), other) => return Err(wrong_type("a whole number", other)),
-            (Kind::Addons, DeValue::Array(items)) => Value::List(
+            (Kind::List(_), DeValue::Array(items)) => Value::List(
                 items
                     .iter()
                     .map(|item| match item.get_ref() {
@@ -169,7 +172,7 @@ impl Key {
                     })
                     .collect::<Result<_, _>>()?,
             ),
-            (Kind::Addons, other) => return Err(wrong_type("a list of texts", other)),
+            (Kind::List(_), other) => return Err(wrong_type("a list of texts", other)),
             (Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile, DeValue::String(text)) => {
                 Value::Text(text.to_string())
             }
@@ -183,7 +186,7 @@ impl Key {
     /// The value, checked and in the key's own type.
     pub fn checked(&self, value: Value) -> Result<Value, Refusal> {
         match (&self.kind, value) {
-            (Kind::Range, Value::Text(text)) if text == AUTO => Ok(Value::Text(text)),
+            (Kind::Range | Kind::Channel, Value::Text(text)) if text == AUTO => Ok(Value::Text(text)),
             (Kind::Range, Value::Text(text)) => Ok(Value::Range(text.parse().map_err(Refusal::from)?)),
             (Kind::Channel, Value::Text(text)) => Ok(Value::Channel(text.parse().map_err(Refusal::from)?)),
             (Kind::Text(check), Value::Text(text)) => check(&text).map(|()| Value::Text(text)).map_err(Refusal::from),
@@ -197,10 +200,16 @@ impl Key {
             (Kind::Number(least, most), Value::Number(n)) if !(least..=most).contains(&&n) => {
                 Err(format!("{n} is not between {least} and {most}").into())
             }
-            (Kind::Addons, Value::List(names)) => addons(names).map(Value::List),
+            (Kind::List(check), Value::List(names)) => check(names).map(Value::List),
             (_, value) => Ok(value),
         }
     }
+}
+
+/// A list of which each text passes a check.
+fn each(texts: Vec<String>, check: fn(&str) -> Check) -> Result<Vec<String>, Refusal> {
+    texts.iter().try_for_each(|text| check(text))?;
+    Ok(texts)
 }
 
 /// Addons under today's names, each of them once.

@@ -4,7 +4,7 @@ use super::{Settings, Value, bug, cpf};
 use crate::{
     error::{Error, Result},
     lb_range::LbRange,
-    spec::{Iris, Seconds, Spec, Timeouts},
+    spec::{Iris, Mirror, Registries, Seconds, Spec, Timeouts},
     version::Channel,
 };
 
@@ -27,7 +27,13 @@ impl Settings {
             user,
             lb,
             channel: self.channel("channel")?,
-            addons: self.list("addons")?,
+            addons: self.list("addons"),
+            published_hash: self.optional_text("iris.password_hash"),
+            registries: Registries {
+                mirrors: self.list("registries.mirrors").iter().filter_map(|m| mirror(m)).collect(),
+                proxy: self.optional_text("registries.proxy"),
+                no_proxy: self.list("registries.no_proxy"),
+            },
             iris: Iris {
                 namespace: self.text("iris.namespace")?,
                 name: self.text("iris.name")?,
@@ -40,6 +46,7 @@ impl Settings {
                 data_size: self.text("storage.data_size")?,
                 time_zone: self.optional_text("iris.time_zone"),
                 databases: cpf::databases(&cpf),
+                namespaces: cpf::namespaces(&cpf),
                 cpf,
                 memory_request: self.text("iris.memory_request")?,
                 memory_limit: self.text("iris.memory_limit")?,
@@ -88,10 +95,17 @@ impl Settings {
         }
     }
 
-    fn list(&self, key: &str) -> Result<Vec<String>> {
+    /// A list; nothing said is nothing in it.
+    fn list(&self, key: &str) -> Vec<String> {
         match self.get(key).map(|s| &s.value) {
-            Some(Value::List(list)) => Ok(list.clone()),
-            _ => Err(bug(key)),
+            Some(Value::List(list)) => list.clone(),
+            _ => Vec::new(),
         }
     }
+}
+
+/// `REGISTRY=URL`, which was checked.
+fn mirror(text: &str) -> Option<Mirror> {
+    let (registry, url) = text.split_once('=')?;
+    Some(Mirror { registry: registry.to_owned(), url: url.to_owned() })
 }

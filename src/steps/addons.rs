@@ -18,6 +18,15 @@ use crate::{
 /// Where MicroK8s 1.27 and later keep the launch configuration that they still have to apply (they enable dns by themselves).
 const LAUNCHER: &str = "/var/snap/microk8s/common/etc/launcher";
 
+/// Kubelet's arguments, where `enable dns` writes last of all what pods are told of it.
+const KUBELET: &str = "/var/snap/microk8s/current/args/kubelet";
+
+/// Whether pods are told of the name service.
+fn pods_are_told(host: &dyn Host) -> Result<bool> {
+    let arguments = host.read(Path::new(KUBELET))?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&arguments).lines().any(|l| l.trim().starts_with("--cluster-dns")))
+}
+
 /// An object that an addon brings.
 pub(super) type Brings = (&'static Kind, Option<&'static str>, &'static str);
 
@@ -78,6 +87,11 @@ impl Addon {
         Self { id, called: called.to_owned(), brings: brings(name), row, deadline: spec.timeouts.addon.into() }
     }
 
+    /// The name service, and no pod would be told of it.
+    fn is_untold(&self, host: &dyn Host) -> Result<bool> {
+        Ok(self.called == "dns" && !pods_are_told(host)?)
+    }
+
     fn run(&self, verb: &str) -> Act {
         Act::Run(Cmd::changes(self.deadline, ["microk8s", verb, &self.called]))
     }
@@ -112,7 +126,8 @@ pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
         let workload = **kind == cluster::DEPLOYMENT || **kind == cluster::DAEMON_SET;
         if workload && !state::rolled_out(&object) {
             let pods = host.list(&cluster::POD, *namespace, &state::selector(&object))?;
-            if let Some(missing) = pods.iter().find_map(state::image_missing) {
+            if let Some(missing) = pods.iter().filter(|p| state::of_template(p, &object)).find_map(state::image_missing)
+            {
                 return Ok(Probe::Hopeless {
                     why: format!("{} {name}: the registry does not have its image ({missing})", kind.kind),
                     hint: "see whether the registry or its mirror is the right one; the same command goes on when the image is there"
@@ -147,7 +162,12 @@ impl Step for Addon {
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         let found = match self.brings {
-            Some(brings) => judge(host, brings)?,
+            Some(brings) => match judge(host, brings)? {
+                Probe::Satisfied { .. } | Probe::Pending { .. } if self.is_untold(host)? => {
+                    Probe::differs(json!({"missing": "--cluster-dns"}), "half there: kubelet does not tell pods of it")
+                }
+                found => found,
+            },
             None if status(host, &self.called)? => Probe::satisfied("enabled, as MicroK8s says"),
             None => Probe::Absent,
         };
@@ -179,7 +199,8 @@ impl Step for Addon {
         }
         let gone = match self.brings {
             Some(brings) => match judge(host, brings)? {
-                Probe::Absent => true,
+                // An interrupted `disable` may have left kubelet telling pods of what is gone.
+                Probe::Absent => self.called != "dns" || !pods_are_told(host)?,
                 Probe::Pending { why, .. } if why.contains("being deleted") => return Ok(Undo::Pending(why)),
                 _ => false,
             },

@@ -92,11 +92,12 @@ struct Found {
 pub(super) struct Before {
     user: String,
     file: PathBuf,
+    deadline: Duration,
 }
 
 impl Before {
     pub(super) fn new(spec: &Spec) -> Self {
-        Self { user: spec.user.clone(), file: file() }
+        Self { user: spec.user.clone(), file: file(), deadline: spec.timeouts.remove.into() }
     }
 
     fn homes(&self, host: &dyn Host) -> Result<Vec<PathBuf>> {
@@ -121,16 +122,22 @@ impl Before {
         })
     }
 
+    /// What was written down; none when it was not.
+    fn written(&self, host: &dyn Host) -> Result<Option<Found>> {
+        let Some(bytes) = host.read(&self.file)? else { return Ok(None) };
+        let found = serde_json::from_slice(&bytes).map_err(|e| {
+            Error::new(ExitCode::Journal, format!("{} is damaged", self.file.display()))
+                .because(e)
+                .hint("without it MicroK8s' traces cannot be told from those of others; move it away, and they stay")
+        })?;
+        Ok(Some(found))
+    }
+
     /// The acts that take the traces away.
     fn traces(host: &dyn Host, before: &Found) -> Result<Vec<Act>> {
         let mut acts = Vec::new();
         let run = |argv: &[&str]| Act::Run(Cmd::changes(SOON, argv.iter().copied()));
-        // Up to 1.24 nobody ends the containers when the snap goes: they live on without a parent, and MetalLB's goes on answering
-        // for its addresses. Where there was another Kubernetes before us, they may be its own.
-        let pods = if before.filter_rules { Vec::new() } else { pod_processes(host) };
-        if !pods.is_empty() {
-            acts.push(Act::Run(Cmd::changes(SOON, ["kill".to_owned(), "-KILL".to_owned()].into_iter().chain(pods))));
-        }
+        acts.extend(end_orphans(orphans(host, before)));
         for name in host.names(Path::new("/run/netns")) {
             if name.starts_with("cni-") && !before.namespaces.contains(&name) {
                 acts.push(run(&["ip", "netns", "delete", &name]));
@@ -186,10 +193,20 @@ impl Step for Before {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        if host.exists(&self.file) {
-            return Ok(Probe::satisfied("written down"));
+        let written = self.written(host)?;
+        // What its pods leave can be seen only when it is gone.
+        if let (Some(_), Some(why)) = (&written, super::snap::being_removed(host)?) {
+            return Ok(Probe::pending(why));
         }
         let installed = host.snapd_get("/v2/snaps/microk8s")?.is_some();
+        if let Some(before) = written {
+            let left = if installed { Vec::new() } else { orphans(host, &before) };
+            return Ok(if left.is_empty() {
+                Probe::satisfied("written down")
+            } else {
+                Probe::differs(json!({"processes": left.len()}), "pods of a MicroK8s that was removed still run")
+            });
+        }
         Ok(if installed {
             Probe::satisfied("MicroK8s was there before us: its traces are not ours")
         } else {
@@ -197,10 +214,20 @@ impl Step for Before {
         })
     }
 
-    fn apply(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        if let (Probe::Differs { .. }, Some(before)) = (found, self.written(host)?) {
+            return Ok(end_orphans(orphans(host, &before)).into_iter().collect());
+        }
         let bytes = serde_json::to_vec_pretty(&self.look(host)?)
             .map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
-        Ok(vec![Act::Write(FileWrite { path: self.file.clone(), bytes, mode: 0o600, owner: None, secret: false })])
+        Ok(vec![Act::Write(FileWrite {
+            path: self.file.clone(),
+            bytes,
+            mode: 0o600,
+            owner: None,
+            secret: false,
+            keeps: false,
+        })])
     }
 
     fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
@@ -211,15 +238,13 @@ impl Step for Before {
         if host.snapd_get("/v2/snaps/microk8s")?.is_some() {
             return Ok(Undo::Keep("MicroK8s stays, and with it its traces".to_owned()));
         }
-        let Some(bytes) = host.read(&self.file)? else { return Ok(Undo::Done) };
-        let before: Found = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::new(ExitCode::Journal, format!("{} is damaged", self.file.display())).because(e))?;
+        let Some(before) = self.written(host)? else { return Ok(Undo::Done) };
         let acts = Self::traces(host, &before)?;
         Ok(Undo::Acts(if acts.is_empty() { vec![Act::Remove { path: self.file.clone(), all: false }] } else { acts }))
     }
 
     fn deadline(&self) -> Duration {
-        SOON
+        self.deadline
     }
 
     fn scope(&self) -> Scope {
@@ -229,6 +254,19 @@ impl Step for Before {
     fn clears(&self) -> Option<&'static str> {
         Some(super::SNAP)
     }
+}
+
+/// Pods of the MicroK8s that is gone. Up to 1.24 nobody ends the containers when the snap goes: they live on without a parent, and
+/// MetalLB's goes on answering for its addresses. Where there was another Kubernetes before us, they may be its own.
+fn orphans(host: &dyn Host, before: &Found) -> Vec<String> {
+    if before.filter_rules { Vec::new() } else { pod_processes(host) }
+}
+
+fn end_orphans(processes: Vec<String>) -> Option<Act> {
+    if processes.is_empty() {
+        return None;
+    }
+    Some(Act::Run(Cmd::changes(SOON, ["kill".to_owned(), "-KILL".to_owned()].into_iter().chain(processes))))
 }
 
 /// Processes in kubelet's control groups.

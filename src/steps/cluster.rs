@@ -21,7 +21,7 @@ const STOPPED: &str = "/var/snap/microk8s/current/var/lock/stopped.lock";
 const SERVICES: &[&str] = &["daemon-kubelite", "daemon-apiserver", "daemon-kubelet", "daemon-containerd"];
 
 /// `microk8s start` waits up to a minute for the node by itself, and stop for the pods.
-const SWITCH_WITHIN: Duration = Duration::from_secs(180);
+pub const SWITCH_WITHIN: Duration = Duration::from_secs(180);
 
 /// Whether `microk8s stop` was called and no start since.
 pub fn is_stopped(host: &dyn Host) -> bool {

@@ -7,9 +7,9 @@ use k8s_openapi::{
     api::{
         apps::v1::{StatefulSet, StatefulSetSpec},
         core::v1::{
-            ClientIPConfig, Container, ContainerPort, EnvVar, ExecAction, HTTPGetAction, Namespace,
-            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec,
-            Probe as PodProbe, ResourceRequirements, Secret, SecretVolumeSource, Service, ServicePort, ServiceSpec,
+            ClientIPConfig, Container, ContainerPort, EnvVar, ExecAction, HTTPGetAction, PersistentVolumeClaim,
+            PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe as PodProbe,
+            ResourceRequirements, Secret, SecretVolumeSource, SecurityContext, Service, ServicePort, ServiceSpec,
             SessionAffinityConfig, Volume, VolumeMount, VolumeResourceRequirements,
         },
     },
@@ -23,11 +23,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{SOON, check::Check, claims::Claims, foreign::UnlessForeign, object::Object, password::Password};
+use super::{
+    SOON, check::Check, claims::Claims, cpf::merged, foreign::UnlessForeign, memory, namespace::Namespace,
+    object::Object, password::Password,
+};
 use crate::{
     cluster::{self, MANAGER},
     credentials::Credentials,
-    host::Watch,
+    host::{Host, Watch},
     spec::{Iris, Spec},
     step::{Probe, Step},
 };
@@ -41,9 +44,15 @@ const SUPERSERVER: i32 = 1972;
 /// Where the claims are mounted, and with what name. Durable %SYS wants a directory below the mount point.
 const MGR: (&str, &str) = ("dbv-mgr", "/iris-mgr");
 const DATA: (&str, &str) = ("dbv-data", "/vol-data");
-const DURABLE: &str = "/iris-mgr/IRIS_conf.d";
+/// IRIS' own files.
+pub(super) const DURABLE: &str = "/iris-mgr/IRIS_conf.d";
+/// Where the claims are mounted.
+pub(super) const MOUNTS: [&str; 2] = [MGR.1, DATA.1];
 const CPF: (&str, &str) = ("iris-cpf", "/irissys/cpf/");
 const MERGE: &str = "merge.cpf";
+
+/// User of IRIS' processes.
+const USER: i64 = 51773;
 
 /// Group of IRIS' processes: irisowner from 2021.2 on, irisuser before. A tag that does not begin with a year is of today.
 fn group_of(image: &str) -> i64 {
@@ -51,6 +60,25 @@ fn group_of(image: &str) -> i64 {
     let mut numbers = tag.split(['.', '-', '@']).map(|n| n.parse::<u32>().unwrap_or(u32::MAX));
     let release = (numbers.next().unwrap_or(u32::MAX), numbers.next().unwrap_or(0));
     if release < (2021, 2) { 52773 } else { 51773 }
+}
+
+/// Gives the volumes to IRIS' user, before it starts. Some kinds come as root's, and fsGroup does not reach those that are directories
+/// of the host. Where even root may not, IRIS itself says what is wrong.
+fn owner(iris: &Iris) -> Container {
+    let give = format!("chown {USER}:{} {} || true", group_of(&iris.image), MOUNTS.join(" "));
+    Container {
+        name: "volumes".to_owned(),
+        image: Some(iris.image.clone()),
+        image_pull_policy: Some(pull_policy(&iris.image).to_owned()),
+        command: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), give]),
+        security_context: Some(SecurityContext { run_as_user: Some(0), ..SecurityContext::default() }),
+        volume_mounts: Some(vec![mount(MGR), mount(DATA)]),
+        ..Container::default()
+    }
+}
+
+fn mount((name, path): (&str, &str)) -> VolumeMount {
+    VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
 }
 
 /// IRIS itself gives its shutdown 300 s; an idle instance is down in a few.
@@ -74,19 +102,14 @@ pub(super) fn external(iris: &Iris) -> String {
 pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> {
     let iris = &spec.iris;
     let removal: Duration = spec.timeouts.remove.into();
-    let mut steps: Vec<Box<dyn Step>> = Vec::new();
+    let mut steps: Vec<Box<dyn Step>> = vec![Box::new(elsewhere(iris))];
     if let Some(class) = &iris.storage_class {
         steps.push(Box::new(storage_class(class.clone())));
     }
     if iris.namespace != "default" {
-        let meta = ObjectMeta { name: Some(iris.namespace.clone()), ..ObjectMeta::default() };
-        let namespace = object(&Namespace { metadata: meta, ..Namespace::default() });
-        steps.push(Box::new(Object {
-            deadline: removal,
-            ..Object::new("iris.namespace", &cluster::NAMESPACE, namespace, json!({}))
-        }));
+        steps.push(Box::new(Namespace::new(&iris.namespace, removal)));
     }
-    let set = object(&stateful_set(iris));
+    let set = stateful_set_of(iris);
     let set_step = Object {
         deadline: removal,
         ..Object::new("iris.statefulset", &cluster::STATEFUL_SET, set.clone(), essential(&set))
@@ -96,14 +119,48 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
         Object::new(id, &cluster::SERVICE, object(service), essential_service(&object(service)))
     };
     let own = |inner: Box<dyn Step>| Box::new(UnlessForeign { inner, iris: iris.clone() });
+    steps.push(own(Box::new(memory::check(iris))));
     steps.push(own(Box::new(Password::new(spec, credentials))));
     steps.push(Box::new(Claims { iris: iris.clone(), wanted: claims(iris), deadline: removal }));
     steps.push(own(Box::new(Object::new("iris.cpf", &cluster::SECRET, cpf, json!({"data": {}})))));
     steps.push(Box::new(service("iris.service", &headless(iris))));
-    let pool = super::metallb::pool_name(spec.channel.row().metallb);
+    let pool = super::metallb_pool::pool_name(spec.channel.row().metallb);
     steps.push(Box::new(service("iris.service-ext", &load_balancer(iris, pool))));
     steps.push(Box::new(set_step));
     steps
+}
+
+/// IRIS of an earlier bootstrap in another place: with other names it would be left behind, and nobody would know of it.
+fn elsewhere(iris: &Iris) -> Check {
+    let (place, named) =
+        (iris.namespace.clone(), [iris.name.clone(), iris.service.clone(), external(iris), cpf_name(iris)]);
+    let question = move |host: &dyn Host| {
+        for kind in [&cluster::STATEFUL_SET, &cluster::SERVICE, &cluster::SECRET] {
+            let ours = host.list(kind, None, &format!("{MANAGED_BY}={MANAGER}"))?;
+            let known = |o: &Value| {
+                o["metadata"]["namespace"] == *place && named.iter().any(|name| name == cluster::state::name(o))
+            };
+            if let Some(other) = ours.iter().find(|o| !known(o) && !cluster::state::going(o)) {
+                return Ok(Probe::Refused {
+                    why: format!("{} {} of an earlier bootstrap is there", kind.kind, place_of(other)),
+                    hint: "take it back first: `iris-mk8s teardown` (its claims with the data stay where they are)"
+                        .to_owned(),
+                });
+            }
+        }
+        Ok(Probe::satisfied(""))
+    };
+    Check {
+        id: "iris.place",
+        title: format!("IRIS in namespace {} and nowhere else", iris.namespace),
+        question: Box::new(question),
+        deadline: SOON,
+        watches: vec![Watch::Objects(&cluster::STATEFUL_SET, None)],
+    }
+}
+
+fn place_of(object: &Value) -> String {
+    format!("{}/{}", object["metadata"]["namespace"].as_str().unwrap_or("?"), cluster::state::name(object))
 }
 
 /// A class that the user named must be there: a claim of a class that is not would wait for ever.
@@ -129,13 +186,16 @@ fn storage_class(class: String) -> Check {
     }
 }
 
+/// The label that tells whose an object is.
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
 fn labels(iris: &Iris) -> BTreeMap<String, String> {
     BTreeMap::from([("app".to_owned(), iris.service.clone())])
 }
 
 fn meta(iris: &Iris, name: &str) -> ObjectMeta {
     let mut labels = labels(iris);
-    labels.insert("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned());
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
     ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(iris.namespace.clone()),
@@ -171,18 +231,6 @@ fn claim_spec(iris: &Iris, claim: &str) -> PersistentVolumeClaimSpec {
             limits: None,
         }),
         ..PersistentVolumeClaimSpec::default()
-    }
-}
-
-/// The CPF with the password's hash in its section `[Startup]`.
-fn merged(cpf: &str, hash: &str) -> String {
-    let line = format!("PasswordHash={hash}\n");
-    match cpf.find("[Startup]\n") {
-        Some(at) => {
-            let after = at + "[Startup]\n".len();
-            format!("{}{line}{}", &cpf[..after], &cpf[after..])
-        }
-        None => format!("[Startup]\n{line}\n{cpf}"),
     }
 }
 
@@ -242,17 +290,17 @@ fn pull_policy(image: &str) -> &'static str {
     if !image.contains('@') && (tag.starts_with("latest") || tag == "preview") { "Always" } else { "IfNotPresent" }
 }
 
+/// The StatefulSet as it is applied.
+pub fn stateful_set_of(iris: &Iris) -> Value {
+    object(&stateful_set(iris))
+}
+
 fn stateful_set(iris: &Iris) -> StatefulSet {
     let env =
         |name: &str, value: &str| EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None };
     let mut environment =
         vec![env("ISC_CPF_MERGE_FILE", &format!("{}{MERGE}", CPF.1)), env("ISC_DATA_DIRECTORY", DURABLE)];
     environment.extend(iris.time_zone.as_ref().map(|zone| env("TZ", zone)));
-    let mount = |(name, path): (&str, &str)| VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        ..Default::default()
-    };
     let container_port = |name: &str, number| ContainerPort {
         container_port: number,
         name: Some(name.to_owned()),
@@ -313,6 +361,7 @@ fn stateful_set(iris: &Iris) -> StatefulSet {
             ..PodSecurityContext::default()
         }),
         termination_grace_period_seconds: Some(GRACE),
+        init_containers: Some(vec![owner(iris)]),
         containers: vec![container],
         volumes: Some(vec![Volume {
             name: CPF.0.to_owned(),
@@ -385,13 +434,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_goes_into_the_section_startup() {
-        let cpf = "[Startup]\nWebServer=1\n\n[config]\nroutines=32\n";
-        assert_eq!(merged(cpf, "h,s"), "[Startup]\nPasswordHash=h,s\nWebServer=1\n\n[config]\nroutines=32\n");
-        assert_eq!(merged("[config]\n", "h,s"), "[Startup]\nPasswordHash=h,s\n\n[config]\n");
-    }
-
-    #[test]
     fn the_group_is_that_of_the_release() {
         for (image, group) in [
             ("intersystems/iris-community:2021.1.0.215.3", 52773),
@@ -403,6 +445,19 @@ mod tests {
         ] {
             assert_eq!(group_of(image), group, "{image}");
         }
+    }
+
+    /// A command in the place of the image's own would be the first process, and nobody would end IRIS in order.
+    #[test]
+    fn the_image_starts_iris_itself() {
+        let set = object(&stateful_set(&crate::spec::example().iris));
+        let pod = &set["spec"]["template"]["spec"];
+        assert!(pod["containers"][0]["command"].is_null(), "{pod}");
+        assert!(
+            pod["initContainers"][0]["command"][2]
+                .as_str()
+                .is_some_and(|c| c.contains("51773:51773 /iris-mgr /vol-data"))
+        );
     }
 
     #[test]

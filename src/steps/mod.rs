@@ -3,15 +3,15 @@
 //! | stage | needs | lock | steps |
 //! |---|---|---|---|
 //! | preflight | | | the host is fit; the range suits the network |
-//! | snap | preflight | snapd | what was there before is written down; the snap `microk8s`; no refresh in the middle |
+//! | snap | preflight | snapd | what was there before is written down; the snap `microk8s`; no refresh in the middle; mirrors and proxy for images |
 //! | group | snap | | the user may use MicroK8s |
 //! | alias | snap | snapd | `kubectl`, or `kubectl2` when there is another one |
 //! | start | snap | | services run, the API answers, node and network are ready |
 //! | basics | start | addons | dns and storage, by what they should bring |
-//! | iris | basics | | storage class, password, claims, CPF, services, StatefulSet |
+//! | iris | basics | | place, storage class, memory, namespace, password, claims, CPF, services, StatefulSet |
 //! | metallb | basics | addons | the addon; the pool *equals* the range asked for |
 //! | addons | basics | addons | registry, and what else the spec names |
-//! | ready | iris, metallb | | pods ready, address in the range, metrics answer through it, the databases are there |
+//! | ready | iris, metallb | | pods ready, volumes writable, names resolved, address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers |
 
 use std::time::Duration;
 
@@ -28,21 +28,26 @@ mod before;
 mod check;
 mod claims;
 mod cluster;
+mod cpf;
 mod foreign;
 mod group;
 mod iris;
+mod memory;
 mod metallb;
+mod metallb_pool;
+mod namespace;
 mod object;
 mod password;
 mod preflight;
 mod ready;
+mod registries;
 mod snap;
 
 pub use alias::kubectl_in_the_way;
-pub use cluster::is_stopped;
-pub use cluster::stopped;
-pub use iris::{WEB, claim_names};
-pub use metallb::{configured, pool};
+pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
+pub use cpf::USERS;
+pub use iris::{WEB, claim_names, stateful_set_of};
+pub use metallb_pool::{configured, pool};
 pub use ready::address;
 
 /// The step that takes everything in the cluster along when it is undone.
@@ -60,7 +65,18 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
             "snap",
             &["preflight"],
             Some(Lock::Snapd),
-            vec![Box::new(before::Before::new(spec)), Box::new(snap::Snap::new(spec)), Box::new(snap::Hold::new(spec))],
+            [
+                vec![
+                    Box::new(before::Before::new(spec)) as Box<dyn Step>,
+                    Box::new(snap::Snap::new(spec)),
+                    Box::new(snap::Hold::new(spec)),
+                ],
+                // Before any image is asked for again.
+                registries::all(spec),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         ),
         stage("group", &["snap"], None, vec![Box::new(group::Member::new(spec))]),
         stage("alias", &["snap"], Some(Lock::Snapd), vec![Box::new(alias::Alias::new(spec))]),

@@ -48,7 +48,9 @@ impl Step for Password {
         let same = hash.is_some_and(|h| h == self.credentials.hash().as_str().as_bytes())
             && password.is_some_and(|p| p == self.credentials.password_file());
         if same {
-            return Ok(Probe::satisfied(format!("in {}", self.place.password().display())));
+            let warning = "the password of IRIS' accounts is the one that everybody knows; in the portal each can get another one";
+            let warnings = self.credentials.is_published().then(|| warning.to_owned()).into_iter().collect();
+            return Ok(Probe::Satisfied { note: format!("in {}", self.place.password().display()), warnings });
         }
         // IRIS takes the hash once for each volume, at its very first start.
         let kept = super::claims::existing(host, &self.iris)?;
@@ -75,7 +77,8 @@ impl Step for Password {
     }
 
     fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
-        let file = |path, bytes, owner| Act::Write(FileWrite { path, bytes, mode: 0o600, owner, secret: true });
+        let file =
+            |path, bytes, owner| Act::Write(FileWrite { path, bytes, mode: 0o600, owner, secret: true, keeps: false });
         let hash = self.credentials.hash().as_str().as_bytes().to_vec();
         Ok(vec![
             file(self.place.password_hash(), hash, None),

@@ -1,4 +1,7 @@
-//! Ready means: the database answers. Each rung has its own check, and what cannot heal ends the wait at once.
+//! Ready means: the database answers. Each rung of the ladder has its own check, and what cannot heal ends the wait at once.
+//!
+//! Rungs below these are steps of their own, each with its time: node and pod network (`cluster.running`), name service and storage
+//! (`addon.dns`, `addon.hostpath-storage`), pool and advertisement (`metallb.pool`).
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -6,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     check::{Check, Question},
-    iris::{WEB, external},
+    iris::external,
 };
 use crate::{
     cluster::{self, state},
@@ -17,45 +20,48 @@ use crate::{
     step::{Probe, Step},
 };
 
+mod inside;
+mod metrics;
+
 /// The rungs, in order.
 pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
     let namespace = Some(spec.iris.namespace.clone());
-    let check = |id, title: &str, watches, question: Question| -> Box<dyn Step> {
-        Box::new(Check { id, title: title.to_owned(), question, deadline: spec.timeouts.iris.into(), watches })
-    };
     let pods = vec![
         Watch::Objects(&cluster::POD, namespace.clone()),
         Watch::Objects(&cluster::STATEFUL_SET, namespace.clone()),
     ];
     let services = vec![Watch::Objects(&cluster::SERVICE, namespace)];
-    // Nobody tells when a page begins to answer.
-    let page = vec![Watch::Pause(Duration::from_millis(300))];
-    let iris = || spec.iris.clone();
-    let (of_pods, of_metrics, of_databases, of_address) = (iris(), iris(), iris(), iris());
+    // Nobody tells when a page begins to answer, or what changes inside of a pod.
+    let pause = || vec![Watch::Pause(Duration::from_millis(300))];
     let lb = spec.lb.clone();
+    let check = |id, title: &str, watches, question: fn(&dyn Host, &Iris) -> Result<Probe>| -> Box<dyn Step> {
+        let iris = spec.iris.clone();
+        let question: Question = Box::new(move |host| question(host, &iris));
+        Box::new(Check { id, title: title.to_owned(), question, deadline: spec.timeouts.iris.into(), watches })
+    };
+    let iris = spec.iris.clone();
+    let in_range: Question = Box::new(move |host| {
+        Ok(match address(host, &iris)? {
+            Some(ip) if lb.contains(ip) => Probe::satisfied(ip.to_string()),
+            Some(ip) => Probe::pending(format!("service {} still has {ip}, outside {lb}", external(&iris))),
+            None => Probe::pending(format!("service {} has no address yet", external(&iris))),
+        })
+    });
     vec![
-        check("ready.pods", "IRIS runs", pods, Box::new(move |host| pods_ready(host, &of_pods))),
-        check(
-            "ready.address",
-            "an address of the range",
-            services,
-            Box::new(move |host| {
-                Ok(match address(host, &of_address)? {
-                    Some(ip) if lb.contains(ip) => Probe::satisfied(ip.to_string()),
-                    Some(ip) => {
-                        Probe::pending(format!("service {} still has {ip}, outside {lb}", external(&of_address)))
-                    }
-                    None => Probe::pending(format!("service {} has no address yet", external(&of_address))),
-                })
-            }),
-        ),
-        check(
-            "ready.metrics",
-            "metrics through that address",
-            page.clone(),
-            Box::new(move |host| metrics(host, &of_metrics)),
-        ),
-        check("ready.database", "the CPF's databases", page, Box::new(move |host| databases(host, &of_databases))),
+        check("ready.pods", "IRIS runs", pods, pods_ready),
+        check("ready.volumes", "IRIS can write to its volumes", pause(), inside::volumes),
+        check("ready.names", "the pods find each other by name", pause(), inside::names),
+        Box::new(Check {
+            id: "ready.address",
+            title: "an address of the range".to_owned(),
+            question: in_range,
+            deadline: spec.timeouts.iris.into(),
+            watches: services,
+        }),
+        check("ready.metrics", "metrics through that address", pause(), metrics::through_the_address),
+        check("ready.licence", "the licence", pause(), metrics::licence),
+        check("ready.database", "the CPF's databases and namespaces", pause(), metrics::databases),
+        check("ready.terminal", "a terminal answers", pause(), inside::terminal),
     ]
 }
 
@@ -76,7 +82,7 @@ fn pods_ready(host: &dyn Host, iris: &Iris) -> Result<Probe> {
         return Ok(Probe::pending("there is no StatefulSet yet"));
     };
     let pods = iris_pods(host, iris)?;
-    for pod in &pods {
+    for pod in pods.iter().filter(|p| state::of_template(p, &set)) {
         if let Some(end) = hopeless(host, iris, pod) {
             return Ok(end);
         }
@@ -87,6 +93,12 @@ fn pods_ready(host: &dyn Host, iris: &Iris) -> Result<Probe> {
     let why = pods.iter().find_map(state::pod_trouble);
     Ok(Probe::pending(why.unwrap_or_else(|| format!("{} of {} pods are made", pods.len(), iris.replicas))))
 }
+
+/// Starts after which another one will not be better.
+const STARTS: i64 = 3;
+
+/// Lines of a log that are shown when nobody knows what they mean.
+const LAST_WORDS: usize = 5;
 
 /// What a pod's state and log say that cannot heal by waiting.
 fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
@@ -99,22 +111,27 @@ fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
     }
     let statuses = pod["status"]["containerStatuses"].as_array();
     let container = statuses.into_iter().flatten().find(|c| c["name"] == "iris")?;
-    let waiting = &container["state"]["waiting"];
-    let ended = container["state"]["terminated"].is_object() || waiting["reason"] == "CrashLoopBackOff";
-    if !ended {
+    let waits = container["state"]["waiting"]["reason"] == "CrashLoopBackOff";
+    if !waits && !container["state"]["terminated"].is_object() {
         return None;
     }
-    for previous in [false, true] {
-        // There may be no log (yet): the next look will have it.
-        let Ok(log) = log_of(host, iris, name, previous) else { continue };
-        if let Some(Sign { line, means, hint, .. }) = iris_log::sign(&log) {
-            return Some(Probe::Hopeless {
-                why: format!("pod {name}: {means} (its log says: {line})"),
-                hint: (*hint).to_owned(),
-            });
-        }
+    // There may be no log (yet): the next look will have it.
+    let logs: Vec<String> =
+        [false, true].into_iter().filter_map(|previous| log_of(host, iris, name, previous).ok()).collect();
+    if let Some(Sign { line, means, hint, .. }) = logs.iter().find_map(|log| iris_log::sign(log)) {
+        return Some(Probe::Hopeless {
+            why: format!("pod {name}: {means} (its log says: {line})"),
+            hint: (*hint).to_owned(),
+        });
     }
-    None
+    let starts = container["restartCount"].as_i64().unwrap_or(0) + 1;
+    let log = logs.iter().find(|log| !log.trim().is_empty())?;
+    let lines: Vec<&str> = log.trim_end().lines().collect();
+    let last = lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n");
+    (waits && starts > STARTS).then(|| Probe::Hopeless {
+        why: format!("pod {name}: IRIS was started {starts} times and ended each time; its last words:\n{last}"),
+        hint: "`iris-mk8s doctor` looks for the cause; `kubectl logs` shows all of it".to_owned(),
+    })
 }
 
 fn log_of(host: &dyn Host, iris: &Iris, pod: &str, previous: bool) -> Result<String> {
@@ -123,43 +140,4 @@ fn log_of(host: &dyn Host, iris: &Iris, pod: &str, previous: bool) -> Result<Str
         "/api/v1/namespaces/{}/pods/{pod}/log?container=iris&tailLines=300{previous}",
         iris.namespace
     ))
-}
-
-fn metrics(host: &dyn Host, iris: &Iris) -> Result<Probe> {
-    let Some(ip) = address(host, iris)? else { return Ok(Probe::pending("no address yet")) };
-    let url = format!("http://{ip}:{WEB}/api/monitor/metrics");
-    let (status, text) = host.http_get(&url)?;
-    if status != 200 || !text.contains("\niris_") {
-        return Ok(Probe::pending(format!("{url} answers with status {status}")));
-    }
-    let warnings = iris_log::ends_soon(&text).map(|ends| format!("{ends}: take a newer one before (--image)"));
-    Ok(Probe::Satisfied { note: url, warnings: warnings.into_iter().collect() })
-}
-
-/// Each pod's own metrics name its databases; a sensor takes them once in a while, so they come later than the page.
-fn databases(host: &dyn Host, iris: &Iris) -> Result<Probe> {
-    for pod in iris_pods(host, iris)? {
-        let Some(ip) = pod["status"]["podIP"].as_str() else { return Ok(Probe::pending("a pod has no address")) };
-        let (status, text) = host.http_get(&format!("http://{ip}:{WEB}/api/monitor/metrics"))?;
-        if status != 200 {
-            return Ok(Probe::pending(format!("pod {}: metrics answer with status {status}", state::name(&pod))));
-        }
-        for database in &iris.databases {
-            let sample = format!("iris_db_size_mb{{id=\"{database}\"");
-            if !text.contains(&sample) {
-                let name = state::name(&pod);
-                let log = log_of(host, iris, name, false).unwrap_or_default();
-                if let Some(failed) = iris_log::failed_actions(&log).first() {
-                    return Ok(Probe::Hopeless {
-                        why: format!(
-                            "pod {name}: there is no database {database}, because an action of the CPF failed: {failed}"
-                        ),
-                        hint: iris_log::ACTIONS_HINT.to_owned(),
-                    });
-                }
-                return Ok(Probe::pending(format!("pod {name}: database {database} is not in the metrics yet")));
-            }
-        }
-    }
-    Ok(Probe::satisfied(iris.databases.join(", ")))
 }

@@ -22,20 +22,28 @@ struct Doing {
     id: String,
     /// It can be aborted: it installs, and is not being undone already.
     installs: bool,
+    removes: bool,
 }
 
 fn in_progress(host: &dyn Host) -> Result<Option<Doing>> {
     let changes = host.snapd_get("/v2/changes?select=in-progress&for=microk8s")?.unwrap_or_default();
     Ok(changes.as_array().and_then(|c| c.first()).map(|change| {
         let (why, progress) = crate::host::doing(change);
+        let removes = change["kind"] == "remove-snap";
         let installs = change["kind"] == "install-snap" && (change["status"] == "Doing" || change["status"] == "Do");
         Doing {
             why: format!("snapd: {why}"),
             progress,
             id: change["id"].as_str().unwrap_or_default().to_owned(),
             installs,
+            removes,
         }
     }))
+}
+
+/// What snapd does, while it removes the snap.
+pub(super) fn being_removed(host: &dyn Host) -> Result<Option<String>> {
+    Ok(in_progress(host)?.filter(|doing| doing.removes).map(|doing| doing.why))
 }
 
 /// The snap in its channel.

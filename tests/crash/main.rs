@@ -15,17 +15,17 @@ mod model;
 use std::{collections::BTreeMap, time::Instant};
 
 use matrix::{Counts, Density, examine};
-use model::{initial::Initial, store::Policy};
+use model::{initial::Initial, store::Policy, world::Era};
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
 /// A fresh VM, and others by chance, the same ones in every run.
-fn hosts(count: usize) -> Vec<Initial> {
+fn hosts(era: Era, count: usize) -> Vec<Initial> {
     let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let strategy = Initial::any();
-    let mut hosts = vec![Initial::fresh()];
+    let strategy = Initial::any(era);
+    let mut hosts = vec![Initial::fresh(era)];
     hosts.extend((1..count).map(|_| strategy.new_tree(&mut runner).expect("a host").current()));
     hosts
 }
@@ -55,25 +55,22 @@ fn run(hosts: &[Initial], policy: Policy, density: Density) -> Counts {
 
 fn show(name: &str, counts: &Counts, begun: Instant) {
     println!(
-        "{name}: {} hosts, {} moments of death, {} second deaths, {} commands, {} differences, {:.1} s",
+        "{name}: {} hosts ({} with a full disk), {} moments of death, {} second deaths, {} commands, {} differences, {:.1} s",
         counts.hosts,
+        counts.full,
         counts.moments,
         counts.second,
         counts.runs,
         counts.differences.len(),
         begun.elapsed().as_secs_f64()
     );
+    for (end, count) in &counts.ends {
+        println!("    {count} hosts: {end}");
+    }
 }
 
-#[test]
-fn nothing_is_lost_wherever_a_run_dies() {
-    let begun = Instant::now();
-    let counts = run(
-        &hosts(std::env::var("HOSTS").map_or(4, |n| n.parse().expect("n"))),
-        Policy::Proposed,
-        Density { first: 10, second: 20 },
-    );
-    show("crash matrix", &counts, begun);
+/// The differences, the same ones together.
+fn tell(counts: &Counts) {
     let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (what, how) in &counts.differences {
         kinds.entry(what).or_default().push(how);
@@ -81,5 +78,34 @@ fn nothing_is_lost_wherever_a_run_dies() {
     for (what, hows) in kinds {
         println!("{} times, first: {}\n    {what}", hows.len(), hows[0]);
     }
+}
+
+/// How many hosts of each era; a person who has more time may ask for more.
+fn count_of_hosts() -> usize {
+    std::env::var("HOSTS").map_or(10, |n| n.parse().expect("a number"))
+}
+
+/// The product's policy. All counts of one run are printed: `cargo test --test crash -- --nocapture`.
+#[test]
+fn nothing_is_lost_wherever_a_run_dies() {
+    let begun = Instant::now();
+    let hosts = [Era::Today, Era::Old].map(|era| hosts(era, count_of_hosts())).concat();
+    let counts = run(&hosts, Policy::Proposed, Density { first: 4, second: 20 });
+    show("crash matrix", &counts, begun);
+    tell(&counts);
     assert!(counts.differences.is_empty());
+    assert!(counts.runs >= 10_000, "only {} commands were run", counts.runs);
+    assert!(counts.full > 0, "no host's disk was full");
+}
+
+/// The matrix would see it if the journal were kept otherwise.
+#[test]
+fn the_three_usual_policies_lose_something() {
+    for policy in [Policy::LastPriorWins, Policy::OnlyAfterTheAct, Policy::ReceiptAtTheEnd] {
+        let begun = Instant::now();
+        let hosts = [Era::Today, Era::Old].map(|era| hosts(era, 3)).concat();
+        let counts = run(&hosts, policy, Density { first: 8, second: 40 });
+        show(&format!("{policy:?}"), &counts, begun);
+        assert!(!counts.differences.is_empty(), "{policy:?} is not found out");
+    }
 }

@@ -1,6 +1,9 @@
 //! The matrix: every moment of a bootstrap and of its teardown, each on many hosts, and a second death in what follows.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use iris_mk8s::{error::ExitCode, step::Scope};
 
@@ -26,10 +29,14 @@ pub struct Density {
 #[derive(Default)]
 pub struct Counts {
     pub hosts: usize,
+    /// Hosts whose disk was full before the end.
+    pub full: usize,
     /// Moments at which a run died that nobody had interrupted.
     pub moments: usize,
     /// Moments at which a run died that went on after a death.
     pub second: usize,
+    /// How uninterrupted bootstraps of these hosts end.
+    pub ends: BTreeMap<String, usize>,
     /// Commands run.
     pub runs: usize,
     /// Ends that should have been the same, and were not: what differs, and how it came to that.
@@ -39,9 +46,13 @@ pub struct Counts {
 impl Counts {
     pub fn add(&mut self, other: Self) {
         self.hosts += other.hosts;
+        self.full += other.full;
         self.moments += other.moments;
         self.second += other.second;
         self.runs += other.runs;
+        for (end, count) in other.ends {
+            *self.ends.entry(end).or_default() += count;
+        }
         self.differences.extend(other.differences);
     }
 }
@@ -85,8 +96,13 @@ pub fn examine(initial: &Initial, policy: Policy, density: Density, salt: usize)
         counts: Counts { hosts: 1, ..Counts::default() },
     };
     case.before = case.settled(world.clone());
-    let up = tool.collecting().bootstrap(world);
+    let up = case.first(world);
     (case.code, case.converged) = (up.code, without_hold(case.settled(up.world.clone())));
+    let end = up.error.as_ref().map_or_else(|| "done".to_owned(), |e| format!("{:?}: {}", e.code, e.what));
+    *case.counts.ends.entry(end).or_default() += 1;
+    if *initial == Initial::fresh(initial.era) {
+        assert_eq!(up.code, ExitCode::Done, "a fresh host: {:?}", up.error);
+    }
     case.counts.runs += 1;
     case.healthy(&up, "uninterrupted");
     if up.code == ExitCode::Done {
@@ -103,6 +119,26 @@ pub fn examine(initial: &Initial, policy: Policy, density: Density, salt: usize)
 }
 
 impl Case {
+    /// A bootstrap that nobody interrupts. A disk that fills up ends it with a word, before anything is done that is not written down;
+    /// after somebody made room it goes on.
+    fn first(&mut self, world: World) -> Ran {
+        let up = self.tool.collecting().bootstrap(world);
+        if up.world.files.room != Some(0) || up.code == ExitCode::Done {
+            return up;
+        }
+        if !matches!(up.code, ExitCode::Journal | ExitCode::CommandFailed | ExitCode::NotOurs) {
+            self.differs("a full disk", &[format!("ended with {:?}: {:?}", up.code, up.error)]);
+        }
+        self.counts.full += 1;
+        let mut world = up.world;
+        world.files.room = None;
+        self.down(world.clone(), false, "a full disk; given up");
+        let mut again = self.tool.collecting().bootstrap(world);
+        self.counts.runs += 1;
+        again.moments = up.moments.into_iter().chain(again.moments).collect();
+        again
+    }
+
     fn settled(&self, mut world: World) -> BTreeSet<String> {
         world.settle();
         let facts = facts(&world);
@@ -190,6 +226,10 @@ impl Case {
             1 if child => Death::ChildGoesOn,
             _ => Death::Killed,
         };
+        // While a host boots, what stands in the way cannot be seen: the run would begin its work, and find it later.
+        if death == Death::PowerCut && self.code == ExitCode::NotOurs {
+            return (death, Duration::from_secs(200));
+        }
         (death, [Duration::ZERO, Duration::from_secs(4), Duration::from_secs(200)][(k / 3) % 3])
     }
 

@@ -1,27 +1,28 @@
 //! The article's own database, applied by hand before us: found, named, used when it is what is asked for, and never taken away.
 
-use crate::support::Machine;
+use crate::support::{Era, Machine, in_both_eras};
+
+in_both_eras! { the_articles_database_stays }
 
 const IMAGE: &str = "intersystemsdc/iris-community:2022.1.0.209.0-zpm";
 
 /// The article's image has a licence that ran out; the machine gets one under the same name that has a good one.
 fn revive_image(machine: &Machine) {
     let (good, old) = ("docker.io/intersystemsdc/iris-community:2026.1-zpm", format!("docker.io/{IMAGE}"));
-    let ctr = "microk8s ctr images";
-    machine
-        .root(&format!(
-            "{ctr} pull --hosts-dir /var/snap/microk8s/current/args/certs.d {good} && {ctr} tag {good} {old}"
-        ))
-        .ok();
+    let pull = machine.era().of(
+        format!("microk8s ctr images pull --hosts-dir /var/snap/microk8s/current/args/certs.d {good}"),
+        // Its containerd knows no such folder, and `ctr` none of its mirrors.
+        format!("microk8s ctr images pull --plain-http 192.168.11.2:5000/intersystemsdc/iris-community:2026.1-zpm && microk8s ctr images tag 192.168.11.2:5000/intersystemsdc/iris-community:2026.1-zpm {good}"),
+    );
+    machine.root(&format!("{pull} && microk8s ctr images tag {good} {old}")).ok();
 }
 
-#[test]
-fn the_articles_database_stays() {
-    let Some(machine) = Machine::up("article") else { return };
+fn the_articles_database_stays(era: Era) {
+    let Some(machine) = Machine::up("article", era) else { return };
     let range = machine.range();
-    machine.install_by_hand("1.34");
+    machine.install_by_hand(era.track());
     for addon in
-        ["hostpath-storage", "registry", &format!("metallb:{}-{}", machine.nth_address(0), machine.nth_address(19))]
+        [era.storage_addon(), "registry", &format!("metallb:{}-{}", machine.nth_address(0), machine.nth_address(19))]
     {
         machine.root(&format!("microk8s enable {addon}")).ok();
     }

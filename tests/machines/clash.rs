@@ -1,10 +1,11 @@
 //! Names that are taken: another `kubectl` on the host keeps its name.
 
-use crate::support::Machine;
+use crate::support::{Era, Machine, in_both_eras};
 
-#[test]
-fn a_kubectl_of_the_host_keeps_its_name() {
-    let Some(machine) = Machine::up("clash") else { return };
+in_both_eras! { a_kubectl_of_the_host_keeps_its_name }
+
+fn a_kubectl_of_the_host_keeps_its_name(era: Era) {
+    let Some(machine) = Machine::up("clash", era) else { return };
     machine.root("printf '#!/bin/sh\\necho mine\\n' >/usr/local/bin/kubectl; chmod 755 /usr/local/bin/kubectl").ok();
     let before = machine.snapshot("before");
 

@@ -1,11 +1,12 @@
 //! MicroK8s that was there before us: it stays, and what we added to it goes.
 
-use crate::support::Machine;
+use crate::support::{Era, Machine, in_both_eras};
 
-#[test]
-fn microk8s_that_was_there_stays() {
-    let Some(machine) = Machine::up("foreign") else { return };
-    machine.install_by_hand("1.34");
+in_both_eras! { microk8s_that_was_there_stays another_channel_is_refused }
+
+fn microk8s_that_was_there_stays(era: Era) {
+    let Some(machine) = Machine::up("foreign", era) else { return };
+    machine.install_by_hand(era.track());
     let before = machine.snapshot("before");
 
     let run = machine.start(&format!("bootstrap --lb {}", machine.range())).finish();
@@ -18,18 +19,17 @@ fn microk8s_that_was_there_stays() {
     machine.is_as_at(&before);
 }
 
-#[test]
-fn another_channel_is_refused() {
-    let Some(machine) = Machine::up("other-channel") else { return };
-    machine.install_by_hand("1.33/stable");
+fn another_channel_is_refused(era: Era) {
+    let Some(machine) = Machine::up("other-channel", era) else { return };
+    let there = era.of("1.33/stable", "1.21/stable");
+    machine.install_by_hand(there);
     machine.kubectl("rollout status deployment/coredns -n kube-system --timeout=120s").ok();
     let before = machine.snapshot("before");
     for command in ["plan", "bootstrap"] {
-        let hint = "--channel 1.33/stable";
         machine.product(&format!("{command} --lb {}", machine.range())).exits(23).says(&[
-            "1.33/stable",
-            "not 1.34",
-            hint,
+            there,
+            &format!("not {}", era.track()),
+            &format!("--channel {there}"),
         ]);
     }
     machine.is_as_at(&before);

@@ -1,6 +1,8 @@
 //! Input that is wrong: told what is, with its own exit code, and nothing is changed.
 
-use crate::support::Machine;
+use crate::support::{Era, Machine, in_both_eras};
+
+in_both_eras! { wrong_input_is_told_and_changes_nothing a_second_run_at_the_same_time_is_refused }
 
 /// Arguments of bootstrap and plan, the exit code, and what must be said. In them `A` stands for the machine's address without its last
 /// number, `N` for that number, `R` for a good range.
@@ -26,9 +28,8 @@ const WRONG: &[(&str, i32, &[&str])] = &[
     ("--lb R --nonsense", 2, &["--nonsense"]),
 ];
 
-#[test]
-fn wrong_input_is_told_and_changes_nothing() {
-    let Some(machine) = Machine::up("input") else { return };
+fn wrong_input_is_told_and_changes_nothing(era: Era) {
+    let Some(machine) = Machine::up("input", era) else { return };
     machine.root("printf '[iris]\\nreplica = 3\\n' >/tmp/wrong.toml").ok();
     let address = machine.address();
     let (network, number) = address.rsplit_once('.').expect("an address");
@@ -55,9 +56,8 @@ fn wrong_input_is_told_and_changes_nothing() {
     machine.is_as_at(&before);
 }
 
-#[test]
-fn a_second_run_at_the_same_time_is_refused() {
-    let Some(machine) = Machine::up("second-run") else { return };
+fn a_second_run_at_the_same_time_is_refused(era: Era) {
+    let Some(machine) = Machine::up("second-run", era) else { return };
     let bootstrap = format!("bootstrap --lb {}", machine.range());
     let before = machine.snapshot("before");
     machine.fault("store --rate 1M");

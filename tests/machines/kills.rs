@@ -1,53 +1,268 @@
-//! kill -9 in the middle: the same command goes on and ends well, and a teardown still restores the machine.
+//! A run is killed, or its machine loses its power, at one moment after the other: each time the same command goes on, in the end all is as
+//! wanted, and a teardown that dies as often still restores the machine.
 
-use crate::support::{Event, Machine};
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
 
-/// Kills a bootstrap at the first event that is the moment, and goes on with the same command.
-fn goes_on_after(name: &'static str, fault: Option<&str>, what: &str, moment: impl Fn(&Machine, &Event) -> bool) {
-    let Some(machine) = Machine::up(name) else { return };
-    let bootstrap = format!("bootstrap --lb {}", machine.range());
+use crate::support::{Era, Event, Machine, in_both_eras, kept};
+
+in_both_eras! { wherever_it_dies interrupted_by_a_person }
+
+/// How a run ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Death {
+    /// `kill -9`.
+    Kill,
+    /// With the whole machine, which boots again.
+    PowerCut,
+}
+use Death::{Kill, PowerCut};
+
+/// A moment: the first event of that kind of the step, with that text in it.
+struct Moment {
+    death: Death,
+    name: &'static str,
+    /// The command; a bootstrap gets its range.
+    command: &'static str,
+    event: &'static str,
+    step: &'static str,
+    text: &'static str,
+}
+
+const fn at(death: Death, name: &'static str, command: &'static str, when: [&'static str; 3]) -> Moment {
+    Moment { death, name, command, event: when[0], step: when[1], text: when[2] }
+}
+
+const RESET: &str = "teardown --reset --yes";
+
+const MOMENTS: &[Moment] = &[
+    at(Kill, "the host was looked at", "bootstrap", ["stage-done", "preflight", ""]),
+    at(Kill, "snap: download", "bootstrap", ["step-progress", "snap.microk8s", ""]),
+    at(PowerCut, "snap: download", "bootstrap", ["step-progress", "snap.microk8s", ""]),
+    at(Kill, "snap: its hooks", "bootstrap", ["step-waiting", "snap.microk8s", "hook"]),
+    at(Kill, "snap: the hold", "bootstrap", ["step-acting", "snap.hold", ""]),
+    at(Kill, "group", "bootstrap --until group", ["step-acting", "group.member", ""]),
+    at(Kill, "alias", "bootstrap --until alias", ["step-acting", "alias.kubectl", ""]),
+    at(Kill, "start: no node yet", "bootstrap --until start", ["step-waiting", "cluster.running", ""]),
+    at(Kill, "dns", "bootstrap --until basics", ["step-waiting", "addon.dns", ""]),
+    at(PowerCut, "enable storage", "bootstrap --until basics", ["output", "addon.hostpath-storage", ""]),
+    at(Kill, "enable metallb", "bootstrap --until metallb", ["output", "addon.metallb", ""]),
+    at(Kill, "password", "bootstrap --until iris", ["step-acting", "iris.password", ""]),
+    at(Kill, "StatefulSet", "bootstrap --until iris", ["step-acting", "iris.statefulset", ""]),
+    at(PowerCut, "rollout", "bootstrap", ["step-waiting", "ready.pods", ""]),
+    at(Kill, "rollout", "bootstrap", ["step-waiting", "ready.pods", ""]),
+    at(Kill, "enable registry", "bootstrap --until addons", ["step-acting", "addon.registry", ""]),
+    at(Kill, "teardown: IRIS shuts down", "teardown", ["step-waiting", "iris.statefulset", ""]),
+    at(Kill, "teardown: CPF", "teardown", ["step-undone", "iris.cpf", ""]),
+    at(Kill, "teardown: data", "teardown --data --yes", ["step-acting", "iris.claims", ""]),
+    at(Kill, "reset: group", RESET, ["step-acting", "group.member", ""]),
+    at(Kill, "reset: snap", RESET, ["step-waiting", "snap.microk8s", "services"]),
+    at(PowerCut, "reset: snap", RESET, ["step-waiting", "snap.microk8s", ""]),
+    at(Kill, "reset: traces", RESET, ["step-acting", "snap.before", ""]),
+];
+
+/// A line of the table.
+struct Line {
+    moment: &'static Moment,
+    died: Instant,
+    /// From then until the same command was past that step, other deaths included; none = it was past it already.
+    resumed: Option<Duration>,
+}
+
+/// Whether an event says that the step is as it should be.
+fn is_past(event: &Event, step: &str) -> bool {
+    ["step-done", "step-kept", "step-undone", "stage-done"].iter().any(|kind| event.is(kind, step))
+}
+
+/// The command goes on until the moment, and dies; without one it comes to its end. Notes of every death before when it was past that step.
+/// False: the moment did not come, because what the runs before had begun went on without them.
+fn goes_on(machine: &Machine, lines: &mut [Line], next: Option<&Moment>, command: &str) -> bool {
+    let mut run = machine.start(command);
+    let mut died = None;
+    while let Some(event) = run.next() {
+        for line in lines.iter_mut().filter(|l| l.resumed.is_none() && is_past(&event, l.moment.step)) {
+            line.resumed = Some(line.died.elapsed());
+        }
+        if let Some(moment) = next.filter(|m| event.is(m.event, m.step) && event.says(m.text)) {
+            match moment.death {
+                // It may come to its end before the signal does.
+                Kill => _ = machine.root("pkill -KILL -x iris-mk8s"),
+                PowerCut => machine.cut(),
+            }
+            died = Some(moment.death);
+            // Its last line may be torn.
+            run.drain();
+            break;
+        }
+    }
+    let ended = run.end();
+    if died == Some(PowerCut) {
+        machine.boot();
+    }
+    if died.is_none() || ended.code == 0 {
+        assert_eq!(ended.code, 0, "{ended:?}\n{}", ended.stderr);
+    }
+    next.is_none() || ended.code != 0
+}
+
+fn wherever_it_dies(era: Era) {
+    let Some(machine) = Machine::up("deaths", era) else { return };
     let before = machine.snapshot("before");
+    let with_range = |command: &str| match command.strip_prefix("bootstrap") {
+        Some(rest) => format!("bootstrap --lb {}{rest}", machine.range()),
+        None => command.to_owned(),
+    };
+    let mut lines: Vec<Line> = Vec::new();
+    let mut ends = Vec::new();
+    let mut missed = Vec::new();
 
-    if let Some(fault) = fault {
-        machine.fault(fault);
+    machine.fault("store --rate 10M");
+    let mut in_teardown = false;
+    for moment in MOMENTS {
+        // 1.20 enables no addon by itself.
+        if era == Era::Article && moment.name == "dns" {
+            continue;
+        }
+        if moment.name == "snap: its hooks" {
+            machine.fault("clear");
+        }
+        if moment.command.starts_with("teardown") && !in_teardown {
+            in_teardown = true;
+            let begun = Instant::now();
+            goes_on(&machine, &mut lines, None, &with_range("bootstrap"));
+            ends.push(("bootstrap", begun.elapsed()));
+            answers(&machine);
+        }
+        if goes_on(&machine, &mut lines, Some(moment), &with_range(moment.command)) {
+            lines.push(Line { moment, died: Instant::now(), resumed: None });
+        } else {
+            missed.push(moment.name);
+        }
     }
-    let mut killed = machine.start(&bootstrap);
-    killed.until(what, |e| moment(&machine, e));
-    machine.signal("KILL");
-    assert_eq!(killed.finish().code, 137, "it was killed");
-    machine.product("status").exits(30);
+    let begun = Instant::now();
+    goes_on(&machine, &mut lines, None, RESET);
+    ends.push(("teardown", begun.elapsed()));
+    let residue = machine.residue(&before);
+    tell(&machine, &lines, &ends, &residue);
+    assert!(residue.is_empty(), "the machine is not as it was before:\n{residue}");
+    assert!(missed.len() <= 3, "too many moments were over before they could be seen: {missed:?}");
+}
 
-    if fault.is_some() {
-        machine.fault("clear");
-    }
-    machine.start(&bootstrap).finish().exits(0);
-    machine
-        .client_curl(&[&format!("http://{}:52773/api/monitor/metrics", machine.nth_address(0))])
-        .exits(0)
-        .says(&["iris_cpu_usage"]);
+/// IRIS answers, nothing is left to do, and nothing was done twice.
+fn answers(machine: &Machine) {
+    let page = format!("http://{}:52773/api/monitor/metrics", machine.nth_address(0));
+    machine.client_curl(&[&page]).exits(0).says(&["iris_cpu_usage"]);
     machine.product(&format!("plan --check --lb {}", machine.range())).exits(0);
     let installs = machine.root("snap changes | grep -c 'Install \"microk8s\"'").ok();
     assert_eq!(installs, "1\n", "snapd's change goes on without us: it is not made a second time");
+    machine.product("journal show").exits(0).says(&["ours now: ", "snap.microk8s"]);
+}
 
-    machine.product("teardown --reset --yes").exits(0);
+fn tell(machine: &Machine, lines: &[Line], seconds: &[(&str, Duration)], residue: &str) {
+    let mut table = format!("{:<9} {:<28} {:<8} seconds until past it\n", "death", "moment", "resumed");
+    for Line { moment, resumed, .. } in lines {
+        let resumed = format!("yes      {:6.1}", resumed.unwrap_or_default().as_secs_f64());
+        table.push_str(&format!("{:<9} {:<28} {resumed}\n", format!("{:?}", moment.death), moment.name));
+    }
+    for (what, time) in seconds {
+        table.push_str(&format!("the last {what} took {:.1} s to its end\n", time.as_secs_f64()));
+    }
+    table.push_str(&format!("machine restored: {}\n", if residue.is_empty() { "yes" } else { "NO" }));
+    let _ = std::fs::write(kept(machine.name()).join("deaths.txt"), &table);
+    let _ = write!(std::io::stderr(), "machines: {}\n{table}", machine.name());
+}
+
+/// Once: the act is finished first. Twice: its process group is ended. Three times: at once, whatever the act does.
+fn interrupted_by_a_person(era: Era) {
+    let Some(machine) = Machine::up("signals", era) else { return };
+    let before = machine.snapshot("before");
+    let bootstrap = format!("bootstrap --lb {}", machine.range());
+    machine.product(&format!("{bootstrap} --until basics")).exits(0);
+
+    let mut run = machine.start(&format!("{bootstrap} --until metallb"));
+    run.until("the act", |e| e.is("step-acting", "addon.metallb"));
+    let group = machine.group_of("enable.*metallb");
+    machine.root(&format!("kill -STOP -- -{group}")).ok();
+    machine.signal("TERM");
+    run.until("its word", |e| e.text("message").contains("stopping after what runs now"));
+    machine.root(&format!("sleep 3; kill -CONT -- -{group}")).ok();
+    let ended = run.finish();
+    ended.exits(130);
+    assert!(!machine.group_lives(&group), "the act is not finished");
+    let words: Vec<&str> = ended.all("output", "addon.metallb").iter().map(|e| e.text("line")).collect();
+    assert!(words.iter().any(|w| w.contains("MetalLB is enabled")), "the act was not finished: {words:?}");
+    let resumed = machine.start(&format!("{bootstrap} --until metallb")).finish();
+    resumed.exits(0);
+    let again: Vec<&str> = resumed.all("step-acting", "addon.metallb").iter().map(|e| e.text("act")).collect();
+    assert!(!again.iter().any(|a| a.contains("enable")), "what was finished is done again: {again:?}");
+
+    let mut run = machine.start(&format!("{bootstrap} --until addons"));
+    run.until("the act", |e| e.is("step-acting", "addon.registry"));
+    let group = machine.group_of("enable.*registry");
+    machine.root(&format!("kill -STOP -- -{group}")).ok();
+    machine.signal("INT");
+    run.until("its word", |e| e.text("message").contains("stopping after what runs now"));
+    machine.signal("INT");
+    run.until("its word", |e| e.text("message").contains("ending what runs now"));
+    // A stopped process takes the signal when it goes on.
+    machine.root(&format!("kill -CONT -- -{group}")).ok();
+    run.finish().exits(130);
+    assert!(!machine.group_lives(&group), "the act's process group lives on");
+
+    let mut run = machine.start(&format!("{bootstrap} --until addons"));
+    run.until("the act", |e| e.is("step-acting", "addon.registry"));
+    let group = machine.group_of("enable.*registry");
+    machine.root(&format!("kill -STOP -- -{group}")).ok();
+    for word in ["stopping after what runs now", "ending what runs now"] {
+        machine.signal("INT");
+        run.until("its word", |e| e.text("message").contains(word));
+    }
+    let third = Instant::now();
+    machine.signal("INT");
+    while run.next().is_some() {}
+    assert_eq!(run.end().code, 130);
+    assert!(third.elapsed() < Duration::from_secs(10), "the third time is at once, not after {:?}", third.elapsed());
+    machine.wait_until("the act's process group is gone", 5, |m| !m.group_lives(&group));
+
+    control_c(&machine, &bootstrap);
+    machine.product(&bootstrap).exits(0);
+    asks_at_a_terminal(&machine);
+    machine.product(RESET).exits(0);
     machine.is_restored_to(&before);
 }
 
-#[test]
-fn in_the_snap_download() {
-    goes_on_after("kill-download", Some("store --rate 2M"), "bytes of the snap", |_, e| {
-        e.is("step-progress", "snap.microk8s") && e.number("total") > 1_000_000 && e.number("done") > 1_000_000
-    });
+/// Runs the product at a terminal, and types when that text is on it.
+fn at_a_terminal(machine: &Machine, args: &str, seen: &str, typed: &str) -> String {
+    let line = format!(
+        "rm -f /tmp/keys /tmp/screen; mkfifo /tmp/keys; \
+         script -qefc 'sudo {}iris-mk8s {args}' /tmp/screen </tmp/keys >/dev/null & exec 3>/tmp/keys; \
+         for n in $(seq 600); do grep -q '{seen}' /tmp/screen && break; sleep 0.1; done; printf '{typed}' >&3; \
+         wait %1; echo \"exit $?\"; cat /tmp/screen",
+        machine.era().variables()
+    );
+    machine.ubuntu(&line).ok()
 }
 
-#[test]
-fn in_enable_metallb() {
-    // The addon is on its way; its pool, which comes last, is not there yet.
-    goes_on_after("kill-metallb", None, "a word of `microk8s enable metallb`", |_, e| e.is("output", "addon.metallb"));
+fn control_c(machine: &Machine, bootstrap: &str) {
+    machine.fault("registry --delay 3");
+    machine.root("microk8s kubectl scale statefulset/data --replicas=0 || true").ok();
+    let screen = at_a_terminal(machine, bootstrap, "IRIS runs", "\\003");
+    assert!(screen.starts_with("exit 130\n"), "Ctrl-C ends it: {screen}");
+    assert!(screen.contains("the same command goes on from here"), "{screen}");
+    machine.fault("clear");
 }
 
-#[test]
-fn in_the_rollout() {
-    // The objects are applied, and nobody has said yet that the pods are ready.
-    goes_on_after("kill-rollout", None, "the StatefulSet", |_, e| e.is("step-done", "iris.statefulset"));
+fn asks_at_a_terminal(machine: &Machine) {
+    let converged = machine.root("cat /var/lib/iris-mk8s/journal.jsonl").ok();
+    let screen = at_a_terminal(machine, "teardown --reset", "Type `yes` to go on", "no\\n");
+    assert!(screen.starts_with("exit 2\n"), "{screen}");
+    for text in ["this will be taken back", "DATA   dbv-data-data-0", "snap remove --purge microk8s", "not confirmed"] {
+        assert!(screen.contains(text), "it should say `{text}`: {screen}");
+    }
+    assert_eq!(machine.root("cat /var/lib/iris-mk8s/journal.jsonl").ok(), converged, "nothing was changed");
+    let screen = at_a_terminal(machine, "teardown --data", "Type `yes` to go on", "yes\\n");
+    assert!(screen.starts_with("exit 0\n"), "{screen}");
+    assert_eq!(machine.kubectl("get pvc -n default -o name").ok(), "", "the data went");
 }

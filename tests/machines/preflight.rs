@@ -2,36 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Machine, sandbox};
+use crate::support::{Era, Machine, Neighbour, in_both_eras};
 
-/// Another host of the LAN, as long as the test lasts.
-struct Neighbour(String);
-
-impl Neighbour {
-    /// A silent one answers ARP and nothing else.
-    fn add(name: &str, address: &str, silent: bool) -> Self {
-        sandbox(&["host", "del", name]);
-        let silent: &[&str] = if silent { &["--arp-only"] } else { &[] };
-        sandbox(&[&["host", "add", name, address][..], silent].concat()).ok();
-        Self(name.to_owned())
-    }
+in_both_eras! {
+    who_has_an_address_of_the_range_is_named_and_nothing_is_changed
+    a_host_that_is_not_fit_is_refused_with_all_reasons_at_once
 }
 
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        sandbox(&["host", "del", &self.0]);
-    }
-}
-
-#[test]
-fn who_has_an_address_of_the_range_is_named_and_nothing_is_changed() {
-    let Some(machine) = Machine::up("preflight") else { return };
+fn who_has_an_address_of_the_range_is_named_and_nothing_is_changed(era: Era) {
+    let Some(machine) = Machine::up("preflight", era) else { return };
     let (printer, silent, dhcp) = (machine.nth_address(3), machine.nth_address(7), machine.nth_address(9));
     let range = machine.range();
     let _hosts = [
-        Neighbour::add("pf-printer", &printer, false),
-        Neighbour::add("pf-silent", &silent, true),
-        Neighbour::add("pf-dhcp", &dhcp, true),
+        Neighbour::add(&format!("{}-printer", machine.name()), &printer, false),
+        Neighbour::add(&format!("{}-silent", machine.name()), &silent, true),
+        Neighbour::add(&format!("{}-dhcp", machine.name()), &dhcp, true),
     ];
     // As systemd-networkd writes down what a DHCP server gave.
     let lease =
@@ -71,7 +56,7 @@ fn who_has_an_address_of_the_range_is_named_and_nothing_is_changed() {
 
 #[test]
 fn auto_finds_the_free_block_among_them() {
-    let Some(machine) = Machine::up("auto") else { return };
+    let Some(machine) = Machine::up("auto", Era::Current) else { return };
     let _hosts =
         [Neighbour::add("au-top", "192.168.11.254", false), Neighbour::add("au-silent", "192.168.11.251", true)];
     let before = machine.snapshot("before");
@@ -90,9 +75,8 @@ fn auto_finds_the_free_block_among_them() {
     larger.exits(0).says(&["--lb auto: 192.168.11.252-192.168.11.253, those of the last bootstrap on this host"]);
 }
 
-#[test]
-fn a_host_that_is_not_fit_is_refused_with_all_reasons_at_once() {
-    let Some(machine) = Machine::up("unfit") else { return };
+fn a_host_that_is_not_fit_is_refused_with_all_reasons_at_once(era: Era) {
+    let Some(machine) = Machine::up("unfit", era) else { return };
     machine.root("mkdir -p /etc/rancher/k3s; hostname Un-Fit").ok();
     // Somebody else's kubelet.
     machine.root("systemd-run --quiet --unit=other-kubelet python3 -m http.server 10250").ok();

@@ -1,13 +1,14 @@
 //! The class of the volumes: one that exists is taken, another one is refused with the names of those that are there.
 
-use crate::support::Machine;
+use crate::support::{Era, Machine, in_both_eras};
+
+in_both_eras! { a_class_of_the_users }
 
 const CLASS: &str = "{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: fast}, provisioner: microk8s.io/hostpath, \
                      volumeBindingMode: WaitForFirstConsumer}";
 
-#[test]
-fn a_class_of_the_users() {
-    let Some(machine) = Machine::up("storage") else { return };
+fn a_class_of_the_users(era: Era) {
+    let Some(machine) = Machine::up("storage", era) else { return };
     let bootstrap = format!("bootstrap --storage fast --lb {}", machine.range());
 
     machine.product(&bootstrap).exits(23).says(&["there is no StorageClass `fast`", "microk8s-hostpath"]);

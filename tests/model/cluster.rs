@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     manifests, merge,
-    world::{World, s},
+    world::{Era, World, s},
 };
 
 /// Plural of its kind, namespace, name.
@@ -45,6 +45,7 @@ pub enum Life {
 /// What is in MicroK8s.
 #[derive(Clone)]
 pub struct Cluster {
+    pub era: Era,
     objects: Arc<BTreeMap<Key, Arc<Value>>>,
     /// What our server-side apply asked for last, by object.
     applied: BTreeMap<Key, Arc<Value>>,
@@ -73,9 +74,11 @@ pub struct Cluster {
     serial: u64,
 }
 
-impl Default for Cluster {
-    fn default() -> Self {
+impl Cluster {
+    /// What an installation brings.
+    pub fn new(era: Era) -> Self {
         let mut cluster = Self {
+            era,
             objects: Arc::default(),
             applied: BTreeMap::new(),
             pods: BTreeMap::new(),
@@ -86,7 +89,7 @@ impl Default for Cluster {
             webhook: false,
             webhook_at: None,
             images: BTreeSet::new(),
-            no_images: BTreeSet::new(),
+            no_images: manifests::GONE.map(str::to_owned).into(),
             due: None,
             ends: BTreeMap::new(),
             launching: false,
@@ -154,6 +157,18 @@ impl Cluster {
 
     pub fn find(&self, kind: &Kind, namespace: &str, name: &str) -> Option<&Value> {
         self.get(&key(kind, namespace, name))
+    }
+
+    /// Objects of a kind, to be kept while the cluster is changed.
+    pub fn shared(&self, kind: &Kind) -> Vec<Arc<Value>> {
+        let plural = kind.plural;
+        let all = self.objects.range(key(kind, "", "")..).take_while(|((p, ..), _)| *p == plural);
+        all.map(|(_, object)| Arc::clone(object)).collect()
+    }
+
+    /// One object, to be kept while the cluster is changed.
+    pub fn share(&self, key: &Key) -> Option<Arc<Value>> {
+        self.objects.get(key).cloned()
     }
 
     /// Objects of a kind, in the order of their names.
@@ -264,6 +279,10 @@ impl Cluster {
                 422,
                 format!("{} \"{}\" is invalid: {field}: Forbidden: may not be changed", kind.kind, key.2),
             );
+        }
+        let needs_selector = matches!(key.0, "deployments" | "daemonsets" | "statefulsets");
+        if needs_selector && new["spec"]["selector"].is_null() {
+            return refused(422, format!("{} \"{}\" is invalid: spec.selector: Required value", kind.kind, key.2));
         }
         merge::managed(&mut new, manager);
         let changed = was.as_ref().is_none_or(|was| was["spec"] != new["spec"]);

@@ -78,6 +78,10 @@ pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
             output(i32::from(!there), "")
         }
         ["ip", "link", "delete", name] => output(i32::from(!world.links.remove(*name)), ""),
+        ["kill", "-KILL", "4711"] => {
+            network::end_pods(world);
+            output(0, "")
+        }
         ["systemctl", "reset-failed", "snap.microk8s.*"] => {
             world.failed_units = false;
             output(0, "")

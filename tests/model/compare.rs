@@ -105,6 +105,11 @@ fn object_facts(object: &Value) -> Vec<String> {
     if let Some(fields) = object["metadata"]["managedFields"].as_array_mut() {
         fields.sort_by_key(Value::to_string);
     }
+    if *kind == kinds::CONFIG_MAP && namespace == "metallb-system" {
+        let text = object["data"]["config"].as_str().unwrap_or_default();
+        object["data"]["config"] = serde_saphyr::from_str(text).unwrap_or_default();
+        object["metadata"]["managedFields"] = Value::Null;
+    }
     if kind.group == "metallb.io" {
         // Who wrote the pool last says nothing: it is compared by what it holds.
         object["metadata"]["managedFields"] = Value::Null;

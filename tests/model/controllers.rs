@@ -70,8 +70,8 @@ fn node(cluster: &mut Cluster, name: &str, now: Duration) {
             cluster.look_at(cluster.api_at + s(2));
             return;
         }
-        cluster.put(manifests::node(name));
-        for object in manifests::calico() {
+        cluster.put(manifests::node(name, cluster.era));
+        for object in manifests::calico(cluster.era) {
             let _ = cluster.apply(&object, "kubectl-client-side-apply", false, now);
         }
         return;

@@ -18,8 +18,8 @@ pub enum Node {
 #[derive(Clone, Default)]
 pub struct Files {
     nodes: Arc<BTreeMap<String, Node>>,
-    /// No byte more can be written below `/var/lib`.
-    pub full: bool,
+    /// So many files and records can still be written; none = as many as wanted.
+    pub room: Option<u32>,
 }
 
 fn key(path: &Path) -> &str {
@@ -27,6 +27,18 @@ fn key(path: &Path) -> &str {
 }
 
 impl Files {
+    /// Whether there is room for one more file or record of ours, which then takes it.
+    pub fn has_room(&mut self) -> bool {
+        match &mut self.room {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
+    }
+
     fn put(&mut self, path: &str, node: Node) {
         let nodes = Arc::make_mut(&mut self.nodes);
         for (at, _) in path.match_indices('/').skip(1) {

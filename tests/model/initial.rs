@@ -9,7 +9,7 @@ use super::{
     manifests, snapd,
     store::Policy,
     tool::{RANGE, Tool},
-    world::{World, s},
+    world::{Era, World, s},
 };
 
 /// MicroK8s as somebody left it.
@@ -60,6 +60,7 @@ pub enum Name {
 /// A host before the first run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Initial {
+    pub era: Era,
     pub microk8s: Before,
     pub storage: bool,
     pub registry: bool,
@@ -75,12 +76,17 @@ pub struct Initial {
     pub old_kubernetes: bool,
     /// So many downloads fail before one succeeds.
     pub failing: u32,
+    /// The disk is full after so many files and records; before the next command somebody makes room.
+    pub room: Option<u32>,
+    /// Seconds by which the clock jumps in the middle.
+    pub jump: i64,
 }
 
 impl Initial {
     /// A fresh VM.
-    pub fn fresh() -> Self {
+    pub fn fresh(era: Era) -> Self {
         Self {
+            era,
             microk8s: Before::Absent,
             storage: false,
             registry: false,
@@ -92,11 +98,13 @@ impl Initial {
             hold: None,
             old_kubernetes: false,
             failing: 0,
+            room: None,
+            jump: 0,
         }
     }
 
-    /// Any host of these.
-    pub fn any() -> impl Strategy<Value = Self> {
+    /// Any host of these, of an era.
+    pub fn any(era: Era) -> impl Strategy<Value = Self> {
         let microk8s = prop_oneof![
             4 => Just(Before::Absent),
             1 => Just(Before::Coming),
@@ -115,28 +123,35 @@ impl Initial {
         let article = prop_oneof![3 => Just(Article::Absent), 2 => Just(Article::Serves), 1 => Just(Article::Differs)];
         let kubectl = prop_oneof![2 => Just(Name::Free), 1 => Just(Name::File), 1 => Just(Name::Snap), 1 => Just(Name::OfMicrok8s)];
         let hold = prop_oneof![Just(None), Just(Some("2027-01-16T00:00:00Z")), Just(Some("forever"))];
+        let room = prop_oneof![5 => Just(None), 2 => (0_u32..24).prop_map(Some)];
+        let jump = prop_oneof![3 => Just(0), 1 => Just(-24 * 3600), 1 => Just(24 * 3600)];
         let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 0_u32..2);
-        (microk8s, pools, article, kubectl, hold, flags).prop_map(|(microk8s, pools, article, kubectl, hold, flags)| {
-            let (storage, registry, member, new_snapd, old_kubernetes, failing) = flags;
-            Self {
-                microk8s,
-                storage,
-                registry,
-                pools,
-                article,
-                kubectl,
-                member,
-                new_snapd,
-                hold,
-                old_kubernetes,
-                failing,
-            }
-        })
+        (microk8s, pools, article, kubectl, hold, (flags, room, jump)).prop_map(
+            move |(microk8s, pools, article, kubectl, hold, (flags, room, jump))| {
+                let (storage, registry, member, new_snapd, old_kubernetes, failing) = flags;
+                Self {
+                    era,
+                    microk8s,
+                    storage,
+                    registry,
+                    pools,
+                    article,
+                    kubectl,
+                    member,
+                    new_snapd,
+                    hold,
+                    old_kubernetes,
+                    failing,
+                    room,
+                    jump,
+                }
+            },
+        )
     }
 
     /// The host.
     pub fn world(&self) -> World {
-        let mut world = World::new();
+        let mut world = World::new(self.era);
         world.snapd.version = if self.new_snapd { "2.68+ubuntu24.04" } else { "2.57.6" };
         world.snapd.hold = self.hold.map(str::to_owned);
         if self.old_kubernetes {
@@ -156,12 +171,18 @@ impl Initial {
             self.microk8s(&mut world);
         }
         world.snapd.failing = self.failing;
+        world.files.room = self.room;
+        world.jump = self.jump;
         world.acts = 0;
         world
     }
 
     fn microk8s(&self, world: &mut World) {
-        let channel = if self.microk8s == Before::OtherChannel { "1.33/stable" } else { "1.34/stable" };
+        let channel = match (self.microk8s, self.era) {
+            (Before::OtherChannel, Era::Today) => "1.33/stable",
+            (Before::OtherChannel, Era::Old) => "1.19/stable",
+            (_, era) => era.channel(),
+        };
         ask(world, "POST", "/v2/snaps/microk8s", json!({"action": "install", "channel": channel, "classic": true}));
         if self.microk8s == Before::Coming {
             world.advance(s(15));
@@ -172,7 +193,8 @@ impl Initial {
         world.files.dir("/root/snap/microk8s");
         world.files.dir("/root/.kube/cache");
         if self.storage {
-            person(world, &["microk8s", "enable", "hostpath-storage"]);
+            let name = if self.era == Era::Today { "hostpath-storage" } else { "storage" };
+            person(world, &["microk8s", "enable", name]);
         }
         if self.registry {
             person(world, &["microk8s", "enable", "registry"]);
@@ -207,6 +229,9 @@ impl Initial {
         }
         let range = if self.pools == Pools::Same { RANGE } else { "192.168.11.200-192.168.11.210" };
         person(world, &["microk8s", "enable", &format!("metallb:{range}")]);
+        if self.era == Era::Old {
+            return self.old_metallb(world);
+        }
         let cluster = world.cluster.as_mut().expect("MicroK8s");
         let pool = |name| key(&kinds::IP_ADDRESS_POOL, "metallb-system", name);
         match self.pools {
@@ -227,6 +252,32 @@ impl Initial {
                     .apply(&object, "kubectl-client-side-apply", false, now)
                     .expect("it is applied");
             }
+        }
+    }
+}
+
+impl Initial {
+    /// MetalLB 0.9: its pools are one text.
+    fn old_metallb(&self, world: &mut World) {
+        let now = world.now;
+        let cluster = world.api().expect("it runs");
+        // Whoever has MetalLB in 1.20 has given it images that exist.
+        for name in ["controller", "speaker"] {
+            let kind = if name == "controller" { &kinds::DEPLOYMENT } else { &kinds::DAEMON_SET };
+            cluster.change(&key(kind, "metallb-system", name), |o| {
+                o["spec"]["template"]["spec"]["containers"][0]["image"] =
+                    json!(format!("quay.io/metallb/{name}:v0.9.3"));
+                o["metadata"]["generation"] = json!(2);
+            });
+        }
+        cluster.look_at(now);
+        match self.pools {
+            Pools::Poisoned => cluster.drop_object(&key(&kinds::CONFIG_MAP, "metallb-system", "config")),
+            Pools::Beside => {
+                let config = manifests::config(&[("mine", &["192.168.11.200-192.168.11.210"])]);
+                cluster.apply(&config, "kubectl-client-side-apply", false, now).expect("it is applied");
+            }
+            Pools::NoAddon | Pools::Same | Pools::OtherRange => {}
         }
     }
 }
@@ -258,7 +309,9 @@ fn ask(world: &mut World, method: &'static str, path: &str, body: Value) {
 
 /// The objects of the article, by `kubectl apply`: the same as ours, but with a CPF in a ConfigMap and without our marks.
 fn article(world: &mut World, how: Article) {
-    let ours = Tool::new(Policy::Proposed).bootstrap(Initial::fresh().world()).world;
+    let ours = Tool::new(Policy::Proposed).bootstrap(Initial::fresh(world.era).world());
+    assert!(ours.error.is_none(), "{:?}", ours.error);
+    let ours = ours.world;
     let ours = ours.cluster.as_ref().expect("a cluster");
     let now = world.now;
     let cluster = world.api().expect("it runs");

@@ -10,7 +10,7 @@ use super::{
     cluster::{Cluster, key_of, services_start, services_stop},
     manifests,
     process::{Go, Process},
-    world::{World, ms, s},
+    world::{Era, World, ms, s},
 };
 
 pub const STOPPED: &str = "/var/snap/microk8s/current/var/lock/stopped.lock";
@@ -44,7 +44,9 @@ pub fn go_on(world: &mut World, group: i32) {
         }
         Go::Again(time) => process.next = world.now + time,
         Go::End(code) => {
-            process.code = Some(code);
+            // What became of the addon's script is nobody's concern in 1.20.
+            let of_script = world.era == Era::Old && process.stage >= SCRIPT && argv.len() == 3;
+            process.code = Some(if of_script { 0 } else { code });
             process.lock = false;
             if process.argv[0] == "cluster-agent" {
                 world.files.remove(LAUNCH);
@@ -56,9 +58,17 @@ pub fn go_on(world: &mut World, group: i32) {
     world.processes.insert(group, process);
 }
 
+/// The stage with which an addon's script begins.
+const SCRIPT: usize = 4;
+
 fn name_of(what: &str) -> &str {
     let name = what.split(':').next().unwrap_or_default();
     if name == "storage" { "hostpath-storage" } else { name }
+}
+
+/// The addon's name as the command was given it.
+fn called(process: &Process) -> &str {
+    process.argv[2].split(':').next().unwrap_or_default()
 }
 
 /// MicroK8s' word for it: some object of that name exists, a pod that stops as well.
@@ -66,6 +76,9 @@ pub fn is_enabled(cluster: &Cluster, addon: &str) -> bool {
     let pod = |prefix: &str| cluster.of(&kinds::POD).any(|p| state::name(p).starts_with(prefix));
     let deployment = |name: &str| cluster.of(&kinds::DEPLOYMENT).any(|d| state::name(d).starts_with(name));
     match addon {
+        "storage" if cluster.era == Era::Old => pod("hostpath-provisioner"),
+        "hostpath-storage" if cluster.era == Era::Old => false,
+        "registry" if cluster.era == Era::Old => pod("registry"),
         "dns" => pod("coredns"),
         "hostpath-storage" | "storage" => deployment("hostpath-provisioner"),
         "registry" => deployment("registry"),
@@ -86,12 +99,13 @@ fn before(world: &mut World, process: &mut Process, addon: &str) -> Result<usize
             process.say(NOT_RUNNING);
             Err(Go::End(1))
         }
-        0 if !known(addon) => {
+        0 if !known(addon) && world.era == Era::Today => {
             process.say(format!("Addon {addon} was not found in any repository"));
             Err(Go::End(1))
         }
         0 => Err(Go::After(ms(300))),
         // A lock that another one holds is waited for without a word.
+        1 if world.era == Era::Old => Err(Go::After(Duration::ZERO)),
         1 if world.processes.values().any(|p| p.lock) => Err(Go::Again(ms(500))),
         1 => {
             process.lock = true;
@@ -103,9 +117,13 @@ fn before(world: &mut World, process: &mut Process, addon: &str) -> Result<usize
             let ready = world.api().is_some_and(|c| node_ready(c));
             Err(if ready || now >= until { Go::After(ms(300)) } else { Go::Again(s(1)) })
         }
-        3 => match world.api().map(|c| is_enabled(c, addon)) {
+        3 => match world.api().map(|c| is_enabled(c, called(process))) {
             None => {
                 process.say("subprocess.CalledProcessError: kubectl get all returned non-zero exit status 1");
+                Err(Go::End(1))
+            }
+            Some(_) if !known(addon) => {
+                process.say(format!("Nothing to do for `{addon}`."));
                 Err(Go::End(1))
             }
             Some(enabled) => {
@@ -118,7 +136,7 @@ fn before(world: &mut World, process: &mut Process, addon: &str) -> Result<usize
                 }
             }
         },
-        stage => Ok(stage - 4),
+        stage => Ok(stage - SCRIPT),
     }
 }
 
@@ -151,10 +169,12 @@ fn enable(world: &mut World, process: &mut Process, what: &str) -> Go {
         Ok(stage) => stage,
         Err(go) => return go,
     };
+    let era = world.era;
     let mut objects = match addon {
-        "dns" => manifests::dns(),
-        "hostpath-storage" => manifests::storage(),
-        "registry" => manifests::storage().into_iter().chain(manifests::registry()).collect(),
+        "dns" => manifests::dns(era),
+        "hostpath-storage" => manifests::storage(era),
+        "registry" => manifests::storage(era).into_iter().chain(manifests::registry(era)).collect(),
+        _ if era == Era::Old => manifests::old_metallb(&addresses(what)),
         _ => manifests::metallb(),
     };
     match (addon, stage) {
@@ -164,7 +184,12 @@ fn enable(world: &mut World, process: &mut Process, what: &str) -> Go {
                 "hostpath-storage" | "registry" => world.files.dir(STORAGE),
                 "metallb" => {
                     if let Some(cluster) = world.api() {
-                        cluster.put(manifests::crd());
+                        if era == Era::Today {
+                            cluster.put(manifests::crd());
+                        } else if cluster.find(&kinds::NAMESPACE, "", "metallb-system").is_some() {
+                            process.say("MetalLB already enabled.");
+                            return Go::End(0);
+                        }
                     }
                 }
                 _ => {}
@@ -179,23 +204,32 @@ fn enable(world: &mut World, process: &mut Process, what: &str) -> Go {
                 if !args.contains("--cluster-dns") {
                     world.files.write(KUBELET, format!("{args}--cluster-dns=10.152.183.10\n"));
                     process.say("Restarting kubelet");
-                    let now = world.now;
-                    if let Some(cluster) = &mut world.cluster {
-                        cluster.restart(now);
-                    }
+                    kubelet_restarts(world);
                 }
                 process.say("DNS is enabled");
                 Go::End(0)
             }
         },
-        ("metallb", n) => metallb_pool(world, process, what, n - objects.len()),
+        ("metallb", n) if era == Era::Today => metallb_pool(world, process, what, n - objects.len()),
         _ => Go::End(0),
     }
 }
 
+/// Kubelet is started anew; today it is one program with the API server.
+fn kubelet_restarts(world: &mut World) {
+    let now = world.now;
+    if let Some(cluster) = world.cluster.as_mut().filter(|c| c.era == Era::Today) {
+        cluster.restart(now);
+    }
+}
+
+fn addresses(what: &str) -> Vec<&str> {
+    what.split_once(':').map(|(_, ranges)| ranges.split(',').collect()).unwrap_or_default()
+}
+
 /// The end of `enable metallb`: two loops without an end.
 fn metallb_pool(world: &mut World, process: &mut Process, what: &str, stage: usize) -> Go {
-    let addresses: Vec<&str> = what.split_once(':').map(|(_, r)| r.split(',').collect()).unwrap_or_default();
+    let addresses = addresses(what);
     let now = world.now;
     let object = match stage {
         1 => {
@@ -247,10 +281,10 @@ fn disable(world: &mut World, process: &mut Process, what: &str) -> Go {
         process.say(format!("Disabling {addon}"));
         return Go::After(ms(200));
     }
-    let now = world.now;
+    let era = world.era;
     match (addon, stage) {
-        ("dns", 1) => delete(world, &manifests::dns()[0], true),
-        ("dns", 2) => delete(world, &manifests::dns()[1], false),
+        ("dns", 1) => delete(world, &manifests::dns(era)[0], true),
+        ("dns", 2) => delete(world, &manifests::dns(era)[1], false),
         ("dns", 3) => Go::After(s(15)),
         ("dns", 4) => {
             let kept = world
@@ -261,18 +295,16 @@ fn disable(world: &mut World, process: &mut Process, what: &str) -> Go {
                 .map(|l| format!("{l}\n"))
                 .collect::<String>();
             world.files.write(KUBELET, kept);
-            if let Some(cluster) = &mut world.cluster {
-                cluster.restart(now);
-            }
+            kubelet_restarts(world);
             Go::After(s(15))
         }
-        ("hostpath-storage", 1) => delete(world, &manifests::storage()[0], true),
-        ("hostpath-storage", 2) => delete(world, &manifests::storage()[1], false),
+        ("hostpath-storage", 1) => delete(world, &manifests::storage(era)[0], true),
+        ("hostpath-storage", 2) => delete(world, &manifests::storage(era)[1], false),
         ("hostpath-storage", 3) => Go::After(s(5)),
         // It asks whether the data may go, and hears nothing.
         ("hostpath-storage", _) => Go::End(1),
         ("registry", 1) => delete(world, &manifests::namespace("container-registry"), true),
-        ("metallb", 1 | 2) => {
+        ("metallb", 1 | 2) if era == Era::Today => {
             let Some(cluster) = world.api() else { return Go::End(1) };
             cluster.webhook = false;
             if process.stage == 6 {
@@ -283,7 +315,7 @@ fn disable(world: &mut World, process: &mut Process, what: &str) -> Go {
             }
             Go::After(ms(300))
         }
-        ("metallb", 3) => delete(world, &manifests::namespace("metallb-system"), true),
+        ("metallb", 1..=3) => delete(world, &manifests::namespace("metallb-system"), true),
         _ => {
             process.say(format!("{addon} is disabled"));
             Go::End(0)

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{
+    cluster::Life,
     files::{Files, Node},
-    world::World,
+    world::{Era, World},
 };
 
 /// Kernel settings that Kubernetes changes: name, as they are, as it makes them.
@@ -107,9 +108,25 @@ pub fn kubernetes_begins(world: &mut World) {
     world.files.write("/run/netns/cni-1f2e3d4c", "");
 }
 
+/// One process stands for those of all pods that outlive their MicroK8s.
+const ORPHAN: &str = "/proc/4711/cgroup";
+
+/// The pods' processes are ended.
+pub fn end_pods(world: &mut World) {
+    world.files.remove("/proc/4711");
+}
+
 /// What the snap's remove hook takes away.
 pub fn remove_hook(world: &mut World) {
     world.rules[0].retain(|line| !line.contains(HOOKS_OWN));
+    if world.era == Era::Old {
+        // Nobody ends the pods: they live on without a parent, in namespaces of their own.
+        world.links.remove("cni0");
+        if world.cluster.as_ref().is_some_and(|c| c.pods.values().any(|life| *life == Life::Ready)) {
+            world.files.write(ORPHAN, "4:memory:/kubepods/besteffort/pod6e0f/3fa9\n");
+        }
+        return;
+    }
     world.links.retain(|link| !is_pod_link(link));
     for name in world.files.names("/run/netns") {
         if name.starts_with("cni-") {

@@ -37,7 +37,7 @@ pub fn reconcile(cluster: &mut Cluster, files: &mut Files, now: Duration) {
     let lives: Vec<((String, String), Life)> = cluster.pods.clone().into_iter().collect();
     for ((namespace, name), life) in lives {
         let pod_key = key(&kinds::POD, &namespace, &name);
-        let Some(pod) = cluster.get(&pod_key).cloned() else { continue };
+        let Some(pod) = cluster.share(&pod_key) else { continue };
         match life {
             Life::Unscheduled(_) => place(cluster, &pod_key, &pod, now),
             Life::Starting(at) if now >= at => {

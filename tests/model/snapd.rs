@@ -12,7 +12,7 @@ use super::{
     cluster::{self, Cluster},
     microk8s::STOPPED,
     network,
-    world::{World, ms, s},
+    world::{Era, World, ms, s},
 };
 
 /// A snap that is installed.
@@ -94,6 +94,21 @@ const SERVICES: &[(&str, bool)] = &[
     ("daemon-kubelite", true),
 ];
 
+/// Those of 1.20: each part of Kubernetes is a service of its own.
+const OLD_SERVICES: &[(&str, bool)] = &[
+    ("daemon-apiserver", true),
+    ("daemon-apiserver-kicker", true),
+    ("daemon-cluster-agent", true),
+    ("daemon-containerd", true),
+    ("daemon-control-plane-kicker", true),
+    ("daemon-controller-manager", true),
+    ("daemon-etcd", false),
+    ("daemon-flanneld", false),
+    ("daemon-kubelet", true),
+    ("daemon-proxy", true),
+    ("daemon-scheduler", true),
+];
+
 /// The tasks of a change, each with its time.
 fn tasks(what: &What) -> Vec<(&'static str, Duration)> {
     let get = [
@@ -139,6 +154,10 @@ fn stage_done(world: &mut World, what: &What, stage: usize) -> std::result::Resu
         (What::Install(_) | What::Refresh(_), 2) if world.snapd.failing > 0 => {
             world.snapd.failing -= 1;
             return Err("cannot perform the following tasks:\n- Download snap \"microk8s\" (unexpected EOF)".to_owned());
+        }
+        (What::Install(_) | What::Refresh(_), 2) if world.files.room == Some(0) => {
+            return Err("cannot perform the following tasks:\n- Download snap \"microk8s\" (no space left on device)"
+                .to_owned());
         }
         (What::Install(channel), 4) => {
             let snap = Snap { channel: channel.clone(), active: true, hold: None, services: true };
@@ -230,8 +249,14 @@ fn install_hook(world: &mut World) {
     let files = &mut world.files;
     files.write("/var/snap/microk8s/current/credentials/client.config", "server: https://127.0.0.1:16443\n");
     files.write("/var/snap/microk8s/current/args/kubelet", "--kubeconfig=kubelet.config\n");
-    files.write("/var/snap/microk8s/common/etc/launcher/install.yaml", "addons: [{name: dns}]\n");
     files.dir("/var/snap/microk8s/current/var/lock");
+    files.dir("/snap/microk8s/current");
+    files.dir("/var/snap/microk8s/common");
+    world.cluster = Some(Cluster::new(world.era));
+    if world.era == Era::Old {
+        return;
+    }
+    files.write("/var/snap/microk8s/common/etc/launcher/install.yaml", "addons: [{name: dns}]\n");
     for (path, to) in [
         ("/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/kubelet"),
         ("/var/lib/calico", "/var/snap/microk8s/current/var/lib/calico"),
@@ -243,8 +268,6 @@ fn install_hook(world: &mut World) {
         }
     }
     files.write("/etc/sysctl.d/10-microk8s.conf", "fs.inotify.max_user_instances=1024\n");
-    files.dir("/snap/microk8s/current");
-    world.cluster = Some(Cluster::default());
 }
 
 /// Lets the change in progress go on by one stage.
@@ -395,7 +418,7 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
         "/v2/snaps/microk8s" => snapd.snaps.get(MICROK8S).map(|snap| {
             let status = if snap.active { "active" } else { "installed" };
             let mut answer = json!({
-                "name": MICROK8S, "status": status, "version": "v1.34.4", "revision": "1",
+                "name": MICROK8S, "status": status, "version": world.era.kubernetes(), "revision": "1",
                 "tracking-channel": snap.channel, "channel": snap.channel, "confinement": "classic"});
             if let Some(until) = &snap.hold {
                 answer["hold"] = json!(until);
@@ -413,7 +436,7 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
         "/v2/snaps/k8s" => None,
         "/v2/snaps/system/conf?keys=seed.loaded" => Some(json!({"seed.loaded": true})),
         "/v2/find?name=microk8s" => {
-            Some(json!([{"name": MICROK8S, "channels": {"1.34/stable": {"version": "v1.34.4"}}}]))
+            Some(json!([{"name": MICROK8S, "channels": {world.era.channel(): {"version": world.era.kubernetes()}}}]))
         }
         "/v2/aliases" => {
             let mut all = json!({});
@@ -424,7 +447,8 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
         }
         "/v2/apps?names=microk8s&select=service" => snapd.snaps.get(MICROK8S).map(|snap| {
             let running = world.cluster.as_ref().is_some_and(|c| c.running);
-            Value::from_iter(SERVICES.iter().map(|(name, runs)| {
+            let services = if world.era == Era::Today { SERVICES } else { OLD_SERVICES };
+            Value::from_iter(services.iter().map(|(name, runs)| {
                 let mut service = json!({"snap": MICROK8S, "name": name, "daemon-scope": "system"});
                 if snap.services {
                     service["enabled"] = json!(true);

@@ -101,7 +101,7 @@ impl ModelStore {
         // A disk that fills up, and a power cut, may keep the first part of a line.
         let half = [&all[..], &line[..line.len() / 2]].concat();
         world.files.write_as(&path(), half, 0o600, "root");
-        if world.files.full {
+        if !world.files.has_room() {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         self.model.moment(&world, || format!("within {}", shown()));

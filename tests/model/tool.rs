@@ -21,17 +21,19 @@ use iris_mk8s::{
 use super::{
     host::{Model, Moment},
     store::{ModelStore, Policy, bytes, read_as},
-    world::World,
+    world::{Era, World},
 };
 
 /// A range that suits the modelled network.
 pub const RANGE: &str = "192.168.11.110-192.168.11.130";
 
-/// The wanted state: the default profile.
-pub fn spec() -> &'static Spec {
-    static SPEC: OnceLock<Spec> = OnceLock::new();
-    SPEC.get_or_init(|| {
-        let flags = iris_mk8s::cli::SpecFlags { lb: Some(RANGE.parse().expect("a range")), ..Default::default() };
+/// The wanted state: the default profile, in the channel of the era.
+pub fn spec(era: Era) -> &'static Spec {
+    static SPECS: [OnceLock<Spec>; 2] = [const { OnceLock::new() }; 2];
+    SPECS[usize::from(era == Era::Old)].get_or_init(|| {
+        let channel = Some(era.channel().parse().expect("a channel"));
+        let lb = Some(RANGE.parse().expect("a range"));
+        let flags = iris_mk8s::cli::SpecFlags { lb, channel, ..Default::default() };
         let input = profile::Input { flags, environment: Vec::new(), login: Some("ubuntu".to_owned()) };
         profile::resolve(&input).expect("the default profile").0
     })
@@ -46,7 +48,7 @@ fn passwords() -> &'static Vec<[Credentials; 2]> {
         let make = |n: usize| {
             let file = dir.path().join("given");
             std::fs::write(&file, format!("password-{n}\n")).expect("a file");
-            [0, 1].map(|_| Credentials::load_or_make(&place, file.to_str()).expect("a password"))
+            [0, 1].map(|_| Credentials::load_or_make(&place, file.to_str(), None).expect("a password"))
         };
         (0..3).map(make).collect()
     })
@@ -109,18 +111,19 @@ impl Tool {
 
     /// `bootstrap`.
     pub fn bootstrap(self, world: World) -> Ran {
+        let spec = spec(world.era);
         self.run(world, "bootstrap", |model, run, credentials| {
-            let stages = steps::catalog(spec(), &credentials);
+            let stages = steps::catalog(spec, &credentials);
             let open =
                 || Journal::over(Box::new(ModelStore::open(model, self.policy, true)), Place::default().journal());
-            engine(&**model, &stages, &Events::channel().0).bootstrap(open, run, spec()).1
+            engine(&**model, &stages, &Events::channel().0).bootstrap(open, run, spec).1
         })
     }
 
     /// `plan`: on a host that may only be looked at. True: there is nothing to do.
     pub fn plan(self, world: World) -> Result<bool> {
         let mut world = world;
-        let stages = steps::catalog(spec(), &credentials(&mut world));
+        let stages = steps::catalog(spec(world.era), &credentials(&mut world));
         let mut model = Model::new(world, "plan", false);
         model.read_only = true;
         engine(&model, &stages, &Events::channel().0).plan().map(|plan| plan.is_empty())
@@ -176,6 +179,8 @@ pub fn after(death: Death, world: &World, gap: Duration) -> World {
         Death::PowerCut => world.power_cut(),
     }
     world.advance(gap);
+    // Whoever comes back makes room first.
+    world.files.room = None;
     world.processes.retain(|_, p| p.code.is_none());
     // The name of a run holds the time: no two of them begin at the same moment.
     world.now += Duration::from_millis(1);

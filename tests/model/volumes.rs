@@ -24,6 +24,11 @@ fn default_class(cluster: &Cluster) -> Option<String> {
         .map(|c| state::name(c).to_owned())
 }
 
+fn binds_at_once(cluster: &Cluster, claim: &Value) -> bool {
+    let class = claim["spec"]["storageClassName"].as_str().unwrap_or_default();
+    cluster.find(&kinds::STORAGE_CLASS, "", class).is_some_and(|c| c["volumeBindingMode"] == "Immediate")
+}
+
 fn provisioner_works(cluster: &Cluster) -> bool {
     cluster.find(&kinds::DEPLOYMENT, "kube-system", "hostpath-provisioner").is_some_and(state::rolled_out)
 }
@@ -37,28 +42,24 @@ pub fn claims_of(pod: &Value) -> impl Iterator<Item = &str> {
 pub fn reconcile(cluster: &mut Cluster, files: &mut Files, now: Duration) {
     let class = default_class(cluster);
     let works = provisioner_works(cluster);
-    let claims: Vec<Value> = cluster.of(&kinds::PERSISTENT_VOLUME_CLAIM).cloned().collect();
-    for claim in claims {
+    for claim in cluster.shared(&kinds::PERSISTENT_VOLUME_CLAIM) {
         let (_, claim_key) = key_of(&claim);
         if claim["spec"]["storageClassName"].is_null()
             && let Some(class) = &class
         {
             cluster.change(&claim_key, |c| c["spec"]["storageClassName"] = json!(class));
         }
-        let users: Vec<Value> = cluster
-            .of(&kinds::POD)
-            .filter(|p| {
-                p["metadata"]["namespace"] == claim["metadata"]["namespace"]
-                    && claims_of(p).any(|c| c == state::name(&claim))
-            })
-            .cloned()
-            .collect();
+        let uses = |p: &Value| {
+            p["metadata"]["namespace"] == claim["metadata"]["namespace"]
+                && claims_of(p).any(|c| c == state::name(&claim))
+        };
+        let used = cluster.of(&kinds::POD).any(uses);
         if state::going(&claim) {
-            if users.is_empty() {
+            if !used {
                 cluster.drop_object(&claim_key);
             }
         } else if claim["status"]["phase"] != "Bound"
-            && !users.is_empty()
+            && (used || binds_at_once(cluster, &claim))
             && works
             && claim["spec"]["storageClassName"].is_string()
         {
@@ -66,8 +67,7 @@ pub fn reconcile(cluster: &mut Cluster, files: &mut Files, now: Duration) {
             if now >= at { bind(cluster, files, &claim) } else { cluster.look_at(at) }
         }
     }
-    let volumes: Vec<Value> = cluster.of(&kinds::PERSISTENT_VOLUME).cloned().collect();
-    for volume in volumes {
+    for volume in cluster.shared(&kinds::PERSISTENT_VOLUME) {
         let (_, volume_key) = key_of(&volume);
         let of = &volume["spec"]["claimRef"];
         let text = |field: &str| of[field].as_str().unwrap_or_default();

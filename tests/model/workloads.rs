@@ -1,6 +1,6 @@
 //! The modelled controllers of Deployments, DaemonSets and StatefulSets.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use iris_mk8s::cluster::{self as kinds, Kind, state};
 use serde_json::{Value, json};
@@ -10,8 +10,7 @@ use super::cluster::{Cluster, Key, Life, key, key_of};
 /// Brings each workload's pods one move nearer to what it asks for.
 pub fn reconcile(cluster: &mut Cluster, now: Duration) {
     for kind in [&kinds::DEPLOYMENT, &kinds::DAEMON_SET, &kinds::STATEFUL_SET] {
-        let all: Vec<Value> = cluster.of(kind).cloned().collect();
-        for workload in all {
+        for workload in cluster.shared(kind) {
             one(cluster, kind, &workload, now);
         }
     }
@@ -22,14 +21,14 @@ fn text<'a>(object: &'a Value, field: &str) -> &'a str {
 }
 
 /// The pods that a workload owns.
-fn owned(cluster: &Cluster, workload: &Value) -> Vec<Value> {
-    let owner = |pod: &&Value| {
+fn owned(cluster: &Cluster, workload: &Value) -> Vec<Arc<Value>> {
+    let owner = |pod: &Value| {
         let owner = &pod["metadata"]["ownerReferences"][0];
         owner["kind"] == workload["kind"]
             && owner["name"] == workload["metadata"]["name"]
             && text(pod, "namespace") == text(workload, "namespace")
     };
-    cluster.of(&kinds::POD).filter(owner).cloned().collect()
+    cluster.shared(&kinds::POD).into_iter().filter(|pod| owner(pod)).collect()
 }
 
 fn life<'a>(cluster: &'a Cluster, pod: &Value) -> Option<&'a Life> {
@@ -39,7 +38,7 @@ fn life<'a>(cluster: &'a Cluster, pod: &Value) -> Option<&'a Life> {
 fn one(cluster: &mut Cluster, kind: &'static Kind, workload: &Value, now: Duration) {
     let (_, workload_key) = key_of(workload);
     let pods = owned(cluster, workload);
-    let stays: Vec<&Value> = pods.iter().filter(|p| !state::going(p)).collect();
+    let stays: Vec<&Value> = pods.iter().map(|p| &**p).filter(|p| !state::going(p)).collect();
     if state::going(workload) {
         if pods.is_empty() {
             cluster.drop_object(&workload_key);
@@ -93,7 +92,7 @@ fn one(cluster: &mut Cluster, kind: &'static Kind, workload: &Value, now: Durati
 }
 
 /// A StatefulSet's pods have fixed names and claims; a new template replaces one pod at a time, the last one first.
-fn ordered(cluster: &mut Cluster, set: &Value, wanted: usize, pods: &[Value], old: &[&Value], now: Duration) {
+fn ordered(cluster: &mut Cluster, set: &Value, wanted: usize, pods: &[Arc<Value>], old: &[&Value], now: Duration) {
     let parallel = set["spec"]["podManagementPolicy"] == "Parallel";
     let namespace = text(set, "namespace");
     for n in 0..wanted {

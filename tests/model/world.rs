@@ -21,9 +21,35 @@ pub const fn s(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
+/// Which MicroK8s the host gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Era {
+    /// 1.34.
+    Today,
+    /// 1.20, of the article.
+    Old,
+}
+
+impl Era {
+    pub fn channel(self) -> &'static str {
+        match self {
+            Self::Today => "1.34/stable",
+            Self::Old => "1.20/stable",
+        }
+    }
+
+    pub fn kubernetes(self) -> &'static str {
+        match self {
+            Self::Today => "v1.34.4",
+            Self::Old => "v1.20.13",
+        }
+    }
+}
+
 /// A modelled Ubuntu.
 #[derive(Clone)]
 pub struct World {
+    pub era: Era,
     /// Since its beginning.
     pub now: Duration,
     pub files: Files,
@@ -48,6 +74,9 @@ pub struct World {
     pub violations: Vec<String>,
     /// Acts so far.
     pub acts: u64,
+    /// Seconds by which the wall clock is off, and those by which it is going to jump.
+    pub clock: i64,
+    pub jump: i64,
     /// Passwords that were made up so far.
     pub passwords: usize,
     next_group: i32,
@@ -55,8 +84,9 @@ pub struct World {
 
 impl World {
     /// A fresh Ubuntu VM.
-    pub fn new() -> Self {
+    pub fn new(era: Era) -> Self {
         let mut world = Self {
+            era,
             now: Duration::ZERO,
             files: Files::default(),
             at_boot: Vec::new(),
@@ -71,6 +101,8 @@ impl World {
             cluster: None,
             violations: Vec::new(),
             acts: 0,
+            clock: 0,
+            jump: 0,
             passwords: 0,
             next_group: 1000,
         };
@@ -80,7 +112,10 @@ impl World {
         world.files.write("/etc/os-release", "ID=ubuntu\nVERSION_ID=\"24.04\"\n");
         world.files.write("/etc/hosts", "127.0.1.1 ubuntu\n");
         world.files.write("/etc/resolv.conf", "nameserver 192.168.11.1\n");
-        world.files.write("/sys/fs/cgroup/cgroup.controllers", "cpu memory\n");
+        // Only with cgroup v2; 1.20 runs on v1 alone.
+        if era == Era::Today {
+            world.files.write("/sys/fs/cgroup/cgroup.controllers", "cpu memory\n");
+        }
         for home in ["/root", "/home/ubuntu"] {
             world.files.write(&format!("{home}/.bashrc"), "# .bashrc\n");
         }
@@ -159,6 +194,7 @@ impl World {
         self.processes.clear();
         self.failed_units = false;
         self.now += s(15);
+        super::network::end_pods(self);
         self.links.retain(|link| !super::network::is_pod_link(link));
         let gone: Vec<String> = self.files.names("/run").into_iter().collect();
         for name in gone {

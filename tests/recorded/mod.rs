@@ -251,6 +251,10 @@ impl Host for Recorded {
         self.facts.api.get(path).cloned().ok_or_else(away)
     }
 
+    fn exec(&self, _: &str, pod: &str, _: &str, argv: &[&str], _: &str) -> Result<Output> {
+        panic!("nothing was recorded of {argv:?} in pod {pod}")
+    }
+
     fn http_get(&self, url: &str) -> Result<(u16, String)> {
         self.facts.pages.get(url).cloned().ok_or_else(|| Error::transient(format!("{url} does not answer")))
     }

@@ -13,11 +13,10 @@ pub(super) fn start(cluster: &Cluster<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for sign in iris_log::SIGNS {
         let said = |i: &&Instance| !state::is(&i.pod, "Ready") && i.sign().is_some_and(|s| s.line == sign.line);
-        let names: Vec<&str> = cluster.instances.iter().filter(said).map(|i| state::name(&i.pod)).collect();
-        if names.is_empty() {
-            continue;
-        }
-        let image = &cluster.facts.spec.iris.image;
+        let found: Vec<&Instance> = cluster.instances.iter().filter(said).collect();
+        let Some(first) = found.first() else { continue };
+        let names: Vec<&str> = found.iter().map(|i| state::name(&i.pod)).collect();
+        let image = first.pod["spec"]["containers"][0]["image"].as_str().unwrap_or("?");
         let of = if sign.kind == Kind::Licence { format!(" (image {image})") } else { String::new() };
         findings.push(Finding::refused(
             format!("{}: {}{of}; its log says: {}", names.join(", "), sign.means, sign.line),

@@ -15,6 +15,7 @@ use crate::{
     version::MetallbApi,
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 pub(super) mod ground;
 mod iris;
 mod metallb;

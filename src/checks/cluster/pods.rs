@@ -78,7 +78,11 @@ pub(super) fn volumes(cluster: &Cluster<'_>) -> Vec<Finding> {
         if state::is(pod, "Ready") {
             return None;
         }
-        let being_made = |c: &Value| c["state"]["waiting"]["reason"] == "ContainerCreating";
+        // The latter where an init container comes first.
+        let being_made = |c: &Value| {
+            let reason = c["state"]["waiting"]["reason"].as_str();
+            reason.is_some_and(|r| matches!(r, "ContainerCreating" | "PodInitializing"))
+        };
         pod["status"]["containerStatuses"].as_array().filter(|all| all.iter().any(being_made))?;
         let message = cluster.event(pod, &["FailedMount", "FailedAttachVolume", "FailedMapVolume"])?;
         let hint = if message.contains("secret") || message.contains("configmap") {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::run::Run;
+use super::{era::Era, run::Run};
 
 /// Each machine has a number of its own, which gives it an address and a range that nobody else on the LAN uses. Below 192.168.11.90
 /// and .131 lie the machines of people.
@@ -23,7 +23,8 @@ const DEADLINE: Duration = Duration::from_secs(900);
 
 /// A machine with the product in it.
 pub(crate) struct Machine {
-    name: &'static str,
+    name: String,
+    era: Era,
     number: u8,
     booted: Instant,
     /// Holds the number.
@@ -71,12 +72,13 @@ impl fmt::Display for Output {
 }
 
 /// The folder for what tests leave behind.
-pub(super) fn kept(name: &str) -> PathBuf {
+pub(crate) fn kept(name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
     target.join("machines").join(name)
 }
 
-fn sandbox(args: &[&str]) -> Command {
+/// `scripts/sandbox`, to be run.
+pub(crate) fn sandbox(args: &[&str]) -> Command {
     let mut command = Command::new("timeout");
     command.arg("--kill-after=10").arg(DEADLINE.as_secs().to_string());
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/sandbox")).args(args).stdin(Stdio::null());
@@ -98,16 +100,17 @@ fn instance() -> String {
 }
 
 /// Why no machine can be booted here.
-fn cannot() -> Option<&'static str> {
+fn cannot(era: Era) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
-        return Some("machines need root");
+        return Some("machines need root".to_owned());
     }
     let cache = std::env::var("IRIS_MK8S_CACHE").unwrap_or_else(|_| {
         let home = std::env::var("HOME").unwrap_or_default();
         format!("{home}/.cache/iris-mk8s")
     });
-    let built = Path::new(&cache).join(format!("sandbox/current{}/images", instance())).exists();
-    (!built).then_some("the sandbox is not built: run `scripts/sandbox build`")
+    let parts = Path::new(&cache).join(format!("sandbox/current{}", instance()));
+    let built = parts.join("images").exists() && parts.join(era.of("store", "store-1.20")).exists();
+    (!built).then(|| format!("the sandbox is not built: run `scripts/sandbox build --era {}`", era.name()))
 }
 
 fn take_number() -> (u8, File) {
@@ -131,27 +134,32 @@ fn take_number() -> (u8, File) {
 impl Machine {
     /// Boots a fresh machine and puts the product into it. None where machines cannot be: then the test does not run, which is said
     /// loudly, and is a failure where `CI` is set.
-    pub(crate) fn up(name: &'static str) -> Option<Self> {
-        if let Some(why) = cannot() {
+    pub(crate) fn up(name: &str, era: Era) -> Option<Self> {
+        let name = format!("{name}{}", era.suffix());
+        if let Some(why) = cannot(era) {
             assert!(std::env::var_os("CI").is_none(), "{why}");
             // Past the test's captured output.
             let _ = writeln!(std::io::stderr(), "SKIPPED: the test `{name}` did NOT run: {why}");
             return None;
         }
         let (number, lock) = take_number();
-        run(&["down", name]).ok();
-        let _ = fs::remove_dir_all(kept(name));
-        fs::create_dir_all(kept(name)).expect("a folder for the machine");
-        let machine = Self { name, number, booted: Instant::now(), _lock: lock };
-        run(&["up", name, "--ip", &machine.address()]).ok();
+        run(&["down", &name]).ok();
+        let _ = fs::remove_dir_all(kept(&name));
+        fs::create_dir_all(kept(&name)).expect("a folder for the machine");
+        let machine = Self { name, era, number, booted: Instant::now(), _lock: lock };
+        run(&["up", &machine.name, "--era", era.name(), "--ip", &machine.address()]).ok();
         machine.put(env!("CARGO_BIN_EXE_iris-mk8s"), "/usr/local/bin/iris-mk8s");
         // The first sudo leaves a file in the user's home, whatever it runs.
         machine.ubuntu("sudo true").ok();
         Some(machine)
     }
 
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn era(&self) -> Era {
+        self.era
     }
 
     pub(crate) fn address(&self) -> String {
@@ -174,31 +182,40 @@ impl Machine {
 
     /// Runs a line of shell as root.
     pub(crate) fn root(&self, line: &str) -> Output {
-        run(&["exec", self.name, "bash", "-c", line])
+        run(&["exec", &self.name, "bash", "-c", line])
     }
 
     /// Runs a line of shell in a login session of the user with sudo.
     pub(crate) fn ubuntu(&self, line: &str) -> Output {
-        run(&["exec", "--user", "ubuntu", self.name, "bash", "-c", line])
+        run(&["exec", "--user", "ubuntu", &self.name, "bash", "-c", line])
     }
 
     /// Runs the product as a user does.
     pub(crate) fn product(&self, args: &str) -> Output {
-        self.ubuntu(&format!("sudo iris-mk8s {args}"))
+        self.ubuntu(&format!("sudo {}iris-mk8s {args}", self.era.variables()))
     }
 
     /// Starts the product with its events as JSON, to be followed.
     pub(crate) fn start(&self, args: &str) -> Run {
-        let line = format!("sudo iris-mk8s --output json {args}");
-        Run::new(&line, sandbox(&["exec", "--user", "ubuntu", self.name, "bash", "-c", &line]))
+        self.start_with("", args)
     }
 
-    /// Installs MicroK8s as a person does, and waits until nothing is on its way any more: dns comes by itself.
+    /// The same with these variables, each with a space after it.
+    pub(crate) fn start_with(&self, variables: &str, args: &str) -> Run {
+        let line = format!("sudo {}{variables}iris-mk8s --output json {args}", self.era.variables());
+        Run::new(&line, sandbox(&["exec", "--user", "ubuntu", &self.name, "bash", "-c", &line]))
+    }
+
+    /// Installs MicroK8s as a person does, with dns, and waits until nothing is on its way any more.
     pub(crate) fn install_by_hand(&self, channel: &str) {
         let install = format!(
             "snap install microk8s --classic --channel={channel} && microk8s status --wait-ready --timeout 300"
         );
         self.root(&install).ok();
+        // Since 1.27 it comes by itself.
+        if self.era == Era::Article {
+            self.root("microk8s enable dns").ok();
+        }
         let dns = |machine: &Self| {
             machine.kubectl("rollout status deployment/coredns -n kube-system --timeout=120s").code == 0
         };
@@ -215,12 +232,35 @@ impl Machine {
     }
 
     pub(crate) fn put(&self, file: &str, to: &str) {
-        run(&["put", self.name, file, to]).ok();
+        run(&["put", &self.name, file, to]).ok();
+    }
+
+    /// The process group of a command that the product runs now.
+    pub(crate) fn group_of(&self, command: &str) -> String {
+        let find =
+            format!("ps -eo pgid=,args= | awk '/microk8s.*{command}/ && !/awk/ && !/iris-mk8s/ {{print $1; exit}}'");
+        self.wait_until("the command runs", 20, |m| !m.root(&find).stdout.trim().is_empty());
+        self.root(&find).stdout.trim().to_owned()
+    }
+
+    /// Whether a process of the group runs.
+    pub(crate) fn group_lives(&self, group: &str) -> bool {
+        self.root(&format!("ps -eo pgid=,stat= | awk '$1 == {group} && $2 !~ /Z/' | grep -q .")).code == 0
+    }
+
+    /// Cuts its power.
+    pub(crate) fn cut(&self) {
+        run(&["cut", &self.name]).ok();
+    }
+
+    /// Boots it again after its power was cut.
+    pub(crate) fn boot(&self) {
+        run(&["up", &self.name, "--era", self.era.name(), "--ip", &self.address()]).ok();
     }
 
     /// Faults of the LAN's services, for this machine alone.
     pub(crate) fn fault(&self, what: &str) {
-        let args: Vec<&str> = ["fault", self.name].into_iter().chain(what.split(' ')).collect();
+        let args: Vec<&str> = ["fault", &self.name].into_iter().chain(what.split(' ')).collect();
         run(&args).ok();
     }
 
@@ -243,8 +283,11 @@ impl Machine {
 
     /// Saves what tells why a test failed.
     fn save(&self) {
-        let folder = kept(self.name);
-        let _ = fs::copy(format!("/run/iris-mk8s-sandbox{}/{}/console.log", instance(), self.name), folder.join("console.log"));
+        let folder = kept(&self.name);
+        let _ = fs::copy(
+            format!("/run/iris-mk8s-sandbox{}/{}/console.log", instance(), self.name),
+            folder.join("console.log"),
+        );
         for (file, line) in [
             ("journal.log", "journalctl --no-pager --output=short-precise"),
             ("product.log", "tail -n +1 /var/log/iris-mk8s/* /var/lib/iris-mk8s/journal.jsonl"),
@@ -269,7 +312,7 @@ impl Drop for Machine {
             self.save();
         }
         if std::env::var_os("IRIS_MK8S_KEEP").is_none_or(|keep| keep.is_empty()) {
-            let _ = run(&["down", self.name]);
+            let _ = run(&["down", &self.name]);
         }
     }
 }

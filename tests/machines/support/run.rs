@@ -32,6 +32,11 @@ impl Event {
         self.0[field].as_u64().unwrap_or_default()
     }
 
+    /// Whether it has this text in it.
+    pub(crate) fn says(&self, text: &str) -> bool {
+        self.0.as_object().is_some_and(|fields| fields.values().any(|f| f.as_str().is_some_and(|f| f.contains(text))))
+    }
+
     /// The outcome, which the last event carries.
     pub(crate) fn outcome(&self) -> &Value {
         &self.0["outcome"]
@@ -78,7 +83,7 @@ impl Run {
     }
 
     /// The next event; none when the run is over. Anything else on its standard output is a failure.
-    fn next(&mut self) -> Option<Event> {
+    pub(crate) fn next(&mut self) -> Option<Event> {
         let line = self.lines.recv().ok()?;
         let record = serde_json::from_str(&line)
             .unwrap_or_else(|e| panic!("`{}` printed what is no event: {line} ({e})", self.command));
@@ -105,7 +110,13 @@ impl Run {
         self.end()
     }
 
-    fn end(&mut self) -> Ended {
+    /// Waits for its end, whatever it still prints.
+    pub(crate) fn drain(&mut self) {
+        while self.lines.recv().is_ok() {}
+    }
+
+    /// How it ended, after its last event.
+    pub(crate) fn end(&mut self) -> Ended {
         let status = self.child.wait().expect("the run can be waited for");
         let stderr = self.stderr.take().map(|t| t.join().unwrap_or_default()).unwrap_or_default();
         Ended { code: status.code().unwrap_or(137), events: std::mem::take(&mut self.events), stderr }

@@ -32,7 +32,9 @@ func main() {
 		os.Exit(irisMain(args))
 	case "docker-entrypoint.sh":
 		os.Exit(communityEntrypoint(args))
+	case "getent":
+		os.Exit(getent(args))
 	}
-	fmt.Fprintf(os.Stderr, "%s: call it as iris-main, iris or docker-entrypoint.sh\n", name)
+	fmt.Fprintf(os.Stderr, "%s: call it as iris-main, iris, docker-entrypoint.sh or getent\n", name)
 	os.Exit(64)
 }

@@ -57,6 +57,8 @@ machine_boot() {
     local name=$1 root=$2 console=$3 nspawn leader='' loops
     shift 3
     mkdir -p "$RUN/$name"
+    # All machines share one count of root's inotify instances with the host; one with pods takes dozens, and 128 is what a kernel begins with.
+    [ "$(cat /proc/sys/fs/inotify/max_user_instances)" -ge 4096 ] || echo 4096 >/proc/sys/fs/inotify/max_user_instances
     mapfile -t loops < <(loop_devices | sed 's/^/--bind=/')
     # API_VFS_WRITABLE: kubelet and udev write to /proc/sys and /sys. TMPFS_TMP=0: a VM's /tmp is on its disk.
     (

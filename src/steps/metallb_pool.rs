@@ -1,0 +1,245 @@
+//! MetalLB's pool. MicroK8s makes it last, in a loop without an end, and takes an addon without a pool for enabled ever after; another
+//! range it ignores. So the pool is read back, and applied by us when it is not what was asked for. Pools of others stay as they are.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::SNAP;
+use crate::{
+    cluster::{self, MANAGER},
+    error::{Error, Result},
+    host::{Host, Watch},
+    lb_range::LbRange,
+    step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    version::{Channel, MetallbApi},
+};
+
+pub(super) const NAMESPACE: &str = "metallb-system";
+
+/// The definition of the kind of pools.
+pub(super) const POOLS: &str = "ipaddresspools.metallb.io";
+
+/// As MicroK8s names them.
+const POOL: &str = "default-addresspool";
+const ADVERTISEMENT: &str = "default-advertise-all-pools";
+
+/// Our pool in the ConfigMap, as MicroK8s names it, and the list that it is in.
+const CONFIGURED: &str = "default";
+const LIST: &str = "address-pools";
+
+/// The name that a service gives to our pool. There may be others, and MetalLB would take any of them.
+pub(super) fn pool_name(api: MetallbApi) -> &'static str {
+    match api {
+        MetallbApi::Crd => POOL,
+        MetallbApi::ConfigMap => CONFIGURED,
+    }
+}
+
+/// The addresses that MetalLB may give out now; none without a pool.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn pool(host: &dyn Host, channel: &Channel) -> Result<Option<LbRange>> {
+    let found = configured(host, channel.row().metallb)?;
+    Ok(found.and_then(|(addresses, _)| LbRange::from_metallb(&addresses).ok()))
+}
+
+/// The addresses of our pool, and whether it is advertised; none = no such pool.
+///
+/// # Errors
+/// The cluster does not answer, or its configuration is none of MetalLB's.
+pub fn configured(host: &dyn Host, api: MetallbApi) -> Result<Option<(Vec<String>, bool)>> {
+    match api {
+        MetallbApi::Crd => {
+            let Some(pool) = host.get(&cluster::IP_ADDRESS_POOL, Some(NAMESPACE), POOL)? else { return Ok(None) };
+            let advertisements = host.list(&cluster::L2_ADVERTISEMENT, Some(NAMESPACE), "")?;
+            let advertised = advertisements.iter().any(|a| {
+                let names = a["spec"]["ipAddressPools"].as_array();
+                names.is_none_or(|names| names.is_empty() || names.iter().any(|n| n == POOL))
+            });
+            Ok(Some((addresses_of(&pool["spec"]), advertised)))
+        }
+        MetallbApi::ConfigMap => {
+            let config = text(host)?.as_deref().map(parse).transpose()?.unwrap_or_default();
+            let pool = pools(&config).find(|p| p["name"] == CONFIGURED);
+            Ok(pool.map(|pool| (addresses_of(pool), pool["protocol"] == "layer2")))
+        }
+    }
+}
+
+fn addresses_of(pool: &Value) -> Vec<String> {
+    pool["addresses"].as_array().into_iter().flatten().filter_map(|a| a.as_str().map(str::to_owned)).collect()
+}
+
+/// MetalLB 0.9's configuration as it is written; none = no such ConfigMap.
+fn text(host: &dyn Host) -> Result<Option<String>> {
+    let map = host.get(&cluster::CONFIG_MAP, Some(NAMESPACE), "config")?;
+    Ok(map.map(|m| m["data"]["config"].as_str().unwrap_or_default().to_owned()))
+}
+
+fn parse(text: &str) -> Result<Value> {
+    serde_saphyr::from_str(text)
+        .map_err(|e| Error::failed(format!("ConfigMap {NAMESPACE}/config is not MetalLB's")).because(e))
+}
+
+fn pools(config: &Value) -> impl Iterator<Item = &Value> {
+    config[LIST].as_array().into_iter().flatten()
+}
+
+/// What a probe found in the objects; null = nothing.
+fn found_now(found: &Probe) -> Value {
+    if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null }
+}
+
+/// The step.
+pub(super) struct Pool {
+    pub(super) lb: LbRange,
+    pub(super) deadline: Duration,
+    pub(super) api: MetallbApi,
+}
+
+impl Pool {
+    /// The objects with these addresses, or with that configuration.
+    fn objects(&self, content: &Value) -> Vec<Value> {
+        let meta = |name: &str| json!({"name": name, "namespace": NAMESPACE});
+        match self.api {
+            // By the pool alone is judged what is there: so it is the last one to come, and the last one to go.
+            MetallbApi::Crd => vec![
+                json!({"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": meta(ADVERTISEMENT)}),
+                json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": meta(POOL),
+                    "spec": {"addresses": content}}),
+            ],
+            MetallbApi::ConfigMap => vec![
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("config"), "data": {"config": content}}),
+            ],
+        }
+    }
+
+    fn acts(&self, content: &Value) -> Vec<Act> {
+        self.objects(content).into_iter().map(|o| Act::Apply(Box::new(o))).collect()
+    }
+
+    /// What the objects hold now; null = nothing.
+    fn now(&self, host: &dyn Host) -> Result<Value> {
+        Ok(match self.api {
+            MetallbApi::Crd => json!(configured(host, self.api)?.map(|(addresses, _)| addresses)),
+            MetallbApi::ConfigMap => json!(text(host)?),
+        })
+    }
+
+    /// What they should hold in place of what was found: other pools of a configuration stay as they are.
+    fn wanted(&self, found: &Probe) -> Result<Value> {
+        let addresses: Vec<String> = self.lb.to_string().split(',').map(str::to_owned).collect();
+        if self.api == MetallbApi::Crd {
+            return Ok(json!(addresses));
+        }
+        let mut config = found_now(found).as_str().map(parse).transpose()?.unwrap_or_default();
+        let ours = json!({"name": CONFIGURED, "protocol": "layer2", "addresses": addresses});
+        let others = pools(&config).filter(|p| p["name"] != CONFIGURED).cloned();
+        let all: Vec<Value> = others.chain([ours]).collect();
+        if !config.is_object() {
+            config = json!({});
+        }
+        config[LIST] = json!(all);
+        // JSON is YAML: MetalLB reads it as it is.
+        Ok(json!(config.to_string()))
+    }
+
+    /// Another pool of the ConfigMap that holds addresses of ours: MetalLB 0.9 would take none of its pools then, and tell nobody. Later
+    /// ones refuse such a pool themselves.
+    fn overlapping(&self, host: &dyn Host) -> Result<Option<String>> {
+        if self.api == MetallbApi::Crd {
+            return Ok(None);
+        }
+        let config = text(host)?.as_deref().map(parse).transpose()?.unwrap_or_default();
+        let overlaps = |pool: &&Value| {
+            let range = LbRange::from_metallb(&addresses_of(pool));
+            pool["name"] != CONFIGURED && range.is_ok_and(|range| range.intersection(&self.lb).is_some())
+        };
+        Ok(pools(&config).find(overlaps).map(|p| p["name"].as_str().unwrap_or("?").to_owned()))
+    }
+}
+
+impl Step for Pool {
+    fn id(&self) -> &'static str {
+        "metallb.pool"
+    }
+
+    fn title(&self) -> String {
+        format!("addresses {}", self.lb)
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        if let Some(other) = self.overlapping(host)? {
+            return Ok(Probe::Refused {
+                why: format!("MetalLB's pool `{other}` holds addresses of {} too", self.lb),
+                hint: format!("take another range, or change ConfigMap {NAMESPACE}/config"),
+            });
+        }
+        let Some((addresses, advertised)) = configured(host, self.api)? else {
+            return Ok(match self.now(host)? {
+                Value::Null => Probe::Absent,
+                now => Probe::differs(now, "MetalLB's configuration has no pool of ours"),
+            });
+        };
+        let same = LbRange::from_metallb(&addresses).is_ok_and(|now| now == self.lb);
+        let now = self.now(host)?;
+        Ok(match (same, advertised) {
+            (true, true) => Probe::satisfied(format!("{} addresses", self.lb.len())),
+            (true, false) => Probe::differs(now, "the pool is not advertised"),
+            (false, _) => Probe::differs(now, format!("the pool holds {}", addresses.join(","))),
+        })
+    }
+
+    fn apply(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        Ok(self.acts(&self.wanted(found)?))
+    }
+
+    fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
+        Ok(Memo { prior: found_now(found), want: self.wanted(found)? })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        let now = self.now(host)?;
+        if now.is_null() || now == memory.prior {
+            return Ok(Undo::Done);
+        }
+        if !memory.open && !memory.wants.contains(&now) {
+            let addresses = configured(host, self.api)?.map(|(addresses, _)| addresses.join(","));
+            return Ok(Undo::Keep(format!(
+                "somebody made it {} since ({MANAGER} made it {})",
+                addresses.as_deref().unwrap_or("another configuration"),
+                self.lb
+            )));
+        }
+        if !memory.prior.is_null() {
+            return Ok(Undo::Acts(self.acts(&memory.prior)));
+        }
+        let delete = |object: &Value| {
+            cluster::kind_of(object).map(|kind| Act::Delete {
+                kind,
+                namespace: Some(NAMESPACE.to_owned()),
+                name: cluster::state::name(object).to_owned(),
+            })
+        };
+        Ok(Undo::Acts(self.objects(&Value::Null).iter().filter_map(delete).collect()))
+    }
+
+    fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        // The webhook that judges the pool cannot be watched; its pod can.
+        vec![Watch::Objects(&cluster::POD, Some(NAMESPACE.to_owned())), Watch::Pause(Duration::from_millis(500))]
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        Some(SNAP)
+    }
+}

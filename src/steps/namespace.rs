@@ -1,0 +1,100 @@
+//! A namespace for IRIS. With it goes everything in it: it stays as long as the data, and as long as somebody else has something there.
+
+use std::time::Duration;
+
+use k8s_openapi::{api::core::v1::Namespace as Typed, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use serde_json::{Value, json};
+
+use super::object::Object;
+use crate::{
+    cluster::{self, Kind, state},
+    error::Result,
+    host::{Host, Watch},
+    step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+};
+
+/// The step.
+pub(super) struct Namespace {
+    name: String,
+    object: Object,
+}
+
+/// What people put into a namespace.
+const KINDS: [&Kind; 8] = [
+    &cluster::POD,
+    &cluster::PERSISTENT_VOLUME_CLAIM,
+    &cluster::STATEFUL_SET,
+    &cluster::DEPLOYMENT,
+    &cluster::DAEMON_SET,
+    &cluster::SERVICE,
+    &cluster::CONFIG_MAP,
+    &cluster::SECRET,
+];
+
+impl Namespace {
+    pub(super) fn new(name: &str, deadline: Duration) -> Self {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let object = serde_json::to_value(Typed { metadata, ..Typed::default() }).unwrap_or_default();
+        let object = Object { deadline, ..Object::new("iris.namespace", &cluster::NAMESPACE, object, json!({})) };
+        Self { name: name.to_owned(), object }
+    }
+
+    /// Something in it that Kubernetes itself did not put there.
+    fn used_by(&self, host: &dyn Host) -> Result<Option<String>> {
+        let by_kubernetes =
+            |o: &Value| state::name(o) == "kube-root-ca.crt" || o["type"] == "kubernetes.io/service-account-token";
+        for kind in KINDS {
+            let objects = host.list(kind, Some(&self.name), "")?;
+            if let Some(object) = objects.iter().find(|o| !by_kubernetes(o) && !state::going(o)) {
+                return Ok(Some(format!("{} {}", kind.kind, state::name(object))));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Step for Namespace {
+    fn id(&self) -> &str {
+        self.object.id()
+    }
+
+    fn title(&self) -> String {
+        self.object.title()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        self.object.probe(host)
+    }
+
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        self.object.apply(host, found)
+    }
+
+    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
+        self.object.memo(host, found)
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        let undo = self.object.undo(host, memory)?;
+        if let (Undo::Acts(_), Some(other)) = (&undo, self.used_by(host)?) {
+            return Ok(Undo::Keep(format!("somebody else has something in it ({other})")));
+        }
+        Ok(undo)
+    }
+
+    fn deadline(&self) -> Duration {
+        self.object.deadline()
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        self.object.watches()
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Data
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        self.object.inside()
+    }
+}

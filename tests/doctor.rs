@@ -1,0 +1,341 @@
+//! doctor against recorded facts: each check of the cluster is seen to fire, silent on a good cluster, and its bundle holds no secret.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+
+mod recorded;
+
+use std::collections::BTreeSet;
+
+use iris_mk8s::{
+    checks,
+    doctor::{self, Bundle},
+    finding::{Finding, Severity},
+};
+use recorded::{Facts, Recorded, TODAY, good, spec};
+use serde_json::{Value, json};
+
+const CERTIFICATES: &str = "/var/snap/microk8s/current/certs";
+const ADDRESS: &str = "http://192.168.11.110:52773/api/monitor/metrics";
+
+/// A workload with all its pods, and one of them.
+fn workload(facts: &mut Facts, kind: &str, plural: &str, namespace: &str, name: &str) {
+    let labels = json!({"app": name});
+    let status = if kind == "DaemonSet" {
+        json!({"observedGeneration": 1, "desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberAvailable": 1, "numberReady": 1})
+    } else {
+        json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
+            "conditions": [{"type": "Available", "status": "True"}]})
+    };
+    let object = json!({"kind": kind, "metadata": {"namespace": namespace, "name": name, "generation": 1},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels}}, "status": status});
+    facts.objects.entry(plural.to_owned()).or_default().push(object);
+    let pod = pod(namespace, &format!("{name}-x"), &labels);
+    facts.objects.entry("pods".to_owned()).or_default().push(pod);
+}
+
+fn pod(namespace: &str, name: &str, labels: &Value) -> Value {
+    let condition = |kind: &str| json!({"type": kind, "status": "True"});
+    json!({"kind": "Pod", "metadata": {"namespace": namespace, "name": name, "labels": labels, "uid": name},
+        "spec": {"nodeName": "vm1", "containers": [{"name": "iris"}]},
+        "status": {"phase": "Running", "podIP": "10.1.7.5", "conditions": [condition("PodScheduled"), condition("Ready")],
+            "containerStatuses": [{"name": "iris", "image": "x", "ready": true, "restartCount": 0, "state": {"running": {}}}]}})
+}
+
+/// The same host after a bootstrap with one instance.
+fn converged() -> Facts {
+    let mut facts = good();
+    facts
+        .snapd("/v2/snaps/microk8s", json!({"status": "active", "tracking-channel": "1.34/stable", "version": "v1.34.4", "revision": "1"}))
+        .snapd(
+            "/v2/apps?names=microk8s&select=service",
+            json!(["daemon-kubelite", "daemon-containerd", "daemon-k8s-dqlite", "daemon-apiserver-kicker", "daemon-cluster-agent"]
+                .map(|name| json!({"snap": "microk8s", "name": name, "daemon": "simple", "enabled": true, "active": true}))),
+        )
+        .file(&format!("{CERTIFICATES}/server.crt"), "")
+        .file(&format!("{CERTIFICATES}/front-proxy-client.crt"), "");
+    for file in ["server.crt", "front-proxy-client.crt"] {
+        end_of(&mut facts, file, "Nov 24 07:07:01 2027 GMT");
+    }
+    facts.command(
+        &format!("openssl x509 -noout -ext subjectAltName -in {CERTIFICATES}/server.crt"),
+        0,
+        "X509v3 Subject Alternative Name: \n    DNS:kubernetes, IP Address:127.0.0.1, IP Address:10.152.183.1, IP Address:192.168.11.49\n",
+    );
+    facts.api.insert("/readyz".to_owned(), "ok".to_owned());
+    log(&mut facts, "data-0", "Enabling logons\n");
+    let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "message": "kubelet says so"});
+    facts.objects(
+        "nodes",
+        vec![json!({"kind": "Node", "metadata": {"name": "vm1", "labels": {}}, "spec": {},
+            "status": {"conditions": [condition("Ready", "True"), condition("DiskPressure", "False")]}})],
+    );
+    workload(&mut facts, "DaemonSet", "daemonsets", "kube-system", "calico-node");
+    workload(&mut facts, "Deployment", "deployments", "kube-system", "coredns");
+    workload(&mut facts, "Deployment", "deployments", "kube-system", "hostpath-provisioner");
+    workload(&mut facts, "Deployment", "deployments", "metallb-system", "controller");
+    workload(&mut facts, "DaemonSet", "daemonsets", "metallb-system", "speaker");
+    facts.objects.get_mut("pods").unwrap().push(pod("default", "data-0", &json!({"app": "iris"})));
+    let class = json!({"metadata": {"name": "microk8s-hostpath", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}});
+    facts.objects("storageclasses", vec![class]);
+    let claim = |name: &str| {
+        json!({"metadata": {"namespace": "default", "name": name}, "spec": {"storageClassName": "microk8s-hostpath", "volumeName": "v"},
+            "status": {"phase": "Bound"}})
+    };
+    facts.objects("persistentvolumeclaims", vec![claim("dbv-mgr-data-0"), claim("dbv-data-data-0")]);
+    facts.objects(
+        "services",
+        vec![json!({"kind": "Service", "metadata": {"namespace": "default", "name": "iris-ext"},
+            "spec": {"type": "LoadBalancer"}, "status": {"loadBalancer": {"ingress": [{"ip": "192.168.11.110"}]}}})],
+    );
+    let of_metallb =
+        |name: &str, spec: Value| json!({"metadata": {"name": name, "namespace": "metallb-system"}, "spec": spec});
+    facts.objects(
+        "ipaddresspools",
+        vec![of_metallb("default-addresspool", json!({"addresses": ["192.168.11.110-192.168.11.130"]}))],
+    );
+    facts.objects("l2advertisements", vec![of_metallb("default-advertise-all-pools", json!({}))]);
+    facts.objects(
+        "servicel2statuses",
+        vec![json!({"metadata": {"name": "l2-x", "namespace": "metallb-system"},
+            "status": {"node": "vm1", "serviceName": "iris-ext", "serviceNamespace": "default"}})],
+    );
+    let page = "# HELP x\niris_license_available 7\niris_license_days_remaining 300\niris_cpu_usage 1\n";
+    facts.pages.insert(ADDRESS.to_owned(), (200, page.to_owned()));
+    facts.pages.insert("http://10.1.7.5:52773/api/monitor/metrics".to_owned(), (200, page.to_owned()));
+    facts
+}
+
+fn end_of(facts: &mut Facts, file: &str, date: &str) {
+    facts.command(&format!("openssl x509 -noout -enddate -in {CERTIFICATES}/{file}"), 0, &format!("notAfter={date}\n"));
+}
+
+fn log(facts: &mut Facts, pod: &str, text: &str) {
+    let path = format!("/api/v1/namespaces/default/pods/{pod}/log?container=iris&tailLines=3000");
+    facts.api.insert(path, text.to_owned());
+}
+
+fn examine(facts: Facts) -> doctor::Report {
+    doctor::examine(&Recorded::new(facts), &spec(&["--replicas", "1"]), None)
+}
+
+/// An object by its name.
+fn object<'f>(facts: &'f mut Facts, plural: &str, name: &str) -> &'f mut Value {
+    let all = facts.objects.get_mut(plural).unwrap();
+    all.iter_mut().find(|o| o["metadata"]["name"] == name).unwrap_or_else(|| panic!("no {plural}/{name}"))
+}
+
+fn waiting(facts: &mut Facts, reason: &str, message: &str) {
+    let status = &mut object(facts, "pods", "data-0")["status"];
+    status["conditions"][1]["status"] = "False".into();
+    status["containerStatuses"][0]["state"] = json!({"waiting": {"reason": reason, "message": message}});
+}
+
+fn event(facts: &mut Facts, reason: &str, message: &str) {
+    let of = json!({"kind": "Pod", "namespace": "default", "name": "data-0", "uid": "data-0"});
+    facts.objects("events", vec![json!({"involvedObject": of, "reason": reason, "message": message, "lastTimestamp": "2026-11-24T00:00:00Z"})]);
+}
+
+fn no_workload(facts: &mut Facts, plural: &str, name: &str) {
+    facts.objects.get_mut(plural).unwrap().retain(|o| o["metadata"]["name"] != name);
+}
+
+#[test]
+fn a_good_cluster_has_nothing_to_tell_and_every_check_was_run() {
+    let report = examine(converged());
+    let bad: Vec<&Finding> = report.findings.iter().filter(|f| f.severity != Severity::Fine).collect();
+    assert!(bad.is_empty() && report.problems == 0, "{bad:#?}");
+    let ran: BTreeSet<&str> = report.findings.iter().map(|f| f.id).collect();
+    for id in checks::GROUND.iter().map(|c| c.id).chain(checks::CLUSTER.iter().map(|c| c.id)) {
+        assert!(ran.contains(id), "the check {id} was not run");
+    }
+}
+
+#[test]
+fn a_bare_host_without_a_cluster_has_no_problem() {
+    let report = examine(good());
+    assert_eq!(report.problems, 0, "{}", report.show(false));
+    assert!(report.findings.iter().all(|f| f.id != "snap" && f.id != "api"), "{}", report.show(true));
+}
+
+/// The check, what is broken, and what the first finding says.
+type Case = (&'static str, fn(&mut Facts), &'static str);
+
+const CASES: &[Case] = &[
+    (
+        "snap",
+        |f| f.snapd.get_mut("/v2/snaps/microk8s").unwrap()["status"] = "installed".into(),
+        "the snap microk8s is disabled",
+    ),
+    (
+        "services",
+        |f| f.snapd.get_mut("/v2/apps?names=microk8s&select=service").unwrap()[0]["active"] = false.into(),
+        "daemon-kubelite",
+    ),
+    ("certificates", |f| end_of(f, "server.crt", "Nov  1 07:07:01 2026 GMT"), "(server.crt) ended on 2026-11-01"),
+    (
+        "host-address",
+        |f| {
+            let show = format!("openssl x509 -noout -ext subjectAltName -in {CERTIFICATES}/server.crt");
+            f.command(&show, 0, "IP Address:127.0.0.1, IP Address:192.168.11.7\n");
+        },
+        "set up when it was 192.168.11.7",
+    ),
+    ("api", |f| f.api.clear(), "the cluster cannot be asked"),
+    (
+        "node",
+        |f| object(f, "nodes", "vm1")["status"]["conditions"][0]["status"] = "Unknown".into(),
+        "does not report any more",
+    ),
+    (
+        "pressure",
+        |f| object(f, "nodes", "vm1")["status"]["conditions"][1]["status"] = "True".into(),
+        "short of disk (DiskPressure",
+    ),
+    ("pull", |f| waiting(f, "ImagePullBackOff", "x/iris:1: not found"), "the registry does not have the image"),
+    ("storage", |f| no_workload(f, "deployments", "hostpath-provisioner"), "nobody makes volumes"),
+    (
+        "claims",
+        |f| object(f, "persistentvolumeclaims", "dbv-data-data-0")["status"]["phase"] = "Lost".into(),
+        "its data with it",
+    ),
+    (
+        "volumes",
+        |f| {
+            waiting(f, "ContainerCreating", "");
+            event(
+                f,
+                "FailedMount",
+                "MountVolume.SetUp failed for volume \"iris-cpf\" : secret \"iris-merge-cpf\" not found",
+            );
+        },
+        "a volume cannot be mounted",
+    ),
+    (
+        "scheduling",
+        |f| {
+            let status = &mut object(f, "pods", "data-0")["status"];
+            status["conditions"] = json!([{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: 1 Insufficient memory."}]);
+        },
+        "has not as much memory free",
+    ),
+    (
+        "iris-start",
+        |f| {
+            waiting(f, "CrashLoopBackOff", "");
+            log(f, "data-0", "Community License expired.\n");
+        },
+        "licence of this image has run out",
+    ),
+    (
+        "crash",
+        |f| {
+            waiting(f, "CrashLoopBackOff", "");
+            object(f, "pods", "data-0")["status"]["containerStatuses"][0]["lastState"] =
+                json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        },
+        "more memory than its limit",
+    ),
+    (
+        "iris-cpf",
+        |f| {
+            log(
+                f,
+                "data-0",
+                "x (1) 1 [Utility.Event] ERROR #507: Action 'CreateDatabase' failed at line 2, Error=-13\n",
+            );
+        },
+        "the CPF was not carried out whole",
+    ),
+    (
+        "iris-licence",
+        |f| {
+            let page = "# HELP x\niris_license_available 0\niris_license_days_remaining 300\n";
+            f.pages.insert("http://10.1.7.5:52773/api/monitor/metrics".to_owned(), (200, page.to_owned()));
+        },
+        "all units of its licence are in use",
+    ),
+    (
+        "pod-network",
+        |f| object(f, "daemonsets", "calico-node")["status"]["numberReady"] = 0.into(),
+        "the pod network does not work",
+    ),
+    ("dns-pods", |f| object(f, "deployments", "coredns")["spec"]["replicas"] = 0.into(), "coredns is scaled to 0"),
+    ("metallb", |f| no_workload(f, "daemonsets", "speaker"), "does not answer for its addresses"),
+    ("metallb-pool", |f| _ = f.objects("l2advertisements", vec![]), "is not advertised"),
+    ("address", |f| object(f, "services", "iris-ext")["status"] = json!({}), "service iris-ext has no address"),
+    ("answer", |f| _ = f.pages.remove(ADDRESS), "nobody answers at http://192.168.11.110:52773"),
+];
+
+#[test]
+fn what_is_broken_is_the_first_finding() {
+    for (id, damage, says) in CASES {
+        let mut facts = converged();
+        damage(&mut facts);
+        let report = examine(facts);
+        let first = &report.findings[0];
+        println!("| {id} | {} |", first.message);
+        assert!(first.id == *id && first.severity != Severity::Fine, "{id}: {}", report.show(false));
+        assert!(first.message.contains(says), "{id} should say `{says}`: {}", first.message);
+        assert!(!first.hint.is_empty(), "{id} says what to do next");
+    }
+    let told: BTreeSet<&str> = CASES.iter().map(|(id, ..)| *id).collect();
+    let all = checks::GROUND.iter().map(|c| c.id).chain(checks::CLUSTER.iter().map(|c| c.id));
+    let untold: Vec<&str> = all.filter(|id| !told.contains(id)).collect();
+    assert!(untold.is_empty(), "no case for {untold:?}");
+}
+
+#[test]
+fn a_bundle_has_no_secret_in_it() {
+    let mut facts = converged();
+    let secrets = [
+        "Tr0ub4dor-and-3",
+        "aabbccddeeff00112233",
+        "plantedinsecret",
+        "plantedinenv",
+        "plantedinlog",
+        "plantedinproxy",
+        "plantedintoken",
+    ];
+    facts
+        .file("/var/lib/iris-mk8s/password", "Tr0ub4dor-and-3\n")
+        .file("/var/lib/iris-mk8s/password.hash", "aabbccddeeff00112233,99887766554433221100,10000,SHA512")
+        .file("/etc/environment", "HTTPS_PROXY=http://me:plantedinproxy@proxy:3128\n")
+        .file("/var/snap/microk8s/current/credentials/known_tokens.csv", "plantedintoken,admin,admin,\"system:masters\"\n")
+        .file(
+            "/var/log/iris-mk8s/20261124-1.log",
+            "$ something Tr0ub4dor-and-3 plantedintoken\nPasswordHash=aabbccddeeff00112233,99887766554433221100,10000,SHA512\n",
+        );
+    let encoded = json!(k8s_openapi::ByteString(b"plantedinsecret".to_vec()));
+    facts
+        .objects("secrets", vec![json!({"metadata": {"namespace": "default", "name": "s"}, "data": {"key": encoded}})]);
+    object(&mut facts, "pods", "data-0")["spec"]["containers"][0]["env"] =
+        json!([{"name": "DB_PASSWORD", "value": "plantedinenv"}]);
+    facts.api.insert("/readyz?verbose".to_owned(), "ok".to_owned());
+    facts.api.insert(
+        "/api/v1/namespaces/default/pods/data-0/log?container=iris&tailLines=2000".to_owned(),
+        "token: plantedinlog, and plantedinsecret\n".to_owned(),
+    );
+    let (host, spec) = (Recorded::new(facts), spec(&["--replicas", "1"]));
+    let report = doctor::examine(&host, &spec, None);
+    let bundle = Bundle::gather(&host, Some(&spec), &report, None);
+    for (name, text) in bundle.files() {
+        for secret in secrets {
+            assert!(!text.contains(secret), "{secret} is in {name}:\n{text}");
+        }
+    }
+    let text =
+        |wanted: &str| bundle.files().find(|(name, _)| *name == wanted).unwrap_or_else(|| panic!("no {wanted}")).1;
+    assert!(text("cluster/logs/default.data-0.iris.log").contains("[redacted]"));
+    assert!(text("logs/20261124-1.log").contains("something [redacted]"));
+    assert!(text("cluster/secrets.json").contains("\"name\": \"s\""), "what is no secret stays");
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("b.tar");
+    bundle.write(&file, TODAY).unwrap();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions()) & 0o777,
+        0o600
+    );
+    let error = bundle.write(&file, TODAY).unwrap_err();
+    assert!(error.what.contains("cannot write"), "an existing file is not overwritten: {error}");
+}

@@ -1,0 +1,239 @@
+//! The journal's bytes: torn anywhere, mixed up, of an older format, on a disk that is full or cannot be written.
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+
+use iris_mk8s::{
+    error::ExitCode,
+    journal::{Contents, FORMAT, Journal, Ledger, Place, Record},
+    step::Memo,
+};
+use proptest::prelude::*;
+use serde_json::json;
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/journals");
+
+/// Journals as each format's program wrote them.
+fn fixtures() -> Vec<(String, Vec<u8>)> {
+    let files = fs::read_dir(FIXTURES).expect("fixtures").map(|e| e.expect("an entry").path());
+    let mut all: Vec<(String, Vec<u8>)> = files
+        .map(|f| (f.file_name().expect("a name").to_string_lossy().into_owned(), fs::read(f).expect("bytes")))
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn journals_of_every_format_load() {
+    let all = fixtures();
+    for format in 1..=FORMAT {
+        let prefix = format!("format-{format}-");
+        assert!(all.iter().any(|(name, _)| name.starts_with(&prefix)), "there is no journal of format {format}");
+    }
+    for (name, bytes) in all {
+        let contents = Contents::parse(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(contents.torn, 0, "{name}");
+        assert!(contents.ledger.spec.is_some(), "{name}: the spec of its bootstrap is known");
+        let nothing = name.contains("torn-down");
+        assert_eq!(contents.ledger.is_empty(), nothing, "{name}: {:?}", contents.ledger.steps().collect::<Vec<_>>());
+        assert_eq!(contents.ledger.memory("snap.microk8s").is_some(), !nothing, "{name}");
+    }
+}
+
+#[test]
+fn cut_at_every_byte_it_gives_the_longest_prefix_of_whole_records() {
+    for (name, all) in fixtures() {
+        let mut ends = 0;
+        for cut in 0..=all.len() {
+            ends += usize::from(cut > 0 && all[cut - 1] == b'\n');
+            let whole = all[..cut].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            let contents = Contents::parse(&all[..cut]).unwrap_or_else(|e| panic!("{name} cut at {cut}: {e}"));
+            assert_eq!(contents.records.len(), ends, "{name} cut at {cut}");
+            assert_eq!((contents.whole, contents.torn), (whole as u64, (cut - whole) as u64), "{name} cut at {cut}");
+            let shown = contents.to_string();
+            assert_eq!(shown.contains("torn record"), cut != whole, "{name} cut at {cut}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn what_a_power_cut_makes_of_the_last_line_is_cut_off() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = Place { dir: dir.path().to_owned() };
+    let (_, all) = fixtures().swap_remove(0);
+    let last = all[..all.len() - 1].iter().rposition(|b| *b == b'\n').expect("two lines") + 1;
+    for (what, tail) in [
+        ("nothing but zeros", vec![0; 40]),
+        ("zeros, and its end", [vec![0; 20], all[all.len() - 9..].to_vec()].concat()),
+        ("its first half", all[last..last + 9].to_vec()),
+    ] {
+        fs::write(place.journal(), [&all[..last], &tail].concat()).expect("written");
+        let journal = Journal::open(&place).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(journal.torn, tail.len() as u64, "{what}");
+        journal.append(&Record::Intent { step: "a.b".into(), memo: Memo::default() }).expect("appended");
+        drop(journal);
+        let now = Contents::read(&place).expect("readable");
+        assert!(now.torn == 0 && now.ledger.is_open("a.b"), "{what}");
+    }
+}
+
+/// The order of records, said in another way: what may come next for one step.
+fn may_follow(state: Option<char>, record: char) -> Option<Option<char>> {
+    match (state, record) {
+        (_, 'i') => Some(Some('i')),
+        (Some('i'), 'd') => Some(Some('d')),
+        (Some(_), 'u') => Some(Some('u')),
+        (Some('u'), 'x') => Some(None),
+        _ => None,
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_bytes_are_it_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0_usize..4000, flip in any::<u8>()) {
+        let (_, mut all) = fixtures().swap_remove(0);
+        let at = at % all.len();
+        all[at] ^= flip;
+        for bytes in [all.clone(), bytes.clone(), [all[..at].to_vec(), bytes].concat()] {
+            match Contents::parse(&bytes) {
+                Ok(contents) => prop_assert_eq!(contents.whole + contents.torn, bytes.len() as u64),
+                Err(e) => prop_assert!(e.code == ExitCode::Journal && e.hint.is_some(), "{}", e),
+            }
+        }
+    }
+
+    #[test]
+    fn impossible_orders_are_refused_and_possible_ones_are_not(order in proptest::collection::vec((0_usize..3, 0_usize..4), 0..12)) {
+        let mut ledger = Ledger::default();
+        ledger.apply(&Record::Header { format: FORMAT, tool: String::new() }).expect("a header");
+        let mut states: BTreeMap<usize, char> = BTreeMap::new();
+        for (step, kind) in order {
+            let (name, letter) = (format!("step.{step}"), ['i', 'd', 'u', 'x'][kind]);
+            let record = match letter {
+                'i' => Record::Intent { step: name.clone(), memo: Memo { prior: json!(states.len()), want: json!(1) } },
+                'd' => Record::Done { step: name.clone() },
+                'u' => Record::UndoIntent { step: name.clone() },
+                _ => Record::Undone { step: name.clone() },
+            };
+            let next = may_follow(states.get(&step).copied(), letter);
+            prop_assert_eq!(ledger.apply(&record).is_ok(), next.is_some(), "{:?} after {:?}", record, states.get(&step));
+            match next {
+                Some(Some(state)) => _ = states.insert(step, state),
+                Some(None) => _ = states.remove(&step),
+                None => {}
+            }
+            prop_assert_eq!(ledger.memory(&name).is_some(), states.contains_key(&step));
+            prop_assert_eq!(ledger.is_open(&name), states.get(&step) == Some(&'i'));
+        }
+    }
+}
+
+/// Runs shell as root in a mount namespace of its own; none where that cannot be.
+fn alone(script: &str) -> Option<std::process::Output> {
+    if !nix::unistd::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "disks that are full need root");
+        eprintln!("SKIPPED: disks that are full need root");
+        return None;
+    }
+    Some(Command::new("unshare").args(["--mount", "sh", "-ec", script]).output().expect("unshare can be run"))
+}
+
+const STATE: &str = "mkdir -p /var/lib/iris-mk8s; mount -t tmpfs -o size=16k tmpfs /var/lib/iris-mk8s";
+
+/// The real program, in a namespace whose `/var/lib/iris-mk8s` was prepared by the script; its exit code and what it said.
+fn program(prepare: &str, args: &str) -> Option<(i32, String)> {
+    let binary = env!("CARGO_BIN_EXE_iris-mk8s");
+    let output = alone(&format!("{STATE}; {prepare}; exec {binary} {args}"))?;
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    Some((output.status.code().expect("no signal"), text.into_owned()))
+}
+
+const BOOTSTRAP: &str = "bootstrap --lb 192.168.11.110-130 --user root";
+
+#[test]
+fn a_full_disk_and_one_that_cannot_be_written_are_told_before_anything_is_done() {
+    let full = "head -c 65536 /dev/zero >/var/lib/iris-mk8s/filler 2>/dev/null || true";
+    let read_only = "mount -o remount,ro /var/lib/iris-mk8s";
+    for (prepare, cause) in [(full, "No space left on device"), (read_only, "Read-only file system")] {
+        for command in [BOOTSTRAP, &format!("--output json {BOOTSTRAP}")] {
+            let Some((code, text)) = program(prepare, command) else { return };
+            assert_eq!(code, 40, "{text}");
+            for said in [cause, "cannot write /var/lib/iris-mk8s"] {
+                assert!(text.contains(said), "it should say `{said}`: {text}");
+            }
+            assert!(!text.contains("step-acting") && !text.contains("stage-started"), "something was begun: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_journal_can_be_looked_at_where_it_cannot_be_written() {
+    let copy = format!("cp {FIXTURES}/format-1-bootstrapped.jsonl /var/lib/iris-mk8s/journal.jsonl");
+    let Some((code, text)) = program(&format!("{copy}; mount -o remount,ro /var/lib/iris-mk8s"), "journal show") else {
+        return;
+    };
+    assert_eq!(code, 0, "{text}");
+    for said in [
+        "format 1",
+        "bootstrap (",
+        "makes    snap.microk8s (nothing was there)",
+        "done     iris.statefulset",
+        "ours now: ",
+    ] {
+        assert!(text.contains(said), "it should say `{said}`: {text}");
+    }
+    let torn = format!("{copy}; printf '{{\"record\":\"int' >>/var/lib/iris-mk8s/journal.jsonl");
+    let (code, text) = program(&torn, "journal show").expect("root");
+    assert!(code == 0 && text.contains("the last 14 bytes are a torn record"), "{text}");
+    let damaged = format!("{copy}; sed -i '3s/record/rocerd/' /var/lib/iris-mk8s/journal.jsonl");
+    for command in ["journal show", "status", "teardown --reset --yes", BOOTSTRAP] {
+        let (code, text) = program(&damaged, command).expect("root");
+        assert!(code == 40 && text.contains("damaged at line 3") && text.contains("move it away"), "{command}: {text}");
+    }
+}
+
+/// Runs in a process of its own, whose journal lies on a disk of four pages, two of them taken.
+#[test]
+#[ignore = "it is run by the test below, on a disk of its own"]
+fn on_a_disk_that_fills_up() {
+    let place = Place { dir: std::env::var_os("JOURNAL_DIR").expect("a directory").into() };
+    let journal = Journal::open(&place).expect("there is room for the beginning");
+    let intent = |n: usize| Record::Intent {
+        step: format!("step.{n}"),
+        memo: Memo { prior: json!("x".repeat(300)), want: json!(n) },
+    };
+    let mut written = 0;
+    let error = loop {
+        match journal.append(&intent(written)) {
+            Ok(()) => written += 1,
+            Err(e) => break e,
+        }
+    };
+    assert!(written > 3, "only {written} records fit");
+    assert_eq!(error.code, ExitCode::Journal);
+    let text = error.to_string();
+    for said in ["No space left on device", "make room on the disk", "was not begun"] {
+        assert!(text.contains(said), "it should say `{said}`: {text}");
+    }
+    assert_eq!(journal.ledger().steps().count(), written, "what was not written is not known");
+    let now = Contents::read(&place).expect("readable");
+    assert_eq!((now.torn, now.ledger.steps().count()), (0, written), "half a record is cut off again");
+    fs::remove_file(place.dir.join("filler")).expect("room is made");
+    journal.append(&intent(written)).expect("there is room again");
+    assert_eq!(Contents::read(&place).expect("readable").ledger.steps().count(), written + 1);
+}
+
+#[test]
+fn a_disk_that_fills_up_takes_no_record_by_half() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().display();
+    let test = std::env::current_exe().expect("a path");
+    let script = format!(
+        "mount -t tmpfs -o size=16k tmpfs {place}; head -c 8192 /dev/zero >{place}/filler; \
+         JOURNAL_DIR={place} exec {} --exact --ignored on_a_disk_that_fills_up",
+        test.display()
+    );
+    let Some(output) = alone(&script) else { return };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!Path::new(&dir.path().join("journal.jsonl")).exists(), "the mount is seen outside");
+}

@@ -1,0 +1,206 @@
+//! What cannot heal is told in seconds, with its cause and what to do, and never by a timeout; put right, the same command goes on.
+
+use std::{
+    io::Write,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crate::support::{Era, Machine, in_both_eras};
+
+in_both_eras! { what_cannot_heal_is_told_in_seconds a_volume_that_nobody_can_write_to }
+
+/// Between the cause and the message: a look, the log, the words. A machine that shares two cores with others takes its time.
+const WITHIN: f64 = 15.0;
+
+/// The moment of the cause.
+enum Cause {
+    /// The first pull that failed.
+    Pull(&'static str),
+    /// IRIS ended for the first time.
+    End,
+    /// The run itself began, since the cause was there before.
+    Run,
+    /// A step was done.
+    After(&'static str),
+}
+
+struct Case<'a> {
+    what: &'a str,
+    args: &'a str,
+    cause: Cause,
+    step: &'a str,
+    says: &'a [&'a str],
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64()
+}
+
+/// The earliest of the times that kubectl prints, whole seconds.
+fn earliest(machine: &Machine, args: &str) -> f64 {
+    let printed = machine.kubectl(args).ok();
+    let times = printed.split_whitespace().filter_map(|t| t.parse::<jiff::Timestamp>().ok());
+    let first = times.min().unwrap_or_else(|| panic!("no time in `{printed}`"));
+    f64::from(i32::try_from(first.as_second() % 1_000_000_000).expect("small"))
+}
+
+impl Case<'_> {
+    /// Runs into it, and measures how long the message took.
+    fn run(&self, machine: &Machine, namespace: &str) {
+        let Self { what, args, cause, step, says } = self;
+        let mut run = machine.start(&format!("bootstrap --lb {} {args}", machine.range()));
+        let mut begun = now();
+        if let Cause::After(before) = cause {
+            run.until(before, |e| e.is("step-done", before) || e.is("step-kept", before));
+            begun = now();
+        }
+        let failed = run.until(what, |e| e.text("event") == "step-failed");
+        let told = now();
+        let ended = run.finish();
+        let outcome = ended.exits(22);
+        assert!(failed.is("step-failed", step), "{what}: another step failed: {failed:?}");
+        let error = &outcome["errors"][0];
+        let message = format!("{}\n{}\n{}", error["what"], error["cause"], error["hint"]);
+        for text in *says {
+            assert!(message.contains(text), "{what}: it should say `{text}`: {message}");
+        }
+        let of_events = |namespace: &str| {
+            format!("get events -n {namespace} --field-selector reason=Failed -o jsonpath={{.items[*].firstTimestamp}}")
+        };
+        let since = match cause {
+            Cause::Pull(namespace) => told % 1e9 - earliest(machine, &of_events(namespace)),
+            Cause::End => {
+                let of = |state| format!("{{.items[*].status.containerStatuses[*].{state}.terminated.finishedAt}}");
+                let times = format!("{} {}", of("state"), of("lastState"));
+                told % 1e9 - earliest(machine, &format!("get pods -n {namespace} -l app=iris -o 'jsonpath={times}'"))
+            }
+            Cause::Run | Cause::After(_) => told - begun,
+        };
+        let era = machine.era().name();
+        let what_said = error["what"].as_str().unwrap_or_default();
+        let _ =
+            writeln!(std::io::stderr(), "failures: {era} | {what} | {since:.1} s | {what_said} | {}", error["hint"]);
+        assert!(since < WITHIN, "{what}: the message came {since:.1} s after its cause: {message}");
+    }
+}
+
+/// A profile of which one action fails: there is no such database.
+const FAILING_ACTION: &str = "[iris]\ncpf = '''\n[Startup]\nSystemMode=TEST\n[config]\nglobals=0,0,32,0,0,0\n[Actions]\n\
+                              CreateDatabase:Name=TEST-DATA,Directory=/vol-data/TEST-DATA\n\
+                              CreateNamespace:Name=TEST,Globals=NO-SUCH\n'''\n";
+
+fn what_cannot_heal_is_told_in_seconds(era: Era) {
+    let Some(machine) = Machine::up("failures", era) else { return };
+    let good = era.of("intersystems/iris-community:latest-em", "intersystemsdc/iris-community:2026.1-zpm");
+    machine.product(&format!("bootstrap --lb {} --until basics", machine.range())).ok();
+
+    let (controller, path) = era.of(
+        ("quay.io/metallb/controller:v0.15.2", "metallb/controller:v0.15.2"),
+        ("quay.io/metallb/controller:v0.9.3", "metallb/controller:v0.9.3"),
+    );
+    machine.fault(&format!("registry --missing {path}"));
+    let case = Case {
+        what: "a webhook that never comes up: MetalLB's controller has no image",
+        args: "--until metallb",
+        cause: Cause::Pull("metallb-system"),
+        step: "addon.metallb",
+        says: &["the registry does not have the image", controller],
+    };
+    case.run(&machine, "default");
+    machine.fault("clear");
+
+    let expired = era.of("intersystems/iris-community:2025.1", "intersystemsdc/iris-community:2022.1.0.209.0-zpm");
+    Case {
+        what: "an expired licence",
+        args: &format!("--image {expired}"),
+        cause: Cause::End,
+        step: "ready.pods",
+        says: &["the licence of this image has run out", "Community License expired", "--image"],
+    }
+    .run(&machine, "default");
+
+    Case {
+        what: "a wrong tag",
+        args: "--image intersystems/iris-community:no-such-tag",
+        cause: Cause::Pull("default"),
+        step: "ready.pods",
+        says: &["the registry does not have the image", "no-such-tag", "see the name and the tag"],
+    }
+    .run(&machine, "default");
+
+    machine.fault(&format!("registry --missing {good}"));
+    machine.kubectl("delete events -n default --all").ok();
+    Case {
+        what: "a registry without the image",
+        args: &format!("--image {good}"),
+        cause: Cause::Pull("default"),
+        step: "ready.pods",
+        says: &["the registry does not have the image", good],
+    }
+    .run(&machine, "default");
+    machine.fault("clear");
+
+    machine.root(&format!("printf '%s' \"{FAILING_ACTION}\" >/tmp/failing.toml")).ok();
+    Case {
+        what: "an action of the CPF that fails",
+        args: &format!("--profile /tmp/failing.toml --channel {} --image {good}", era.track()),
+        cause: Cause::After("ready.licence"),
+        step: "ready.database",
+        says: &["there is no namespace TEST", "Action 'CreateNamespace' failed", "NO-SUCH"],
+    }
+    .run(&machine, "default");
+
+    // All is put right by the same command, and then the units are used up.
+    machine.start(&format!("bootstrap --lb {} --image {good}", machine.range())).finish().exits(0);
+    let pod = machine.kubectl("get pod data-0 -o jsonpath={.status.podIP}").ok();
+    let portal = format!("http://{pod}:52773/csp/sys/UtilHome.csp");
+    machine.root(&format!("for n in $(seq 9); do curl -s -o /dev/null -w '%{{http_code}}\\n' {portal}; done")).ok();
+    Case {
+        what: "all licence units in use",
+        args: &format!("--image {good}"),
+        cause: Cause::Run,
+        step: "ready.terminal",
+        says: &["all of its licence units are in use", "close sessions"],
+    }
+    .run(&machine, "default");
+    // It is no fault of the network: metrics are there, and say how many units are left.
+    machine.root(&format!("curl -sf http://{pod}:52773/api/monitor/metrics | grep 'iris_license_available 0'")).ok();
+}
+
+/// Volumes made by hand, in directories that even root cannot write to.
+fn volumes_made_by_hand(machine: &Machine, class: &str, folder: &str) {
+    let mut objects = format!(
+        "{{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {{name: {class}}}, provisioner: kubernetes.io/no-provisioner}}\n"
+    );
+    for n in 0..4 {
+        objects.push_str(&format!(
+            "---\n{{apiVersion: v1, kind: PersistentVolume, metadata: {{name: {class}-{n}}}, spec: {{capacity: {{storage: 5Gi}}, \
+             accessModes: [ReadWriteOnce], storageClassName: {class}, hostPath: {{path: {folder}/{n}}}}}}}\n"
+        ));
+    }
+    machine.root(&format!("cat <<'END' | microk8s kubectl apply -f -\n{objects}END")).ok();
+}
+
+fn a_volume_that_nobody_can_write_to(era: Era) {
+    let Some(machine) = Machine::up("volumes", era) else { return };
+    machine.product(&format!("bootstrap --lb {} --until basics", machine.range())).ok();
+    machine
+        .root("mkdir -p /srv/closed && mount -t tmpfs tmpfs /srv/closed && mkdir /srv/closed/{0..3} && mount -o remount,ro /srv/closed")
+        .ok();
+    volumes_made_by_hand(&machine, "closed", "/srv/closed");
+    Case {
+        what: "a volume that nobody can write to",
+        args: "--storage closed --namespace closed",
+        cause: Cause::End,
+        step: "ready.pods",
+        says: &["IRIS cannot", "volume", "the volume must belong to user 51773"],
+    }
+    .run(&machine, "closed");
+
+    // Directories of root's, which fsGroup does not reach: IRIS gets them all the same.
+    machine.product("teardown --data --yes").exits(0);
+    machine.root("mkdir -p /srv/roots/{0..3} && chmod 755 /srv/roots/*").ok();
+    volumes_made_by_hand(&machine, "roots", "/srv/roots");
+    machine.product(&format!("bootstrap --lb {} --storage roots", machine.range())).exits(0);
+    assert_eq!(machine.root("stat -c %u /srv/roots/* | sort -u").ok(), "51773\n");
+}
