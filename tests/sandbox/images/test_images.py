@@ -56,7 +56,9 @@ class Images(unittest.TestCase):
             for layer in full["layers"]:
                 self.assertIn(layer, listed["layer"])
             config = build.make_config(full, [])
-            if "base" in image:
+            if image.get("base", "").startswith("longhorn-"):
+                self.assertIn(b"LONGHORN_STANDIN_VERSION=" + image["base"].replace("longhorn-", "v").encode(), config)
+            elif "base" in image:
                 self.assertIn(b"IRIS_STANDIN_LICENSE_EXPIRES=", config)
                 self.assertIn(b"ISC_PACKAGE_INSTALLDIR=/usr/irissys", config)
         self.assertEqual(len(names), len(set(names)))

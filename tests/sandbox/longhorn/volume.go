@@ -79,7 +79,9 @@ func (c *cluster) keepVolume(ctx context.Context, volume *object, engines, repli
 			"image": use.engine, "frontend": "blockdev", "active": true,
 		}))
 	}
+	complete := true
 	for i := int64(len(replicas)); i < max(1, number(volume, "spec", "numberOfReplicas")); i++ {
+		complete = false
 		id := hash8(fmt.Sprint(name, i))
 		if err := c.make(ctx, "replicas", c.own("Replica", name+"-r-"+id, labels, dict{
 			"volumeName": name, "volumeSize": text(volume, "spec", "size"), "nodeID": "", "desireState": "stopped", "engineImage": use.engine,
@@ -87,6 +89,10 @@ func (c *cluster) keepVolume(ctx context.Context, volume *object, engines, repli
 		})); err != nil {
 			return err
 		}
+	}
+	// What was made just now comes back as a change, and is looked at then.
+	if !complete {
+		return nil
 	}
 	scheduled, problem, err := c.schedule(ctx, volume, replicas, allReplicas)
 	if err != nil {
@@ -222,9 +228,9 @@ func (c *cluster) markVolume(ctx context.Context, volume *object, unscheduled bo
 	if err != nil {
 		return unlessGone(err)
 	}
-	_, marked := pv.GetAnnotations()[schedulingError]
+	was, marked := pv.GetAnnotations()[schedulingError]
 	switch {
-	case unscheduled && !marked:
+	case unscheduled && (!marked || was != problem):
 		return c.patch(ctx, "persistentvolumes", pv.GetName(), dict{"metadata": dict{"annotations": dict{schedulingError: problem}}})
 	case !unscheduled && marked:
 		return c.patch(ctx, "persistentvolumes", pv.GetName(), dict{"metadata": dict{"annotations": dict{schedulingError: nil}}})
