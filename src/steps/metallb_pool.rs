@@ -87,6 +87,17 @@ fn pools(config: &Value) -> impl Iterator<Item = &Value> {
     config[LIST].as_array().into_iter().flatten()
 }
 
+fn deleted(objects: &[Value]) -> Vec<Act> {
+    let delete = |object: &Value| {
+        cluster::kind_of(object).map(|kind| Act::Delete {
+            kind,
+            namespace: Some(NAMESPACE.to_owned()),
+            name: cluster::state::name(object).to_owned(),
+        })
+    };
+    objects.iter().filter_map(delete).collect()
+}
+
 /// What a probe found in the objects; null = nothing.
 fn found_now(found: &Probe) -> Value {
     if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null }
@@ -202,6 +213,12 @@ impl Step for Pool {
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         let now = self.now(host)?;
+        if now.is_null() && memory.prior.is_null() && self.api == MetallbApi::Crd {
+            // A run that died between the two left the first one.
+            let left = host.get(&cluster::L2_ADVERTISEMENT, Some(NAMESPACE), ADVERTISEMENT)?;
+            let ours = left.filter(cluster::is_ours);
+            return Ok(ours.map_or(Undo::Done, |left| Undo::Acts(deleted(&[left]))));
+        }
         if now.is_null() || now == memory.prior {
             return Ok(Undo::Done);
         }
@@ -216,14 +233,7 @@ impl Step for Pool {
         if !memory.prior.is_null() {
             return Ok(Undo::Acts(self.acts(&memory.prior)));
         }
-        let delete = |object: &Value| {
-            cluster::kind_of(object).map(|kind| Act::Delete {
-                kind,
-                namespace: Some(NAMESPACE.to_owned()),
-                name: cluster::state::name(object).to_owned(),
-            })
-        };
-        Ok(Undo::Acts(self.objects(&Value::Null).iter().filter_map(delete).collect()))
+        Ok(Undo::Acts(deleted(&self.objects(&Value::Null))))
     }
 
     fn deadline(&self) -> Duration {
