@@ -39,10 +39,10 @@ const RESET: &str = "teardown --reset --yes";
 
 const MOMENTS: &[Moment] = &[
     at(Kill, "the host was looked at", "bootstrap", ["stage-done", "preflight", ""]),
-    at(Kill, "snap: download", "bootstrap", ["step-progress", "snap.microk8s", ""]),
-    at(PowerCut, "snap: download", "bootstrap", ["step-progress", "snap.microk8s", ""]),
-    at(Kill, "snap: its hooks", "bootstrap", ["step-waiting", "snap.microk8s", "hook"]),
-    at(Kill, "snap: the hold", "bootstrap", ["step-acting", "snap.hold", ""]),
+    at(Kill, "snap: download", "bootstrap --until snap", ["step-progress", "snap.microk8s", ""]),
+    at(PowerCut, "snap: download", "bootstrap --until snap", ["step-progress", "snap.microk8s", ""]),
+    at(Kill, "snap: its hooks", "bootstrap --until snap", ["step-waiting", "snap.microk8s", "hook"]),
+    at(Kill, "snap: the hold", "bootstrap --until snap", ["step-acting", "snap.hold", ""]),
     at(Kill, "group", "bootstrap --until group", ["step-acting", "group.member", ""]),
     at(Kill, "alias", "bootstrap --until alias", ["step-acting", "alias.kubectl", ""]),
     at(Kill, "start: no node yet", "bootstrap --until start", ["step-waiting", "cluster.running", ""]),
