@@ -116,6 +116,12 @@ fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
     if !waits && !container["state"]["terminated"].is_object() {
         return None;
     }
+    // An end from before this run may have had a cause that is put right by now: the next start tells.
+    let ends = ["state", "lastState"].map(|state| &container[state]["terminated"]["finishedAt"]);
+    let begun = image::begun(host);
+    if ends.iter().any(|end| end.is_string()) && !ends.iter().any(|end| image::is_since(end, begun)) {
+        return None;
+    }
     // There may be no log (yet): the next look will have it.
     let logs: Vec<String> =
         [false, true].into_iter().filter_map(|previous| log_of(host, iris, name, previous).ok()).collect();

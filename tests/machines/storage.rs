@@ -4,7 +4,8 @@ use crate::support::{Era, Machine, in_both_eras};
 
 in_both_eras! { a_class_of_the_users }
 
-const CLASS: &str = "{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: fast}, provisioner: microk8s.io/hostpath, \
+/// What begins with a brace is JSON to a kubectl of 1.20.
+const CLASS: &str = "--- {apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: fast}, provisioner: microk8s.io/hostpath, \
                      volumeBindingMode: WaitForFirstConsumer}";
 
 fn a_class_of_the_users(era: Era) {
