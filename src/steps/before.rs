@@ -156,6 +156,11 @@ impl Before {
                 }
             }
         }
+        // A machine that boots in the middle of a removal starts services again, and snapd has stopped them already.
+        let active = ["systemctl", "list-units", "--state=active", "--plain", "--no-legend", UNITS];
+        if host.ask(&Cmd::reads(active))?.stdout.contains("snap.microk8s.") {
+            acts.push(run(&["systemctl", "stop", UNITS]));
+        }
         // systemd remembers a service that failed while it was stopped for good.
         let failed =
             host.ask(&Cmd::reads(["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend", UNITS]))?;

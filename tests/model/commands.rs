@@ -69,6 +69,7 @@ pub fn read(world: &mut World, words: &[&str]) -> Output {
                 None => output(1, "microk8s is not running. Use microk8s inspect for a deeper inspection.\n"),
             }
         }
+        ["systemctl", "list-units", "--state=active", "--plain", "--no-legend", "snap.microk8s.*"] => output(0, ""),
         ["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend", "snap.microk8s.*"] => {
             let failed =
                 "snap.microk8s.daemon-kubelite.service not-found failed failed snap.microk8s.daemon-kubelite.service\n";
