@@ -24,6 +24,7 @@ use crate::{
 
 mod before;
 mod cache;
+mod first;
 mod iscsid;
 mod module;
 mod multipath;
@@ -68,6 +69,14 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
     steps.extend(ready::all(&common));
     steps.extend(trial::all(&common));
     steps
+}
+
+/// The steps of IRIS, whose volumes lie on Longhorn, in the form in which they go before it.
+pub(super) fn before_it(spec: &Spec, steps: Vec<Box<dyn Step>>) -> Vec<Box<dyn Step>> {
+    if spec.longhorn.is_none() {
+        return steps;
+    }
+    steps.into_iter().map(|inner| Box::new(first::First { inner }) as Box<dyn Step>).collect()
 }
 
 /// What all of them want to know.
