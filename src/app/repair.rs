@@ -59,11 +59,8 @@ fn mend(engine: &Engine<'_>, outcome: &mut Outcome) -> Result<()> {
 fn show(engine: &Engine<'_>, wrong: &str) -> Result<String> {
     let mut text = format!("Longhorn: {wrong}\nthis will be done:\n");
     for step in engine.stages.iter().flat_map(|stage| &stage.steps) {
-        let todo = match step.undo(engine.host, &Memory::default()) {
-            Ok(todo) => todo,
-            // What is verified in the end cannot hold yet.
-            Err(_) => continue,
-        };
+        // What is verified in the end cannot hold yet.
+        let Ok(todo) = step.undo(engine.host, &Memory::default()) else { continue };
         match todo {
             Undo::Acts(acts) => {
                 text.push_str(&format!("  remove {:<20} {}\n", step.id(), step.title()));

@@ -41,7 +41,7 @@ impl Step for First {
             if host.snapd_get("/v2/snaps/microk8s")?.is_none() {
                 return Ok(Undo::Done);
             }
-            if let Some(start) = super::removal::start(host)? {
+            if let Some(start) = super::removal::start(host) {
                 return Ok(start);
             }
         }

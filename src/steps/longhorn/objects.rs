@@ -165,7 +165,7 @@ impl Step for Objects {
         if host.snapd_get("/v2/snaps/microk8s")?.is_none() {
             return Ok(Undo::Done);
         }
-        if let Some(start) = removal::start(host)? {
+        if let Some(start) = removal::start(host) {
             return Ok(start);
         }
         if let Some(found) = Installed::find(host)? {

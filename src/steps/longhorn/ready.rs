@@ -53,7 +53,7 @@ pub(super) fn all(common: &Common) -> Vec<Box<dyn Step>> {
     let check = |id, title: &str, watches, question: Question| -> Box<dyn Step> {
         Box::new(Check { id, title: title.to_owned(), question, deadline: common.deadline, watches })
     };
-    let (of_class, of_hooks) = (common.clone(), common.clone());
+    let of_hooks = common.clone();
     vec![
         check("longhorn.manager", "Longhorn's manager", vec![pods(), of(&cluster::DAEMON_SET)], Box::new(manager)),
         check(
@@ -75,7 +75,7 @@ pub(super) fn all(common: &Common) -> Vec<Box<dyn Step>> {
             "longhorn.class",
             "its StorageClass",
             vec![Watch::Objects(&cluster::STORAGE_CLASS, None)],
-            Box::new(move |host| class(host, &of_class)),
+            Box::new(class),
         ),
         check(
             "longhorn.webhooks",
@@ -237,7 +237,7 @@ fn node(host: &dyn Host) -> Result<Probe> {
     Ok(Probe::pending(format!("node {}: {why}", state::name(node))))
 }
 
-fn class(host: &dyn Host, common: &Common) -> Result<Probe> {
+fn class(host: &dyn Host) -> Result<Probe> {
     let name = crate::spec::LONGHORN_CLASS;
     let Some(class) = host.get(&cluster::STORAGE_CLASS, None, name)? else {
         return Ok(Probe::pending("the manager has not made it yet"));
@@ -251,7 +251,7 @@ fn class(host: &dyn Host, common: &Common) -> Result<Probe> {
     }
     let replicas = class["parameters"]["numberOfReplicas"].as_str().unwrap_or("?");
     let default = class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true";
-    if common.foreign(host)?.is_some() {
+    if super::foreign(host)?.is_some() {
         let warning = format!("the class {name} makes {replicas} replicas: on one node its volumes stay degraded");
         let warnings = if replicas == "1" { Vec::new() } else { vec![warning] };
         return Ok(Probe::Satisfied { note: format!("{replicas} replicas"), warnings });

@@ -22,11 +22,9 @@ const START_WITHIN: Duration = Duration::from_secs(180);
 const LATELY_SECONDS: u64 = 60;
 
 /// A stopped cluster is started: Longhorn can be taken back only while it runs.
-pub(super) fn start(host: &dyn Host) -> Result<Option<Undo>> {
-    if !crate::steps::is_stopped(host) {
-        return Ok(None);
-    }
-    Ok(Some(Undo::Acts(vec![Act::Run(Cmd::changes(START_WITHIN, ["microk8s", "start"]))])))
+pub(super) fn start(host: &dyn Host) -> Option<Undo> {
+    let start = || Undo::Acts(vec![Act::Run(Cmd::changes(START_WITHIN, ["microk8s", "start"]))]);
+    crate::steps::is_stopped(host).then(start)
 }
 
 /// What comes before the objects of the manifest may be deleted; none when nothing more does.

@@ -286,7 +286,7 @@ fn end(host: &dyn Host) -> Result<Undo> {
     if let Some(volume) = volumes.iter().find(of_trial) {
         goes.get_or_insert_with(|| format!("volume {} of the trial is being deleted", state::name(volume)));
     }
-    Ok(if !acts.is_empty() { Undo::Acts(acts) } else { goes.map_or(Undo::Done, Undo::Pending) })
+    Ok(if acts.is_empty() { goes.map_or(Undo::Done, Undo::Pending) } else { Undo::Acts(acts) })
 }
 
 /// The trial is over, and noted.
