@@ -67,16 +67,15 @@ pub fn diagnose(host: &dyn Host) -> Result<Option<String>> {
         ));
     }
     let mut found = Vec::new();
-    match &installed {
-        Some(longhorn) if longhorn.is_half_deleted() => {
-            found.push(format!("the namespace {NAMESPACE} is half deleted"));
+    found.extend(installed.as_ref().map(|longhorn| {
+        if longhorn.is_half_deleted() {
+            format!("the namespace {NAMESPACE} is half deleted")
+        } else if longhorn.manager.is_none() {
+            format!("the namespace {NAMESPACE} has no manager in it")
+        } else {
+            "its manager does not run".to_owned()
         }
-        Some(longhorn) if longhorn.manager.is_none() => {
-            found.push(format!("the namespace {NAMESPACE} has no manager in it"));
-        }
-        Some(_) => found.push("its manager does not run".to_owned()),
-        None => {}
-    }
+    }));
     let kinds = definitions(host)?;
     if !kinds.is_empty() {
         let going = kinds.iter().filter(|d| state::going(d)).count();

@@ -90,7 +90,7 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
         stage("basics", &["start"], Some(Lock::Addons), addons::basics(spec)),
         stage("longhorn", &["basics"], None, longhorn::all(spec)),
         // The image of IRIS is what takes longest: its pull runs beside the other addons.
-        stage("iris", &["basics", "longhorn"], None, iris::all(spec, credentials)),
+        stage("iris", &["basics", "longhorn"], None, longhorn::before_it(spec, iris::all(spec, credentials))),
         stage("metallb", &["basics"], Some(Lock::Addons), metallb::all(spec)),
         stage("addons", &["basics"], Some(Lock::Addons), addons::others(spec)),
         stage("ready", &["iris", "metallb"], None, ready::all(spec)),

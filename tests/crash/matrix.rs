@@ -99,6 +99,10 @@ pub fn examine(initial: &Initial, policy: Policy, density: Density, salt: usize)
     let up = case.first(world);
     (case.code, case.converged) = (up.code, without_hold(case.settled(up.world.clone())));
     let end = up.error.as_ref().map_or_else(|| "done".to_owned(), |e| format!("{:?}: {}", e.code, e.what));
+    // A host that never gets so far would say nothing of what comes after.
+    if initial.longhorn && case.code != ExitCode::Done {
+        case.differs("uninterrupted", &[format!("a host on Longhorn ends early: {end}")]);
+    }
     *case.counts.ends.entry(end).or_default() += 1;
     if *initial == Initial::fresh(initial.era) {
         assert_eq!(up.code, ExitCode::Done, "a fresh host: {:?}", up.error);

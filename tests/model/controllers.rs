@@ -46,6 +46,8 @@ pub fn tick(world: &mut World) {
     if cluster.touched.values().sum::<u64>() != before {
         cluster.look_at(now + ms(100));
     }
+    // Last, so that a pod that is ready has its mount.
+    super::longhorn::sessions(world);
 }
 
 /// MicroK8s' cluster agent applies the launch configuration some seconds after the node is there: it enables dns.

@@ -85,7 +85,6 @@ pub fn reconcile(world: &mut World) {
     }
     job(cluster, now);
     orphans(cluster, now);
-    sessions(world);
 }
 
 /// The server accepts a definition, and lets it go when no object of it is left.
@@ -268,7 +267,7 @@ fn orphans(cluster: &mut Cluster, _: Duration) {
 }
 
 /// A volume that a pod mounts is a disk of the host, with a session; both outlive a kubelet that is taken away.
-fn sessions(world: &mut World) {
+pub fn sessions(world: &mut World) {
     let Some(cluster) = world.cluster.as_mut() else { return };
     if !cluster.answers(world.now) {
         return;

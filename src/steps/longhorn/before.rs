@@ -140,7 +140,7 @@ impl Step for Before {
         if host.exists(&self.file) {
             return Ok(Probe::satisfied("written down"));
         }
-        Ok(match Common::foreign(host)? {
+        Ok(match super::foreign(host)? {
             Some(_) => Probe::satisfied("somebody else's Longhorn was there before us: its traces are not ours"),
             None => Probe::Absent,
         })

@@ -54,7 +54,7 @@ impl Step for Cache {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        if let Some(theirs) = Common::foreign(host)? {
+        if let Some(theirs) = super::foreign(host)? {
             let version = theirs.version().map(|v| v.to_string()).unwrap_or_default();
             return Ok(Probe::satisfied(format!("not needed: somebody else installed Longhorn {version}")));
         }

@@ -24,6 +24,7 @@ use crate::{
 
 mod before;
 mod cache;
+mod first;
 mod iscsid;
 mod module;
 mod multipath;
@@ -68,6 +69,14 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
     steps.extend(ready::all(&common));
     steps.extend(trial::all(&common));
     steps
+}
+
+/// The steps of IRIS, whose volumes lie on Longhorn, in the form in which they go before it.
+pub(super) fn before_it(spec: &Spec, steps: Vec<Box<dyn Step>>) -> Vec<Box<dyn Step>> {
+    if spec.longhorn.is_none() {
+        return steps;
+    }
+    steps.into_iter().map(|inner| Box::new(first::First { inner }) as Box<dyn Step>).collect()
 }
 
 /// What all of them want to know.
@@ -124,14 +133,6 @@ impl Common {
         self.manifest(host)?.map(|manifest| manifest.part(part, self.minor)).transpose()
     }
 
-    /// A Longhorn that somebody else installed.
-    fn foreign(host: &dyn Host) -> Result<Option<Installed>> {
-        if !has_cluster(host)? {
-            return Ok(None);
-        }
-        Ok(Installed::find(host)?.filter(|found| !found.is_ours()))
-    }
-
     /// Why what Longhorn needs of the host must stay; none when it may go.
     ///
     /// # Errors
@@ -157,6 +158,14 @@ const REPAIR: &str = "the same command again; where Longhorn is stuck: `iris-mk8
 /// The step after whose undo nothing of Longhorn is left in the cluster.
 const GONE: &str = "longhorn.namespace";
 
+/// A Longhorn that somebody else installed.
+fn foreign(host: &dyn Host) -> Result<Option<Installed>> {
+    if !has_cluster(host)? {
+        return Ok(None);
+    }
+    Ok(Installed::find(host)?.filter(|found| !found.is_ours()))
+}
+
 /// Whether there is a cluster that can be asked: its snap is there, and is not stopped.
 fn has_cluster(host: &dyn Host) -> Result<bool> {
     Ok(host.snapd_get("/v2/snaps/microk8s")?.is_some() && !super::is_stopped(host))
@@ -165,6 +174,11 @@ fn has_cluster(host: &dyn Host) -> Result<bool> {
 /// A file's text; empty when there is none.
 fn text(host: &dyn Host, path: &str) -> Result<String> {
     Ok(host.read(Path::new(path))?.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default())
+}
+
+/// Whether a file of a drop-in folder counts: others are left alone by whoever reads it.
+fn is_conf(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|ending| ending == "conf")
 }
 
 /// Whether a unit of systemd's is in this state (`active`, `enabled`).

@@ -31,9 +31,7 @@ impl Module {
     /// Whether something asks for it at boot: our file, or somebody's.
     fn at_boot(host: &dyn Host) -> Result<bool> {
         for dir in ["/etc/modules-load.d", "/usr/lib/modules-load.d"] {
-            for name in
-                host.names(Path::new(dir)).iter().filter(|n| Path::new(n).extension().is_some_and(|e| e == "conf"))
-            {
+            for name in host.names(Path::new(dir)).iter().filter(|n| super::is_conf(n)) {
                 if text(host, &format!("{dir}/{name}"))?.lines().any(|l| l.trim() == MODULE) {
                     return Ok(true);
                 }

@@ -33,12 +33,7 @@ fn runs(host: &dyn Host) -> Result<bool> {
 fn keeps_away(host: &dyn Host) -> Result<bool> {
     let mut files = vec!["/etc/multipath.conf".to_owned()];
     let dir = "/etc/multipath/conf.d";
-    files.extend(
-        host.names(Path::new(dir))
-            .iter()
-            .filter(|n| Path::new(n).extension().is_some_and(|e| e == "conf"))
-            .map(|n| format!("{dir}/{n}")),
-    );
+    files.extend(host.names(Path::new(dir)).iter().filter(|n| super::is_conf(n)).map(|n| format!("{dir}/{n}")));
     for file in files {
         if blacklists(&text(host, &file)?) {
             return Ok(true);

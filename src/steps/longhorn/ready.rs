@@ -252,7 +252,7 @@ fn class(host: &dyn Host) -> Result<Probe> {
     }
     let replicas = class["parameters"]["numberOfReplicas"].as_str().unwrap_or("?");
     let default = class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true";
-    if Common::foreign(host)?.is_some() {
+    if super::foreign(host)?.is_some() {
         let warning = format!("the class {name} makes {replicas} replicas: on one node its volumes stay degraded");
         let warnings = if replicas == "1" { Vec::new() } else { vec![warning] };
         return Ok(Probe::Satisfied { note: format!("{replicas} replicas"), warnings });

@@ -10,7 +10,6 @@ use crate::{
     host::{Cmd, Host},
     longhorn::{self, Installed, NAMESPACE, uninstall},
     step::{Act, Undo},
-    steps,
     version::LonghornVersion,
 };
 
@@ -19,8 +18,8 @@ const LATELY_SECONDS: u64 = 60;
 
 /// A stopped cluster is started: Longhorn can be taken back only while it runs.
 pub(super) fn start(host: &dyn Host) -> Option<Undo> {
-    let start = || Undo::Acts(vec![Act::Run(Cmd::changes(steps::SWITCH_WITHIN, ["microk8s", "start"]))]);
-    steps::is_stopped(host).then(start)
+    let start = || Undo::Acts(vec![Act::Run(Cmd::changes(crate::steps::SWITCH_WITHIN, ["microk8s", "start"]))]);
+    crate::steps::is_stopped(host).then(start)
 }
 
 /// What comes before the objects of the manifest may be deleted; none when nothing more does.

@@ -1,0 +1,70 @@
+//! IRIS on Longhorn goes before Longhorn does, and so before the snap: elsewhere the snap would take it along, and Longhorn would wait for ever
+//! for volumes that are in use.
+
+use std::time::Duration;
+
+use crate::{
+    error::Result,
+    host::{Host, Watch},
+    step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+};
+
+/// A step that goes by itself, whatever it is inside of.
+pub(in crate::steps) struct First {
+    pub(in crate::steps) inner: Box<dyn Step>,
+}
+
+impl Step for First {
+    fn id(&self) -> &str {
+        self.inner.id()
+    }
+
+    fn title(&self) -> String {
+        self.inner.title()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        self.inner.probe(host)
+    }
+
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        self.inner.apply(host, found)
+    }
+
+    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
+        self.inner.memo(host, found)
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        // With the snap everything in the cluster went.
+        if self.inner.inside().is_some() {
+            if host.snapd_get("/v2/snaps/microk8s")?.is_none() {
+                return Ok(Undo::Done);
+            }
+            if let Some(start) = super::removal::start(host) {
+                return Ok(start);
+            }
+        }
+        self.inner.undo(host, memory)
+    }
+
+    fn deadline(&self) -> Duration {
+        self.inner.deadline()
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        self.inner.watches()
+    }
+
+    fn scope(&self) -> Scope {
+        self.inner.scope()
+    }
+
+    fn opens(&self) -> bool {
+        self.inner.opens()
+    }
+
+    fn clears(&self) -> Option<&'static str> {
+        self.inner.clears()
+    }
+}
