@@ -91,25 +91,48 @@ const FAILING_ACTION: &str = "[iris]\ncpf = '''\n[Startup]\nSystemMode=TEST\n[co
                               CreateDatabase:Name=TEST-DATA,Directory=/vol-data/TEST-DATA\n\
                               CreateNamespace:Name=TEST,Globals=NO-SUCH\n'''\n";
 
-fn what_cannot_heal_is_told_in_seconds(era: Era) {
-    let Some(machine) = Machine::up("failures", era) else { return };
-    let good = era.of("intersystems/iris-community:latest-em", "intersystemsdc/iris-community:2026.1-zpm");
-    machine.product(&format!("bootstrap --lb {} --until basics", machine.range())).ok();
-
-    let (controller, path) = era.of(
-        ("quay.io/metallb/controller:v0.15.2", "metallb/controller:v0.15.2"),
-        ("quay.io/metallb/controller:v0.9.3", "metallb/controller:v0.9.3"),
-    );
-    machine.fault(&format!("registry --missing {path}"));
+/// Images that nobody has. In 1.20 the sandbox cannot tell of them: containerd asks the registry itself after the mirror, and gets no TLS.
+fn missing_images(machine: &Machine, good: &str) {
+    machine.fault("registry --missing metallb/controller:v0.15.2");
     let case = Case {
         what: "a webhook that never comes up: MetalLB's controller has no image",
         args: "--until metallb",
         cause: Cause::Pull("metallb-system"),
         step: "addon.metallb",
-        says: &["the registry does not have its image", controller],
+        says: &["the registry does not have its image", "quay.io/metallb/controller:v0.15.2"],
     };
-    case.run(&machine, "default");
+    case.run(machine, "default");
     machine.fault("clear");
+
+    Case {
+        what: "a wrong tag",
+        args: "--image intersystems/iris-community:no-such-tag",
+        cause: Cause::Pull("default"),
+        step: "ready.pods",
+        says: &["the registry does not have the image", "no-such-tag", "see the name and the tag"],
+    }
+    .run(machine, "default");
+
+    machine.fault(&format!("registry --missing {good}"));
+    Case {
+        what: "a registry without the image",
+        args: &format!("--image {good}"),
+        cause: Cause::Pull("default"),
+        step: "ready.pods",
+        says: &["the registry does not have the image", good],
+    }
+    .run(machine, "default");
+    machine.fault("clear");
+}
+
+fn what_cannot_heal_is_told_in_seconds(era: Era) {
+    let Some(machine) = Machine::up("failures", era) else { return };
+    let good = era.of("intersystems/iris-community:latest-em", "intersystemsdc/iris-community:2026.1-zpm");
+    machine.product(&format!("bootstrap --lb {} --until basics", machine.range())).ok();
+
+    if era == Era::Current {
+        missing_images(&machine, good);
+    }
 
     let expired = era.of("intersystems/iris-community:2025.1", "intersystemsdc/iris-community:2022.1.0.209.0-zpm");
     Case {
@@ -120,26 +143,6 @@ fn what_cannot_heal_is_told_in_seconds(era: Era) {
         says: &["the licence of this image has run out", "Community License expired", "--image"],
     }
     .run(&machine, "default");
-
-    Case {
-        what: "a wrong tag",
-        args: "--image intersystems/iris-community:no-such-tag",
-        cause: Cause::Pull("default"),
-        step: "ready.pods",
-        says: &["the registry does not have the image", "no-such-tag", "see the name and the tag"],
-    }
-    .run(&machine, "default");
-
-    machine.fault(&format!("registry --missing {good}"));
-    Case {
-        what: "a registry without the image",
-        args: &format!("--image {good}"),
-        cause: Cause::Pull("default"),
-        step: "ready.pods",
-        says: &["the registry does not have the image", good],
-    }
-    .run(&machine, "default");
-    machine.fault("clear");
 
     machine.root(&format!("printf '%s' \"{FAILING_ACTION}\" >/tmp/failing.toml")).ok();
     Case {
