@@ -157,6 +157,47 @@ fn a_bare_host_without_a_cluster_has_no_problem() {
     assert!(report.findings.iter().all(|f| f.id != "snap" && f.id != "api"), "{}", report.show(true));
 }
 
+/// Longhorn, as it works.
+fn with_longhorn(facts: &mut Facts) {
+    let namespace = json!({"metadata": {"name": "longhorn-system"}});
+    facts.objects("namespaces", vec![namespace]).file("/sys/module/iscsi_tcp/refcnt", "1\n");
+    facts
+        .command("iscsiadm --version", 0, "iscsiadm version 2.1.9\n")
+        .command("systemctl is-active iscsid.service", 0, "active\n")
+        .command("systemctl is-active multipathd.service", 3, "inactive\n")
+        .command("systemctl is-active multipathd.socket", 3, "inactive\n");
+    for (kind, plural, name) in [
+        ("DaemonSet", "daemonsets", "longhorn-manager"),
+        ("Deployment", "deployments", "longhorn-driver-deployer"),
+        ("Deployment", "deployments", "csi-provisioner"),
+        ("Deployment", "deployments", "csi-attacher"),
+        ("DaemonSet", "daemonsets", "longhorn-csi-plugin"),
+    ] {
+        workload(facts, kind, plural, "longhorn-system", name);
+    }
+    let definition = |plural: &str| {
+        json!({"metadata": {"name": format!("{plural}.longhorn.io")}, "spec": {"group": "longhorn.io", "names": {"plural": plural},
+            "versions": [{"name": "v1beta2", "served": true}]}})
+    };
+    facts.objects("customresourcedefinitions", vec![definition("nodes"), definition("volumes")]);
+    let holds = |kind: &str| json!({"type": kind, "status": "True"});
+    let (disk, node) =
+        (json!({"conditions": [holds("Ready"), holds("Schedulable")]}), [holds("Ready"), holds("Schedulable")]);
+    let node = json!({"metadata": {"namespace": "longhorn-system", "name": "vm1"}, "status": {"conditions": node, "diskStatus": {"disk-1": disk}}});
+    facts.objects("nodes.longhorn.io", vec![node]);
+    let volume = json!({"metadata": {"namespace": "longhorn-system", "name": "pvc-1"}, "spec": {"numberOfReplicas": 1},
+        "status": {"robustness": "healthy", "kubernetesStatus": {"pvcName": "dbv-data-data-0"}, "conditions": [holds("Scheduled")]}});
+    facts.objects("volumes.longhorn.io", vec![volume]);
+}
+
+#[test]
+fn a_longhorn_that_works_has_nothing_to_tell() {
+    let mut facts = converged();
+    with_longhorn(&mut facts);
+    let report = examine(facts);
+    assert_eq!(report.problems, 0, "{}", report.show(false));
+}
+
 /// The check, what is broken, and what the first finding says.
 type Case = (&'static str, fn(&mut Facts), &'static str);
 
@@ -263,6 +304,50 @@ const CASES: &[Case] = &[
     ("metallb", |f| no_workload(f, "daemonsets", "speaker"), "does not answer for its addresses"),
     ("metallb-pool", |f| _ = f.objects("l2advertisements", vec![]), "is not advertised"),
     ("address", |f| object(f, "services", "iris-ext")["status"] = json!({}), "service iris-ext has no address"),
+    (
+        "longhorn-removal",
+        |f| {
+            with_longhorn(f);
+            no_workload(f, "daemonsets", "longhorn-manager");
+            object(f, "namespaces", "longhorn-system")["metadata"]["deletionTimestamp"] = "2026-11-24T00:00:00Z".into();
+        },
+        "the namespace longhorn-system is half deleted, and the manager that could end its objects is gone",
+    ),
+    (
+        "longhorn-driver",
+        |f| {
+            with_longhorn(f);
+            object(f, "daemonsets", "longhorn-csi-plugin")["spec"]["template"]["spec"]["volumes"] =
+                json!([{"name": "plugin-dir", "hostPath": {"path": "/var/lib/kubelet/plugins/driver.longhorn.io"}}]);
+        },
+        "what they write is lost with them",
+    ),
+    (
+        "longhorn-host",
+        |f| {
+            with_longhorn(f);
+            f.files.remove("/sys/module/iscsi_tcp/refcnt");
+        },
+        "the kernel module iscsi_tcp is not loaded",
+    ),
+    (
+        "longhorn-disks",
+        |f| {
+            with_longhorn(f);
+            let full = json!({"type": "Schedulable", "status": "False", "reason": "DiskPressure", "message": "the disk is full"});
+            object(f, "nodes.longhorn.io", "vm1")["status"]["diskStatus"]["disk-1"]["conditions"][1] = full;
+        },
+        "Longhorn takes no more volumes on disk disk-1",
+    ),
+    (
+        "longhorn-volumes",
+        |f| {
+            with_longhorn(f);
+            let unmet = json!({"type": "Scheduled", "status": "False", "message": "insufficient storage"});
+            object(f, "volumes.longhorn.io", "pvc-1")["status"]["conditions"][0] = unmet;
+        },
+        "claim dbv-data-data-0 is bound, and its volume is never attached",
+    ),
     ("answer", |f| _ = f.pages.remove(ADDRESS), "nobody answers at http://192.168.11.110:52773"),
 ];
 

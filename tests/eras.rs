@@ -67,7 +67,7 @@ fn the_pool_is_what_this_metallb_reads() {
         let objects = applied(&*step(channel, "metallb.pool"));
         // A pool without an advertisement is announced to nobody.
         let kinds: Vec<&Value> = objects.iter().map(|o| &o["kind"]).collect();
-        assert_eq!(kinds, ["IPAddressPool", "L2Advertisement"], "{channel}");
+        assert_eq!(kinds, ["L2Advertisement", "IPAddressPool"], "{channel}");
     }
 }
 

@@ -27,14 +27,41 @@ fn look(facts: Facts, flags: &[&str]) -> Vec<Finding> {
     checks::run(&Seen::read(&host, &spec), &all)
 }
 
+/// Flags of somebody who wants Longhorn.
+const ON_LONGHORN: &[&str] = &["--storage", "longhorn"];
+
+/// The same host, as it can carry Longhorn.
+fn with_longhorn() -> Facts {
+    let mut facts = good();
+    facts
+        .command("findmnt --noheadings --output PROPAGATION --target /", 0, "shared\n")
+        .command("findmnt --noheadings --output PROPAGATION --target /var", 0, "shared\n")
+        .command("findmnt --noheadings --output FSTYPE --target /var/lib", 0, "ext4\n")
+        .command("findmnt --noheadings --output FSTYPE --target /", 0, "ext4\n")
+        .command("modprobe --dry-run --quiet iscsi_tcp", 0, "")
+        .command("systemctl is-active multipathd.service", 3, "inactive\n")
+        .command("systemctl is-active multipathd.socket", 3, "inactive\n");
+    for path in ["/var/lib", "/var", "/"] {
+        facts.command(&format!("df -Pk {path}"), 0, &df("/", 60));
+    }
+    facts
+}
+
 #[test]
 fn a_good_host_is_fine_and_each_check_says_what_it_measured() {
     let findings = look(good(), &[]);
     let bad: Vec<&Finding> = findings.iter().filter(|f| f.severity != Severity::Fine).collect();
     assert!(bad.is_empty(), "{bad:#?}");
     let told: Vec<&str> = findings.iter().map(|f| f.id).collect();
-    let table: Vec<&str> = checks::HOST.iter().map(|c| c.id).chain(["lb"]).collect();
-    assert_eq!(told, table, "each check once, in the order of the table");
+    // Longhorn's are asked only where it is wanted.
+    let host =
+        |longhorn: bool| checks::HOST.iter().map(|c| c.id).filter(move |id| longhorn || !id.starts_with("longhorn-"));
+    assert_eq!(told, host(false).chain(["lb"]).collect::<Vec<_>>(), "each check once, in the order of the table");
+
+    let findings = look(with_longhorn(), ON_LONGHORN);
+    let bad: Vec<&Finding> = findings.iter().filter(|f| f.severity != Severity::Fine).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+    assert_eq!(findings.iter().map(|f| f.id).collect::<Vec<_>>(), host(true).chain(["lb"]).collect::<Vec<_>>());
     assert!(findings.iter().all(|f| !f.message.is_empty()));
 }
 
@@ -463,6 +490,79 @@ const CASES: &[Case] = &[
         |f| _ = f.unreachable.insert("containers.intersystems.com".to_owned()),
         "images may not be pulled from containers.intersystems.com",
     ),
+    refused(
+        "longhorn-container",
+        "a container",
+        ON_LONGHORN,
+        |f| _ = f.command("systemd-detect-virt --container", 0, "lxc\n"),
+        "this is a container (lxc): iSCSI, which Longhorn's volumes are, does not work in one",
+    ),
+    refused(
+        "longhorn-mounts",
+        "mounts that nobody else sees",
+        ON_LONGHORN,
+        |f| _ = f.command("findmnt --noheadings --output PROPAGATION --target /", 0, "private\n"),
+        "mounts below / are private",
+    ),
+    refused(
+        "longhorn-folder",
+        "btrfs",
+        ON_LONGHORN,
+        |f| {
+            f.command("findmnt --noheadings --output FSTYPE --target /var/lib", 0, "btrfs\n");
+            f.command("findmnt --noheadings --output FSTYPE --target /", 0, "btrfs\n");
+        },
+        "would lie on btrfs: Longhorn needs the extents of ext4 or xfs",
+    ),
+    refused(
+        "longhorn-folder",
+        "a link",
+        ON_LONGHORN,
+        |f| _ = f.link("/var/lib/longhorn", "/data/longhorn"),
+        "/var/lib/longhorn is a link (to /data/longhorn)",
+    ),
+    refused(
+        "longhorn-space",
+        "a disk of 20 GiB: 70 % of it are promised at most, and four claims ask for 20",
+        ON_LONGHORN,
+        |f| {
+            for path in ["/var/lib", "/var", "/"] {
+                f.command(&format!("df -Pk {path}"), 0, &df("/", 20));
+            }
+        },
+        "4 claims ask for 20.0 GiB of /",
+    ),
+    refused(
+        "longhorn-cpu",
+        "one core",
+        &["--storage", "longhorn", "--replicas", "4"],
+        |f| _ = f.file("/proc/cpuinfo", "processor\t: 0\nmodel name\t: x\n"),
+        "not all of them would be started",
+    ),
+    refused(
+        "longhorn-iscsi",
+        "a kernel without the module, and no package of it",
+        ON_LONGHORN,
+        |f| _ = f.command("modprobe --dry-run --quiet iscsi_tcp", 1, ""),
+        "lacks iscsi_tcp, without which no volume is attached",
+    ),
+    refused(
+        "longhorn-multipath",
+        "multipathd that joins a disk",
+        ON_LONGHORN,
+        |f| {
+            f.command("systemctl is-active multipathd.service", 0, "active\n");
+            f.command("multipath -ll", 0, "mpatha (3600508b4) dm-0 VENDOR,DISK\n");
+        },
+        "multipathd joins paths to disks of this host (mpatha",
+    ),
+    refused(
+        "longhorn-download",
+        "nobody who has the manifest",
+        ON_LONGHORN,
+        |f| _ = f.unreachable.insert("raw.githubusercontent.com".to_owned()),
+        "Longhorn's manifest cannot be fetched",
+    ),
     refused("lb.gateway", "a range with the router in it", &["--lb", "192.168.11.1-20"], |_| (), "the gateway"),
     refused(
         "lb.in-use",
@@ -477,7 +577,7 @@ const CASES: &[Case] = &[
 fn every_check_fires() {
     println!("| id | | how it was provoked | message | hint |\n|---|---|---|---|---|");
     for case in CASES {
-        let mut facts = good();
+        let mut facts = if case.flags.starts_with(ON_LONGHORN) { with_longhorn() } else { good() };
         (case.spoil)(&mut facts);
         let findings = look(facts, case.flags);
         let found = findings.iter().find(|f| f.id == case.id && f.severity == case.severity);

@@ -235,7 +235,10 @@ impl Host for Recorded {
             namespace.is_none_or(|ns| meta["namespace"] == ns)
                 && wanted.all(|(name, value)| meta["labels"][name] == value)
         };
-        Ok(self.facts.objects.get(kind.plural).into_iter().flatten().filter(fits).cloned().collect())
+        // Longhorn has nodes, too.
+        let name =
+            if kind.group == "longhorn.io" { format!("{}.longhorn.io", kind.plural) } else { kind.plural.to_owned() };
+        Ok(self.facts.objects.get(&name).into_iter().flatten().filter(fits).cloned().collect())
     }
 
     fn apply(&self, object: &Value, _: bool) -> Result<Value> {
