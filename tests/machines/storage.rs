@@ -4,9 +4,8 @@ use crate::support::{Era, Machine, in_both_eras};
 
 in_both_eras! { a_class_of_the_users }
 
-/// What begins with a brace is JSON to a kubectl of 1.20.
-const CLASS: &str = "--- {apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: fast}, provisioner: microk8s.io/hostpath, \
-                     volumeBindingMode: WaitForFirstConsumer}";
+/// As JSON: kubectl of both eras reads it from one line.
+const CLASS: &str = r#"{"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "fast"}, "provisioner": "microk8s.io/hostpath", "volumeBindingMode": "WaitForFirstConsumer"}"#;
 
 fn a_class_of_the_users(era: Era) {
     let Some(machine) = Machine::up("storage", era) else { return };
