@@ -88,6 +88,7 @@ impl Step for Module {
             }
             acts.push(Act::Remove { path: Path::new(FILE).to_owned(), all: false });
         }
+        acts.extend(super::unfinished(host, FILE));
         // One that something uses goes at the next boot by itself.
         let used = text(host, &format!("/sys/module/{MODULE}/refcnt"))?.trim().parse::<u32>().is_ok_and(|n| n > 0);
         if memory.prior["loaded"] != true && Self::loaded(host) && !used {

@@ -144,6 +144,9 @@ impl Step for Blacklist {
             }
             return Ok(Undo::Acts(acts));
         }
+        if let Some(act) = super::unfinished(host, FILE) {
+            return Ok(Undo::Acts(vec![act]));
+        }
         let before = |dir: &str| memory.prior["directories"].as_array().is_some_and(|d| d.contains(&Value::from(dir)));
         for dir in ["/etc/multipath/conf.d", "/etc/multipath"] {
             if !before(dir) && host.exists(Path::new(dir)) && host.names(Path::new(dir)).is_empty() {
