@@ -144,6 +144,9 @@ fn every_key_has_a_variable_that_is_heard() {
         "registries.proxy" => "http://proxy.lan:3128",
         "registries.no_proxy" => ".lan,10.0.0.0/8",
         "storage.class" => "longhorn",
+        "longhorn.version" => "v1.11.2",
+        // Any file that is there.
+        "longhorn.manifest" => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/model/longhorn.yaml"),
         "iris.image" => "localhost:32000/iris:1",
         "iris.time_zone" => "JST-9",
         "iris.cpu_request" => "2",
@@ -191,6 +194,7 @@ fn current_names_every_key() {
     let full: String =
         text.lines().map(|line| format!("{}\n", if commented(&line) { &line[1..] } else { line })).collect();
     let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "longhorn.yaml", "{}");
     let file = write(dir.path(), "full.toml", &full);
     let settings = profile::check_file(Path::new(&file)).unwrap();
     for key in KEYS.iter().filter(|key| !["iris.password_hash", "iris.cpf_file"].contains(&key.name)) {
