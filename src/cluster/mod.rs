@@ -26,6 +26,12 @@ pub struct Kind {
     pub plural: &'static str,
 }
 
+/// Objects of a list do not say of what kind they are.
+pub fn with_kind(mut object: Value, kind: &Kind) -> Value {
+    object["kind"] = kind.kind.into();
+    object
+}
+
 impl Kind {
     /// As a person names it to kubectl: some names are also those of other groups' kinds.
     pub fn show(&self) -> String {

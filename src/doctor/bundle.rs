@@ -168,7 +168,7 @@ impl Bundle {
             let name = format!("cluster/{}.json", kind.plural);
             match host.list(kind, None, "") {
                 Ok(objects) => {
-                    let objects: Vec<Value> = objects.into_iter().map(|o| with_kind(o, kind)).collect();
+                    let objects: Vec<Value> = objects.into_iter().map(|o| cluster::with_kind(o, kind)).collect();
                     if kind.kind == "Pod" {
                         pods.clone_from(&objects);
                     }
@@ -228,10 +228,4 @@ impl Bundle {
         let mut file = tar.into_inner().map_err(|e| cannot(&e))?;
         file.flush().map_err(|e| cannot(&e))
     }
-}
-
-/// Objects of a list do not say of what kind they are.
-fn with_kind(mut object: Value, kind: &Kind) -> Value {
-    object["kind"] = kind.kind.into();
-    object
 }

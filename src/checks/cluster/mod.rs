@@ -10,6 +10,7 @@ use crate::{
     cluster::{self, Kind, state},
     error::{Error, Result},
     finding::Finding,
+    host::Host,
     iris_log::{self, Sign},
     steps::{self, WEB},
     version::MetallbApi,
@@ -118,7 +119,7 @@ impl<'a> Cluster<'a> {
         ];
         let api = facts.spec.channel.row().metallb;
         thread::scope(|scope| {
-            let asked = kinds.map(|kind| scope.spawn(move || with_kind(kind, host.list(kind, None, ""))));
+            let asked = kinds.map(|kind| scope.spawn(move || of_kind(host, kind)));
             let pool = scope.spawn(move || steps::configured(host, api));
             let announced = scope.spawn(move || announced(facts, api));
             let longhorn = scope.spawn(move || longhorn::Longhorn::read(facts));
@@ -211,6 +212,11 @@ impl<'a> Cluster<'a> {
     }
 }
 
+/// All objects of a kind, each with its kind.
+fn of_kind(host: &dyn Host, kind: &'static Kind) -> Result<Vec<Value>> {
+    Ok(host.list(kind, None, "")?.into_iter().map(|object| cluster::with_kind(object, kind)).collect())
+}
+
 impl Instance {
     fn read(facts: &Facts<'_>, pod: Value) -> Self {
         let (host, name) = (facts.host, state::name(&pod).to_owned());
@@ -244,16 +250,6 @@ fn restarts(pod: &Value) -> i64 {
 fn is_iris(facts: &Facts<'_>, pod: &Value) -> bool {
     let iris = &facts.spec.iris;
     pod["metadata"]["namespace"] == iris.namespace.as_str() && pod["metadata"]["labels"]["app"] == iris.service.as_str()
-}
-
-/// Objects of a list do not say of what kind they are.
-fn with_kind(kind: &Kind, found: Result<Vec<Value>>) -> Result<Vec<Value>> {
-    found.map(|mut objects| {
-        for object in &mut objects {
-            object["kind"] = kind.kind.into();
-        }
-        objects
-    })
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
