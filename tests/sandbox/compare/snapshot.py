@@ -49,6 +49,9 @@ LIVES = re.compile("|".join(map(fnmatch.translate, CONTENT_LIVES)))
 # Services that D-Bus starts when somebody asks, snapd among them, and that end by themselves.
 ON_DEMAND = ("systemd-hostnamed", "systemd-timedated", "systemd-localed")
 PASSING = (*ON_DEMAND, "(udev-worker)")  # udev's helpers end when there is nothing to do.
+LOGIN_ENDS = "/lib/systemd/systemd-user-runtime-dir "  # takes a login's folder away, some seconds after its end.
+# Files above this are volumes of a storage system: reading them takes longer than what is to be compared.
+BY_SIZE_ONLY = 1 << 30
 # Those that belong to the machine alone; a container shares others, such as vm.overcommit_memory, with its host.
 SYSCTLS = [
     "net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/all/route_localnet",
@@ -75,6 +78,8 @@ def counted(entries) -> dict[str, str]:
 
 
 def file_content(path: str, size: int) -> str:
+    if size > BY_SIZE_ONLY:
+        return f"{size} bytes"
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -192,7 +197,8 @@ def processes() -> dict[str, str]:
             continue
         # A name in brackets is systemd's own child that has not become its service yet.
         beginning = command.startswith("(") and command.endswith(")") and command != "(sd-pam)"
-        if command and pid not in mine and not command.endswith(PASSING) and not beginning:
+        passing = command.endswith(PASSING) or command.startswith(LOGIN_ENDS)
+        if command and pid not in mine and not passing and not beginning:
             # Arguments that are only a number are one of a process, a session or a descriptor, and differ every time.
             lines.append(re.sub(r"(?<= )\d{3,7}(?= |$)", "N", command))
     return counted(lines)
