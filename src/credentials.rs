@@ -57,21 +57,24 @@ impl PasswordHash {
 }
 
 impl Credentials {
-    /// Takes the password from a file (`-` = standard input); else the one whose hash is published, when that is wanted; else the one
-    /// that an earlier run wrote; else makes one. Writes nothing.
+    /// Takes the password from a file (`-` = standard input); else the one that an earlier run wrote; else the one whose hash is
+    /// published, when that is wanted; else makes one. Writes nothing.
     ///
     /// # Errors
     /// The file cannot be read, or what is in it cannot be a password.
     pub fn load_or_make(place: &Place, given: Option<&str>, published: Option<&str>) -> Result<Self> {
-        if let (None, Some(hash)) = (given, published) {
-            return Ok(Self { password: PUBLISHED.to_owned(), hash: PasswordHash(hash.to_owned()) });
-        }
         let kept = |path: &Path| {
             fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned()).filter(|t| !t.is_empty())
         };
+        let before = kept(&place.password());
+        if let (None, Some(hash)) = (given, published)
+            && before.as_ref().is_none_or(|password| password == PUBLISHED)
+        {
+            return Ok(Self { password: PUBLISHED.to_owned(), hash: PasswordHash(hash.to_owned()) });
+        }
         let password = match given {
             Some(source) => read(source)?,
-            None => kept(&place.password())
+            None => before
                 .unwrap_or_else(|| rand::rng().sample_iter(Alphanumeric).take(GENERATED).map(char::from).collect()),
         };
         // The same password keeps its hash, or every run would change the CPF.
@@ -182,6 +185,12 @@ mod tests {
         fs::write(&given, "another\n").expect("write");
         let given = Credentials::load_or_make(&place, given.to_str(), Some("h,s")).expect("given");
         assert!(!given.is_published() && given.hash().as_str() != "h,s");
+        // Later runs find it, although they are not told again.
+        fs::write(place.password(), given.password_file()).expect("write");
+        fs::write(place.password_hash(), given.hash().as_str()).expect("write");
+        assert_eq!(given, Credentials::load_or_make(&place, None, Some("h,s")).expect("kept"));
+        fs::write(place.password(), published.password_file()).expect("write");
+        assert_eq!(published, Credentials::load_or_make(&place, None, Some("h,s")).expect("kept"));
     }
 
     #[test]

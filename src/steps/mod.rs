@@ -9,10 +9,10 @@
 //! | start | snap | | services run, the API answers, node and network are ready |
 //! | basics | start | addons | dns and storage, by what they should bring |
 //! | longhorn | basics | | when the volumes shall lie on it: what it needs of the host, its objects, every rung until it stores |
-//! | iris | basics, longhorn | | place, storage class, memory, namespace, password, claims, CPF, services, StatefulSet |
+//! | iris | basics, longhorn | | place, storage class, memory, namespace, password, claims, CPF, services, StatefulSet; then pods ready, volumes writable, names resolved |
 //! | metallb | basics | addons | the addon; the pool *equals* the range asked for |
 //! | addons | basics | addons | registry, and what else the spec names |
-//! | ready | iris, metallb | | pods ready, volumes writable, names resolved, address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers |
+//! | ready | iris, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers |
 
 use std::time::Duration;
 
@@ -90,7 +90,12 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
         stage("basics", &["start"], Some(Lock::Addons), addons::basics(spec)),
         stage("longhorn", &["basics"], None, longhorn::all(spec)),
         // The image of IRIS is what takes longest: its pull runs beside the other addons.
-        stage("iris", &["basics", "longhorn"], None, iris::all(spec, credentials)),
+        stage(
+            "iris",
+            &["basics", "longhorn"],
+            None,
+            [iris::all(spec, credentials), ready::of_pods(spec)].into_iter().flatten().collect(),
+        ),
         stage("metallb", &["basics"], Some(Lock::Addons), metallb::all(spec)),
         stage("addons", &["basics"], Some(Lock::Addons), addons::others(spec)),
         stage("ready", &["iris", "metallb"], None, ready::all(spec)),
