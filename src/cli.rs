@@ -118,7 +118,7 @@ pub enum Command {
 /// Options of `bootstrap`.
 #[derive(Args, Debug)]
 pub struct Bootstrap {
-    /// Stop after this stage (and all that it needs): preflight, snap, group, alias, start, basics, longhorn, iris, metallb, addons,
+    /// Stop after this stage (and all that it needs): preflight, snap, group, alias, start, basics, longhorn, iris, pods, metallb, addons,
     /// ready
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,

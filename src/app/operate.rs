@@ -111,7 +111,7 @@ fn gone(here: &Here) -> Result<()> {
 
 /// `start`: the cluster, then the database, until it answers.
 pub(super) fn start(global: &Global) -> Result<ExitCode> {
-    let here = Here::new(global, "start", &["start", "ready"])?;
+    let here = Here::new(global, "start", &["start", "pods", "ready"])?;
     let ended = start_all(&here);
     Ok(here.end(ended))
 }

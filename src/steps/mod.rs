@@ -10,9 +10,10 @@
 //! | basics | start | addons | dns and storage, by what they should bring |
 //! | longhorn | basics | | when the volumes shall lie on it: what it needs of the host, its objects, every rung until it stores |
 //! | iris | basics, longhorn | | place, storage class, memory, namespace, password, claims, CPF, services, StatefulSet |
+//! | pods | iris | | pods ready, volumes writable, names resolved |
 //! | metallb | basics | addons | the addon; the pool *equals* the range asked for |
 //! | addons | basics | addons | registry, and what else the spec names |
-//! | ready | iris, metallb | | pods ready, volumes writable, names resolved, address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers |
+//! | ready | pods, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers |
 
 use std::time::Duration;
 
@@ -91,9 +92,11 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
         stage("longhorn", &["basics"], None, longhorn::all(spec)),
         // The image of IRIS is what takes longest: its pull runs beside the other addons.
         stage("iris", &["basics", "longhorn"], None, longhorn::before_it(spec, iris::all(spec, credentials))),
+        // Apart from `ready`: what ails the pods is told while the addons are still on their way.
+        stage("pods", &["iris"], None, ready::of_pods(spec)),
         stage("metallb", &["basics"], Some(Lock::Addons), metallb::all(spec)),
         stage("addons", &["basics"], Some(Lock::Addons), addons::others(spec)),
-        stage("ready", &["iris", "metallb"], None, ready::all(spec)),
+        stage("ready", &["pods", "metallb"], None, ready::all(spec)),
     ]
 }
 

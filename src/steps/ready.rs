@@ -24,23 +24,39 @@ use crate::{
 mod inside;
 mod metrics;
 
-/// The rungs, in order.
-pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
-    let namespace = Some(spec.iris.namespace.clone());
-    let pods = vec![
-        Watch::Objects(&cluster::POD, namespace.clone()),
-        Watch::Objects(&cluster::STATEFUL_SET, namespace.clone()),
-    ];
-    let services = vec![Watch::Objects(&cluster::SERVICE, namespace)];
-    // Nobody tells when a page begins to answer, or what changes inside of a pod.
-    let pause = || vec![Watch::Pause(Duration::from_millis(300))];
-    let lb = spec.lb.clone();
-    let check = |id, title: &str, watches, question: fn(&dyn Host, &Iris) -> Result<Probe>| -> Box<dyn Step> {
-        let iris = spec.iris.clone();
-        let question: Question = Box::new(move |host| question(host, &iris));
-        Box::new(Check { id, title: title.to_owned(), question, deadline: spec.timeouts.iris.into(), watches })
-    };
+/// A rung: a question about IRIS that is asked until it is answered.
+fn rung(
+    spec: &Spec,
+    id: &'static str,
+    title: &str,
+    watches: Vec<Watch>,
+    question: fn(&dyn Host, &Iris) -> Result<Probe>,
+) -> Box<dyn Step> {
     let iris = spec.iris.clone();
+    let question: Question = Box::new(move |host| question(host, &iris));
+    Box::new(Check { id, title: title.to_owned(), question, deadline: spec.timeouts.iris.into(), watches })
+}
+
+/// Nobody tells when a page begins to answer, or what changes inside of a pod.
+fn pause() -> Vec<Watch> {
+    vec![Watch::Pause(Duration::from_millis(300))]
+}
+
+/// The rungs that need nothing but the pods: what ails these is told while the other addons are still on their way.
+pub(super) fn of_pods(spec: &Spec) -> Vec<Box<dyn Step>> {
+    let namespace = Some(spec.iris.namespace.clone());
+    let kinds = [&cluster::POD, &cluster::STATEFUL_SET];
+    let pods = kinds.map(|kind| Watch::Objects(kind, namespace.clone())).to_vec();
+    vec![
+        rung(spec, "ready.pods", "IRIS runs", pods, pods_ready),
+        rung(spec, "ready.volumes", "IRIS can write to its volumes", pause(), inside::volumes),
+        rung(spec, "ready.names", "the pods find each other by name", pause(), inside::names),
+    ]
+}
+
+/// The other rungs, in order.
+pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
+    let (lb, iris) = (spec.lb.clone(), spec.iris.clone());
     let in_range: Question = Box::new(move |host| {
         Ok(match address(host, &iris)? {
             Some(ip) if lb.contains(ip) => Probe::satisfied(ip.to_string()),
@@ -49,20 +65,17 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
         })
     });
     vec![
-        check("ready.pods", "IRIS runs", pods, pods_ready),
-        check("ready.volumes", "IRIS can write to its volumes", pause(), inside::volumes),
-        check("ready.names", "the pods find each other by name", pause(), inside::names),
         Box::new(Check {
             id: "ready.address",
             title: "an address of the range".to_owned(),
             question: in_range,
             deadline: spec.timeouts.iris.into(),
-            watches: services,
+            watches: vec![Watch::Objects(&cluster::SERVICE, Some(spec.iris.namespace.clone()))],
         }),
-        check("ready.metrics", "metrics through that address", pause(), metrics::through_the_address),
-        check("ready.licence", "the licence", pause(), metrics::licence),
-        check("ready.database", "the CPF's databases and namespaces", pause(), metrics::databases),
-        check("ready.terminal", "a terminal answers", pause(), inside::terminal),
+        rung(spec, "ready.metrics", "metrics through that address", pause(), metrics::through_the_address),
+        rung(spec, "ready.licence", "the licence", pause(), metrics::licence),
+        rung(spec, "ready.database", "the CPF's databases and namespaces", pause(), metrics::databases),
+        rung(spec, "ready.terminal", "a terminal answers", pause(), inside::terminal),
     ]
 }
 

@@ -36,22 +36,21 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64()
 }
 
-/// The earliest of the times that kubectl prints, whole seconds.
-fn earliest(machine: &Machine, args: &str) -> f64 {
+/// The earliest of the times that kubectl prints, in whole seconds; those of other cases, before this one, do not count.
+fn earliest(machine: &Machine, args: &str, since: f64) -> f64 {
     let printed = machine.kubectl(args).ok();
-    let times = printed.split_whitespace().filter_map(|t| t.parse::<jiff::Timestamp>().ok());
-    let first = times.min().unwrap_or_else(|| panic!("no time in `{printed}`"));
-    f64::from(i32::try_from(first.as_second() % 1_000_000_000).expect("small"))
+    let seconds = |t: &str| t.parse::<jiff::Timestamp>().ok().and_then(|t| i32::try_from(t.as_second()).ok());
+    let times = printed.split_whitespace().filter_map(seconds).map(f64::from).filter(|t| *t >= since.floor());
+    times.min_by(f64::total_cmp).unwrap_or_else(|| panic!("no time of this case in `{printed}`"))
 }
 
 impl Case<'_> {
     /// Runs into it, and measures how long the message took.
     fn run(&self, machine: &Machine, namespace: &str) {
         let Self { what, args, cause, step, says } = self;
-        // What is measured is told by events: those of another case must not be among them.
-        machine.kubectl("delete events -A --all").ok();
         let mut run = machine.start(&format!("bootstrap --lb {} {args}", machine.range()));
-        let mut begun = now();
+        let started = now();
+        let mut begun = started;
         if let Cause::After(before) = cause {
             run.until(before, |e| e.is("step-done", before) || e.is("step-kept", before));
             begun = now();
@@ -70,11 +69,11 @@ impl Case<'_> {
             format!("get events -n {namespace} --field-selector reason=Failed -o jsonpath={{.items[*].firstTimestamp}}")
         };
         let since = match cause {
-            Cause::Pull(namespace) => told % 1e9 - earliest(machine, &of_events(namespace)),
+            Cause::Pull(namespace) => told - earliest(machine, &of_events(namespace), started),
             Cause::Start => {
                 let of_iris = "{.items[?(@.involvedObject.fieldPath==\"spec.containers{iris}\")].firstTimestamp}";
                 let args = format!("get events -n {namespace} --field-selector reason=Started -o 'jsonpath={of_iris}'");
-                told % 1e9 - earliest(machine, &args)
+                told - earliest(machine, &args, started)
             }
             Cause::Run | Cause::After(_) => told - begun,
         };
