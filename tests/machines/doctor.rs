@@ -277,7 +277,7 @@ fn the_cause_comes_first_when_iris_is_broken(era: Era) {
         .ok();
     let failed =
         machine.product(&format!("bootstrap --lb {} --replicas 1 --profile /root/wrong.toml", machine.range()));
-    failed.exits(22).says(&["there is no database ELSEWHERE, because an action of the CPF failed"]);
+    failed.exits(22).says(&["an action of the CPF failed, and there is no database ELSEWHERE"]);
     machine.doctor_finds("an action of the CPF that fails", "iris-cpf", "the CPF was not carried out whole");
 }
 

@@ -143,24 +143,28 @@ fn what_cannot_heal_is_told_in_seconds(era: Era) {
     }
     .run(&machine, "default");
 
-    machine.root(&format!("printf '%s' \"{FAILING_ACTION}\" >/tmp/failing.toml")).ok();
+    // This profile has no password of its own; volumes of the one before would keep theirs.
+    machine.product("teardown --data --yes").exits(0);
+    machine.root(&format!("printf '%s' \"{FAILING_ACTION}\" >/tmp/actions.toml")).ok();
+    let args = format!("--profile /tmp/actions.toml --channel {} --image {good}", era.track());
     Case {
         what: "an action of the CPF that fails",
-        args: &format!("--profile /tmp/failing.toml --channel {} --image {good}", era.track()),
+        args: &args,
         cause: Cause::After("ready.licence"),
         step: "ready.database",
-        says: &["there is no namespace TEST", "Action 'CreateNamespace' failed", "NO-SUCH"],
+        says: &["an action of the CPF failed", "there is no ", "Action 'CreateNamespace' failed", "NO-SUCH"],
     }
     .run(&machine, "default");
 
-    // All is put right by the same command, and then the units are used up.
-    machine.start(&format!("bootstrap --lb {} --image {good}", machine.range())).finish().exits(0);
+    // Put right, the same command goes on; and then the units are used up.
+    machine.root("sed -i s/NO-SUCH/TEST-DATA/ /tmp/actions.toml").ok();
+    machine.start(&format!("bootstrap --lb {} {args}", machine.range())).finish().exits(0);
     let pod = machine.kubectl("get pod data-0 -o jsonpath={.status.podIP}").ok();
     let portal = format!("http://{pod}:52773/csp/sys/UtilHome.csp");
     machine.root(&format!("for n in $(seq 9); do curl -s -o /dev/null -w '%{{http_code}}\\n' {portal}; done")).ok();
     Case {
         what: "all licence units in use",
-        args: &format!("--image {good}"),
+        args: &args,
         cause: Cause::Run,
         step: "ready.terminal",
         says: &["all of its licence units are in use", "close sessions"],
@@ -173,7 +177,7 @@ fn what_cannot_heal_is_told_in_seconds(era: Era) {
 /// Volumes made by hand, in directories that even root cannot write to.
 fn volumes_made_by_hand(machine: &Machine, class: &str, folder: &str) {
     let mut objects = format!(
-        "--- {{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {{name: {class}}}, provisioner: kubernetes.io/no-provisioner}}\n"
+        "---\n{{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {{name: {class}}}, provisioner: kubernetes.io/no-provisioner}}\n"
     );
     for n in 0..4 {
         objects.push_str(&format!(

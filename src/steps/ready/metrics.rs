@@ -72,7 +72,7 @@ pub(super) fn databases(host: &dyn Host, iris: &Iris) -> Result<Probe> {
         match (missing, failed.first()) {
             (Some(missing), Some(failed)) => {
                 return Ok(Probe::Hopeless {
-                    why: format!("pod {name}: there is no {missing}, because an action of the CPF failed: {failed}"),
+                    why: format!("pod {name}: an action of the CPF failed, and there is no {missing}: {failed}"),
                     hint: iris_log::ACTIONS_HINT.to_owned(),
                 });
             }

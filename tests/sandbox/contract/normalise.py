@@ -50,7 +50,7 @@ def listing(text):
 
 def text(lines, machine, address, command):
     """The lines as they are compared."""
-    table = bool(re.search(r"kubectl get (?!.*-o yaml)|snap (services|list|aliases)", command))
+    table = bool(re.search(r"kubectl (-n \S+ )?get (?!.*-o (yaml|jsonpath))|snap (services|list|aliases)", command))
     out = []
     for each in lines:
         each = each.replace(address, "<machine>")
