@@ -66,6 +66,11 @@ pub trait Step: Send + Sync {
         false
     }
 
+    /// The step that cannot do without this one's: while that stays, because somebody changed it, this one does too.
+    fn used_by(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The step whose traces this one's undo removes: before that one is undone there is nothing to see.
     fn clears(&self) -> Option<&'static str> {
         None

@@ -56,6 +56,10 @@ impl UndoPlan {
     }
 }
 
+fn used_by(step: &str) -> String {
+    format!("{step} stays, and needs it")
+}
+
 impl Engine<'_> {
     /// The steps that a teardown of this reach takes back, the last one first.
     fn ours<'e>(&'e self, ledger: &Ledger, reach: Scope) -> Vec<&'e dyn Step> {
@@ -81,7 +85,10 @@ impl Engine<'_> {
             let mut removal =
                 Removal { step: step.id().to_owned(), title: step.title(), acts: Vec::new(), keep: None, with: None };
             let planned = |id: &str| steps.iter().any(|s: &Removal| s.step == id && s.keep.is_none());
-            if let Some(carrier) = self.carrier(&ours, ledger, *step)? {
+            let stays = |id: &str| steps.iter().any(|s: &Removal| s.step == id && s.keep.is_some());
+            if let Some(user) = step.used_by().filter(|id| stays(id)) {
+                removal.keep = Some(used_by(user));
+            } else if let Some(carrier) = self.carrier(&ours, ledger, *step)? {
                 removal.with = Some(carrier.id().to_owned());
             } else if let Some(of) = step.clears().filter(|id| planned(id)) {
                 removal.with = Some(format!("{of}: the traces that it leaves"));
@@ -119,15 +126,20 @@ impl Engine<'_> {
         let mut errors: Vec<Error> = Vec::new();
         for step in &ours {
             self.check_stop()?;
+            // It stays with another one that did.
+            if journal.ledger().memory(step.id()).is_none() {
+                continue;
+            }
             if let Some(carrier) = self.carrier(&ours, &journal.ledger(), *step)? {
                 carried.push((*step, carrier.id()));
                 continue;
             }
             let of_step = |(_, carrier): &(&dyn Step, &str)| *carrier == step.id();
             let inner: Vec<&dyn Step> = carried.extract_if(.., |c| of_step(c)).map(|(inner, _)| inner).collect();
-            match self.undo(journal, *step, &inner) {
+            let used: Vec<&dyn Step> = ours.iter().copied().filter(|s| s.used_by() == Some(step.id())).collect();
+            match self.undo(journal, *step, &inner, &used) {
                 Ok(true) => outcome.undone += 1 + inner.len(),
-                Ok(false) => outcome.kept += 1,
+                Ok(false) => outcome.kept += 1 + used.len(),
                 Err(e) if e.code == ExitCode::Interrupted => return Err(e),
                 Err(e) => {
                     let e = e.in_step(step.id());
@@ -144,8 +156,8 @@ impl Engine<'_> {
             .hint(first.hint.clone().unwrap_or_else(|| "the same command goes on from here".to_owned())))
     }
 
-    /// Takes one step back, and with it those that are inside. False: it stays, because somebody changed it since.
-    fn undo(&self, journal: &Journal, step: &dyn Step, inside: &[&dyn Step]) -> Result<bool> {
+    /// Takes one step back, and with it those that are inside. False: it stays, because somebody changed it since, and what it uses stays too.
+    fn undo(&self, journal: &Journal, step: &dyn Step, inside: &[&dyn Step], used: &[&dyn Step]) -> Result<bool> {
         let start = self.host.now();
         let ledger = journal.ledger();
         let Some(memory) = ledger.memory(step.id()) else { return Ok(false) };
@@ -154,6 +166,13 @@ impl Engine<'_> {
             journal.append(&Record::UndoIntent { step: id() })?;
         }
         if let Some(why) = self.take_away(step, memory)? {
+            // They come first: once this step is forgotten, nothing would keep them.
+            for part in used {
+                journal.append(&Record::UndoIntent { step: part.id().to_owned() })?;
+                journal.append(&Record::Undone { step: part.id().to_owned() })?;
+                let (id, title) = (part.id().to_owned(), part.title());
+                self.events.send(Event::StepLeft { step: id, title, why: used_by(step.id()) });
+            }
             journal.append(&Record::Undone { step: id() })?;
             self.events.send(Event::StepLeft { step: id(), title: step.title(), why });
             return Ok(false);

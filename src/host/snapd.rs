@@ -16,6 +16,9 @@ const SOCKET: &str = "/run/snapd.socket";
 /// snapd answers at once, unless it restarts itself.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
+/// Before it answers a request to install or refresh, snapd asks the store, again and again for some 40 s when that has a bad moment.
+const ASKED_THE_STORE_WITHIN: Duration = Duration::from_secs(120);
+
 /// snapd 2.57 has no way to be told of a change's progress; its socket is local and answers in a millisecond.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
 
@@ -40,8 +43,9 @@ pub async fn change(
 ) -> Result<()> {
     let body = change.body.to_string();
     let path = &change.path;
-    let (status, answer) =
-        http::over_socket(SOCKET, change.method, path, Some(body), ANSWER_WITHIN).await.map_err(|e| away(path, &*e))?;
+    let (status, answer) = http::over_socket(SOCKET, change.method, path, Some(body), ASKED_THE_STORE_WITHIN)
+        .await
+        .map_err(|e| away(path, &*e))?;
     let answer = result(path, status, &answer)?;
     let Some(id) = answer["change"].as_str() else { return Ok(()) };
     follow(id, &change.shown, seen, stopping).await
@@ -125,12 +129,17 @@ fn result(path: &str, status: u16, body: &str) -> Result<Value> {
         "snap-change-conflict" => Error { transient: true, ..error },
         "snap-channel-not-available" => error.hint("`snap info microk8s` lists the channels; name one with --channel"),
         "insufficient-disk-space" => error.hint("free some space under /var/lib/snapd and run the same command again"),
+        // What snapd says of the store; it tried long enough itself.
+        _ if message.contains("unexpected HTTP status") || message.contains("cannot communicate with server") => error
+            .hint("the snap store has a bad moment, or the way to it: `snap info microk8s` asks the same; the same command goes on"),
         _ => error,
     })
 }
 
 fn away(path: &str, e: &(dyn std::error::Error + Send + Sync)) -> Error {
-    Error::transient("snapd does not answer")
+    let what =
+        if path.starts_with("/v2/find") { "snapd got no answer from the store" } else { "snapd does not answer" };
+    Error::transient(what)
         .because(format!("{SOCKET} {path}: {e}"))
         .hint("is snapd installed and running? `systemctl status snapd.socket snapd`")
 }

@@ -193,4 +193,8 @@ impl Step for Claims {
     fn inside(&self) -> Option<&'static str> {
         Some(SNAP)
     }
+
+    fn used_by(&self) -> Option<&'static str> {
+        Some(super::iris::SET)
+    }
 }

@@ -60,6 +60,10 @@ impl Step for UnlessForeign {
         self.inner.scope()
     }
 
+    fn used_by(&self) -> Option<&'static str> {
+        self.inner.used_by()
+    }
+
     fn inside(&self) -> Option<&'static str> {
         self.inner.inside()
     }

@@ -99,6 +99,8 @@ pub(super) fn external(iris: &Iris) -> String {
 }
 
 /// The steps.
+pub(super) const SET: &str = "iris.statefulset";
+
 pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> {
     let iris = &spec.iris;
     let removal: Duration = spec.timeouts.remove.into();
@@ -110,14 +112,13 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
         steps.push(Box::new(Namespace::new(&iris.namespace, removal)));
     }
     let set = stateful_set_of(iris);
-    let set_step = Object {
-        deadline: removal,
-        ..Object::new("iris.statefulset", &cluster::STATEFUL_SET, set.clone(), essential(&set))
-    };
+    let set_step =
+        Object { deadline: removal, ..Object::new(SET, &cluster::STATEFUL_SET, set.clone(), essential(&set)) };
     let cpf = object(&secret(iris, credentials));
     let service = |id, service: &Service| {
         Object::new(id, &cluster::SERVICE, object(service), essential_service(&object(service)))
     };
+    let of_the_set = |object: Object| Object { used_by: Some(SET), ..object };
     let own = |inner: Box<dyn Step>| Box::new(UnlessForeign { inner, iris: iris.clone() });
     steps.push(own(Box::new(memory::check(iris))));
     steps.push(own(Box::new(Password::new(spec, credentials))));
@@ -127,8 +128,8 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
         deadline: removal,
         data_goes: spec.data_goes,
     }));
-    steps.push(own(Box::new(Object::new("iris.cpf", &cluster::SECRET, cpf, json!({"data": {}})))));
-    steps.push(Box::new(service("iris.service", &headless(iris))));
+    steps.push(own(Box::new(of_the_set(Object::new("iris.cpf", &cluster::SECRET, cpf, json!({"data": {}}))))));
+    steps.push(Box::new(of_the_set(service("iris.service", &headless(iris)))));
     let pool = super::metallb_pool::pool_name(spec.channel.row().metallb);
     steps.push(Box::new(service("iris.service-ext", &load_balancer(iris, pool))));
     steps.push(Box::new(set_step));

@@ -172,6 +172,28 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// The service because of which MetalLB 0.9 heeds the pool not yet: it takes no configuration in which a service would lose its address
+    /// (its log: `new config not compatible with assigned IPs`), until its controller starts anew. Later ones give out another address.
+    fn unheeded(&self, host: &dyn Host) -> Result<Option<String>> {
+        if self.api == MetallbApi::Crd {
+            return Ok(None);
+        }
+        let config = text(host)?.as_deref().map(parse).transpose()?.unwrap_or_default();
+        let all: Vec<LbRange> = pools(&config).filter_map(|p| LbRange::from_metallb(&addresses_of(p)).ok()).collect();
+        let lost = |service: &Value| {
+            let address = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str()?.parse().ok()?;
+            (!all.iter().any(|range| range.contains(address)))
+                .then(|| format!("service {} still has {address}", cluster::state::name(service)))
+        };
+        Ok(host.list(&cluster::SERVICE, None, "")?.iter().find_map(lost))
+    }
+
+    fn controllers(host: &dyn Host) -> Result<Vec<Value>> {
+        host.list(&cluster::POD, Some(NAMESPACE), "component=controller")
+    }
+}
+
 impl Step for Pool {
     fn id(&self) -> &'static str {
         "metallb.pool"
@@ -196,6 +218,16 @@ impl Step for Pool {
         };
         let same = LbRange::from_metallb(&addresses).is_ok_and(|now| now == self.lb);
         let now = self.now(host)?;
+        if same
+            && advertised
+            && let Some(service) = self.unheeded(host)?
+        {
+            let begins = |pod: &Value| cluster::state::going(pod) || !cluster::state::is(pod, "Ready");
+            return Ok(match Self::controllers(host)?.iter().any(begins) {
+                true => Probe::pending(format!("MetalLB's controller starts; {service}")),
+                false => Probe::differs(now, format!("MetalLB does not heed its new pool: {service}")),
+            });
+        }
         Ok(match (same, advertised) {
             (true, true) => Probe::satisfied(format!("{} addresses", self.lb.len())),
             (true, false) => Probe::differs(now, "the pool is not advertised"),
@@ -203,7 +235,12 @@ impl Step for Pool {
         })
     }
 
-    fn apply(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        let same = configured(host, self.api)?
+            .is_some_and(|(now, advertised)| advertised && LbRange::from_metallb(&now).is_ok_and(|now| now == self.lb));
+        if same && self.unheeded(host)?.is_some() {
+            return Ok(deleted(&Self::controllers(host)?));
+        }
         Ok(self.acts(&self.wanted(found)?))
     }
 

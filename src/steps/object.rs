@@ -23,11 +23,13 @@ pub(super) struct Object {
     pub(super) essential: Value,
     /// How long its deletion may take.
     pub(super) deadline: Duration,
+    /// The step that cannot do without it.
+    pub(super) used_by: Option<&'static str>,
 }
 
 impl Object {
     pub(super) fn new(id: &'static str, kind: &'static Kind, want: Value, essential: Value) -> Self {
-        Self { id, kind, want, essential, deadline: SOON }
+        Self { id, kind, want, essential, deadline: SOON, used_by: None }
     }
 
     fn name(&self) -> &str {
@@ -117,6 +119,10 @@ impl Step for Object {
 
     fn inside(&self) -> Option<&'static str> {
         Some(SNAP)
+    }
+
+    fn used_by(&self) -> Option<&'static str> {
+        self.used_by
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{SNAP, SOON};
 use crate::{
+    cluster::{self, state},
     error::Result,
     host::Host,
     spec::Spec,
@@ -44,6 +45,21 @@ fn in_progress(host: &dyn Host) -> Result<Option<Doing>> {
 /// What snapd does, while it removes the snap.
 pub(super) fn being_removed(host: &dyn Host) -> Result<Option<String>> {
     Ok(in_progress(host)?.filter(|doing| doing.removes).map(|doing| doing.why))
+}
+
+/// The registry's claim, which its addon makes: namespace and name.
+const OF_THE_REGISTRY: (&str, &str) = ("container-registry", "registry-claim");
+
+/// Claims that neither we nor an addon made: their data would go with the snap. A cluster that does not answer names none, and does not stand
+/// in the way of its own removal.
+fn claims_of_others(host: &dyn Host) -> Vec<String> {
+    let claims = host.list(&cluster::PERSISTENT_VOLUME_CLAIM, None, "").unwrap_or_default();
+    let named =
+        claims.iter().map(|claim| (claim, claim["metadata"]["namespace"].as_str().unwrap_or("?"), state::name(claim)));
+    named
+        .filter(|(claim, namespace, name)| !cluster::is_ours(claim) && (*namespace, *name) != OF_THE_REGISTRY)
+        .map(|(_, namespace, name)| format!("claim {namespace}/{name}"))
+        .collect()
 }
 
 /// The snap in its channel.
@@ -164,6 +180,13 @@ impl Step for Snap {
         if !memory.open && !tracking.is_empty() && !memory.wants.iter().any(is_ours) {
             return Ok(Undo::Keep(format!(
                 "somebody moved it to channel {tracking} since; remove it with `snap remove --purge microk8s`"
+            )));
+        }
+        let theirs = claims_of_others(host);
+        if !theirs.is_empty() {
+            return Ok(Undo::Keep(format!(
+                "volumes of somebody else are in it: {}; they go with `snap remove --purge microk8s`",
+                theirs.join(", ")
             )));
         }
         // Without `purge` snapd would first pack all of its data into a snapshot.

@@ -59,4 +59,13 @@ fn data_stays_until_it_is_to_go(era: Era) {
     assert_eq!(kept().code, 1, "a new volume is empty");
     let another = machine.root("cat /var/lib/iris-mk8s/password").ok();
     assert_eq!(another == password, era == Era::Article, "new data has a new password, unless it is the article's");
+
+    // With a volume of somebody's own MicroK8s stays, and is named; everything else of ours goes.
+    let theirs = "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: theirs}, spec: {accessModes: [ReadWriteOnce], \
+                  resources: {requests: {storage: 1Mi}}}}";
+    machine.root(&format!("echo '{theirs}' | microk8s kubectl apply -f -")).ok();
+    let says = ["claim default/theirs", "snap remove --purge microk8s"];
+    machine.product("teardown --reset --dry-run").exits(0).says(&says);
+    machine.product("teardown --reset --yes").exits(0).says(&says);
+    assert_eq!(machine.kubectl("get pvc -A -o jsonpath={.items[*].metadata.name}").ok(), "theirs");
 }

@@ -271,13 +271,16 @@ fn the_cause_comes_first_when_iris_is_broken(era: Era) {
     machine.root(ANEW);
     machine.is_well("every unit of the licence in use");
 
-    // An action of the CPF that fails does not stop IRIS: the run says so, and doctor too.
+    // An action of the CPF that fails does not stop IRIS: the run says so, and doctor too. The profile has no password: on volumes that are
+    // there already, it would not be the one of this run.
+    machine.product("teardown --data --yes").exits(0);
     machine
-        .root("printf '[iris]\\ncpf = \"\"\"\\n[Actions]\\nCreateDatabase:Name=ELSEWHERE,Directory=/no-such-place/x\\n\"\"\"\\n' >/root/wrong.toml")
+        .root("printf '[iris]\\ncpf = \"\"\"\\n[Actions]\\nCreateNamespace:Name=ELSEWHERE,Globals=NO-SUCH\\n\"\"\"\\n' >/root/wrong.toml")
         .ok();
-    let failed =
-        machine.product(&format!("bootstrap --lb {} --replicas 1 --profile /root/wrong.toml", machine.range()));
-    failed.exits(22).says(&["an action of the CPF failed, and there is no database ELSEWHERE"]);
+    let channel = machine.era().track();
+    let wrong =
+        format!("bootstrap --lb {} --replicas 1 --profile /root/wrong.toml --channel {channel}", machine.range());
+    machine.product(&wrong).exits(22).says(&["an action of the CPF failed, and there is no namespace ELSEWHERE"]);
     machine.doctor_finds("an action of the CPF that fails", "iris-cpf", "the CPF was not carried out whole");
 }
 
@@ -298,8 +301,8 @@ fn the_cause_comes_first_when_the_cluster_is_broken(era: Era) {
     // Certificates of one year that nobody renewed; a good one ends in ten days.
     machine
         .root(
-            "cd /var/snap/microk8s/current/certs; cp server.crt /root/; openssl x509 -in server.crt -CA ca.crt -CAkey ca.key -days 10 \
-             -copy_extensions copyall -out new.crt && mv new.crt server.crt",
+            "cd /var/snap/microk8s/current/certs; cp server.crt /root/; openssl req -new -key server.key -subj /CN=127.0.0.1 | \
+             openssl x509 -req -CA ca.crt -CAkey ca.key -set_serial 1 -days 10 -out new.crt && mv new.crt server.crt",
         )
         .ok();
     let report =

@@ -3,12 +3,13 @@
 
 use std::{
     io::Write,
+    process::Command,
     time::{Duration, Instant},
 };
 
 use crate::support::{Era, Event, Machine, in_both_eras, kept};
 
-in_both_eras! { wherever_it_dies interrupted_by_a_person }
+in_both_eras! { wherever_it_dies after_every_record interrupted_by_a_person }
 
 /// How a run ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,30 +38,21 @@ const fn at(death: Death, name: &'static str, command: &'static str, when: [&'st
 
 const RESET: &str = "teardown --reset --yes";
 
+/// Those that last: the others lie between two records of the journal, and are the other test's.
 const MOMENTS: &[Moment] = &[
     at(Kill, "the host was looked at", "bootstrap", ["stage-done", "preflight", ""]),
     at(Kill, "snap: download", "bootstrap --until snap", ["step-progress", "snap.microk8s", ""]),
     at(PowerCut, "snap: download", "bootstrap --until snap", ["step-progress", "snap.microk8s", ""]),
     at(Kill, "snap: its hooks", "bootstrap --until snap", ["step-waiting", "snap.microk8s", "hook"]),
-    at(Kill, "snap: the hold", "bootstrap --until snap", ["step-acting", "snap.hold", ""]),
-    at(Kill, "group", "bootstrap --until group", ["step-acting", "group.member", ""]),
-    at(Kill, "alias", "bootstrap --until alias", ["step-acting", "alias.kubectl", ""]),
     at(Kill, "start: no node yet", "bootstrap --until start", ["step-waiting", "cluster.running", ""]),
-    at(Kill, "dns", "bootstrap --until basics", ["step-waiting", "addon.dns", ""]),
-    at(PowerCut, "enable storage", "bootstrap --until basics", ["output", "addon.hostpath-storage", ""]),
+    at(PowerCut, "enable metallb", "bootstrap --until metallb", ["output", "addon.metallb", ""]),
     at(Kill, "enable metallb", "bootstrap --until metallb", ["output", "addon.metallb", ""]),
-    at(Kill, "password", "bootstrap --until iris", ["step-acting", "iris.password", ""]),
-    at(Kill, "StatefulSet", "bootstrap --until iris", ["step-acting", "iris.statefulset", ""]),
     at(PowerCut, "rollout", "bootstrap", ["step-waiting", "ready.pods", ""]),
     at(Kill, "rollout", "bootstrap", ["step-waiting", "ready.pods", ""]),
-    at(Kill, "enable registry", "bootstrap --until addons", ["step-acting", "addon.registry", ""]),
     at(Kill, "teardown: IRIS shuts down", "teardown", ["step-waiting", "iris.statefulset", ""]),
-    at(Kill, "teardown: CPF", "teardown", ["step-undone", "iris.cpf", ""]),
     at(Kill, "teardown: data", "teardown --data --yes", ["step-acting", "iris.claims", ""]),
-    at(Kill, "reset: group", RESET, ["step-acting", "group.member", ""]),
     at(Kill, "reset: snap", RESET, ["step-waiting", "snap.microk8s", "services"]),
     at(PowerCut, "reset: snap", RESET, ["step-waiting", "snap.microk8s", ""]),
-    at(Kill, "reset: traces", RESET, ["step-acting", "snap.before", ""]),
 ];
 
 /// A line of the table.
@@ -121,10 +113,6 @@ fn wherever_it_dies(era: Era) {
     machine.fault("store --rate 10M");
     let mut in_teardown = false;
     for moment in MOMENTS {
-        // 1.20 enables no addon by itself.
-        if era == Era::Article && moment.name == "dns" {
-            continue;
-        }
         if moment.name == "snap: its hooks" {
             machine.fault("clear");
         }
@@ -149,7 +137,50 @@ fn wherever_it_dies(era: Era) {
     assert!(residue.is_empty(), "the machine is not as it was before:\n{residue}");
     // What a run had begun before it died may be over when the next one looks: such a moment cannot be had any more.
     let _ = writeln!(std::io::stderr(), "machines: {}: over before they could be seen: {missed:?}", machine.name());
-    assert!(lines.len() >= MOMENTS.len() / 3, "too few deaths: {missed:?} were over before they could be seen");
+    assert!(lines.len() > MOMENTS.len() / 2, "too few deaths: {missed:?} were over before they could be seen");
+}
+
+/// A library that ends the process that loads it after its n-th record.
+fn library(machine: &Machine) -> &'static str {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/machines/support/die.c");
+    let built = kept(machine.name()).join("die.so");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&built).arg(source).status();
+    assert!(compiled.expect("a C compiler").success());
+    machine.put(built.to_str().expect("UTF-8"), "/usr/local/lib/die.so");
+    "/usr/local/lib/die.so"
+}
+
+/// Every run dies after the first record that takes it further, until there is nothing left to write: so each intent is once the last word
+/// of a run, and each `done`.
+fn after_every_record(era: Era) {
+    let Some(machine) = Machine::up("records", era) else { return };
+    let library = library(&machine);
+    let before = machine.snapshot("before");
+    let variables = format!("SUDO_USER=ubuntu {}LD_PRELOAD={library}", era.variables());
+    for command in [format!("bootstrap --lb {}", machine.range()), RESET.to_owned()] {
+        let begun = Instant::now();
+        let mut last_words = Vec::new();
+        loop {
+            // The first record is that of the run itself.
+            let run = machine.root(&format!("{variables} DIE_AT=2 iris-mk8s {command}"));
+            if run.code == 0 {
+                break;
+            }
+            assert_eq!(run.code, 137, "after {} deaths: {run}", last_words.len());
+            let record =
+                machine.root("tail -n 1 /var/lib/iris-mk8s/journal.jsonl | jq -r '.record + \" \" + .step'").ok();
+            last_words.push(record.trim().to_owned());
+            assert!(last_words.len() < 200, "it never comes to its end: {last_words:?}");
+        }
+        let (deaths, seconds) = (last_words.len(), begun.elapsed().as_secs());
+        let _ =
+            writeln!(std::io::stderr(), "machines: {}: {deaths} deaths in {seconds} s: {last_words:?}", machine.name());
+        assert!(deaths >= 20, "too few records were written");
+        if command != RESET {
+            answers(&machine);
+        }
+    }
+    machine.is_restored_to(&before);
 }
 
 /// IRIS answers, nothing is left to do, and nothing was done twice.

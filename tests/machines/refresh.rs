@@ -7,7 +7,7 @@ in_both_eras! { one_minor_at_a_time }
 
 fn one_minor_at_a_time(era: Era) {
     let Some(machine) = Machine::up("refresh", era) else { return };
-    let (first, next, after) = era.of(("1.33", "1.34", "1.35"), ("1.20", "1.21", "1.22"));
+    let (first, next, after) = era.of(("1.32", "1.33", "1.34"), ("1.20", "1.21", "1.22"));
     let bootstrap = |channel: &str| format!("bootstrap --lb {} --channel {channel}", machine.range());
     let auto = format!("plan --lb {} --channel auto", machine.range());
     let newest = machine.root("test -e /sys/fs/cgroup/cgroup.controllers").code == 0;

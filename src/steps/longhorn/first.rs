@@ -60,6 +60,10 @@ impl Step for First {
         self.inner.scope()
     }
 
+    fn used_by(&self) -> Option<&'static str> {
+        self.inner.used_by()
+    }
+
     fn opens(&self) -> bool {
         self.inner.opens()
     }

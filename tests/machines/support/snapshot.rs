@@ -25,6 +25,9 @@ const AFTER_RESET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sandbox/co
 impl Machine {
     /// Writes down what it is now.
     pub(crate) fn snapshot(&self, moment: &str) -> Snapshot {
+        self.wait_until("no pod is on its way out", 90, |m| {
+            !m.root("microk8s kubectl get pods -A --no-headers").stdout.contains("Terminating")
+        });
         let objects = self.objects();
         // What a login starts ends 10 s after it, and is none of the product's doing.
         self.root("systemctl stop 'user@*.service'").ok();
