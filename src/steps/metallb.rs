@@ -105,9 +105,6 @@ impl Step for Addon {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        if !self.outdated(host)?.is_empty() {
-            return Ok(Probe::differs(json!({"images": "gone"}), "its images are gone from their registry since 2023"));
-        }
         if self.of_before(host)? {
             return Ok(Probe::differs(
                 json!({"release": "before"}),
@@ -115,6 +112,10 @@ impl Step for Addon {
             ));
         }
         let found = judge(host, &[CONTROLLER, SPEAKER].map(|(kind, name)| (kind, Some(NAMESPACE), name)))?;
+        // Where it works, somebody brought the images.
+        if !matches!(found, Probe::Satisfied { .. }) && !self.outdated(host)?.is_empty() {
+            return Ok(Probe::differs(json!({"images": "gone"}), "its images are gone from their registry since 2023"));
+        }
         if found != Probe::Absent {
             return Ok(found);
         }

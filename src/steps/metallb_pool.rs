@@ -189,6 +189,11 @@ impl Pool {
         Ok(host.list(&cluster::SERVICE, None, "")?.iter().find_map(lost))
     }
 
+    /// Whether this is our pool as it should be.
+    fn holds(&self, addresses: &[String], advertised: bool) -> bool {
+        advertised && LbRange::from_metallb(addresses).is_ok_and(|now| now == self.lb)
+    }
+
     fn controllers(host: &dyn Host) -> Result<Vec<Value>> {
         host.list(&cluster::POD, Some(NAMESPACE), "component=controller")
     }
@@ -216,10 +221,8 @@ impl Step for Pool {
                 now => Probe::differs(now, "MetalLB's configuration has no pool of ours"),
             });
         };
-        let same = LbRange::from_metallb(&addresses).is_ok_and(|now| now == self.lb);
         let now = self.now(host)?;
-        if same
-            && advertised
+        if self.holds(&addresses, advertised)
             && let Some(service) = self.unheeded(host)?
         {
             let begins = |pod: &Value| cluster::state::going(pod) || !cluster::state::is(pod, "Ready");
@@ -228,7 +231,7 @@ impl Step for Pool {
                 false => Probe::differs(now, format!("MetalLB does not heed its new pool: {service}")),
             });
         }
-        Ok(match (same, advertised) {
+        Ok(match (self.holds(&addresses, true), advertised) {
             (true, true) => Probe::satisfied(format!("{} addresses", self.lb.len())),
             (true, false) => Probe::differs(now, "the pool is not advertised"),
             (false, _) => Probe::differs(now, format!("the pool holds {}", addresses.join(","))),
@@ -236,9 +239,11 @@ impl Step for Pool {
     }
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        let same = configured(host, self.api)?
-            .is_some_and(|(now, advertised)| advertised && LbRange::from_metallb(&now).is_ok_and(|now| now == self.lb));
-        if same && self.unheeded(host)?.is_some() {
+        // Without a cluster, which a plan may be asked for, nothing was found either.
+        if matches!(found, Probe::Differs { .. })
+            && configured(host, self.api)?.is_some_and(|(addresses, advertised)| self.holds(&addresses, advertised))
+            && self.unheeded(host)?.is_some()
+        {
             return Ok(deleted(&Self::controllers(host)?));
         }
         Ok(self.acts(&self.wanted(found)?))

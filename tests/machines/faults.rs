@@ -91,7 +91,7 @@ fn store(faults: &mut Faults, before: &crate::support::Snapshot) {
     run.until("the download", |e| e.is("step-progress", "snap.microk8s") && e.number("done") > 0);
     faults.machine.fault("store --status 500");
     let ended = run.finish();
-    faults.note("store answers 500 in the download", begun, &ended, 20, &["snap install microk8s"]);
+    faults.note("store answers 500 in the download", begun, &ended, 20, &["cannot install \"microk8s\"", "500"]);
     faults.machine.fault("store --rate 20M");
     faults.ends("store slow", "", " --until snap", 0, &[]);
     faults.machine.fault("clear");
