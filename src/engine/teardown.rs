@@ -56,10 +56,6 @@ impl UndoPlan {
     }
 }
 
-fn used_by(step: &str) -> String {
-    format!("{step} stays, and needs it")
-}
-
 impl Engine<'_> {
     /// The steps that a teardown of this reach takes back, the last one first.
     fn ours<'e>(&'e self, ledger: &Ledger, reach: Scope) -> Vec<&'e dyn Step> {
@@ -72,6 +68,15 @@ impl Engine<'_> {
         let Some(carrier) = step.inside().and_then(|id| ours.iter().find(|s| s.id() == id)) else { return Ok(None) };
         let Some(memory) = ledger.memory(carrier.id()) else { return Ok(None) };
         Ok((memory.prior.is_null() && !matches!(carrier.undo(self.host, memory)?, Undo::Keep(_))).then_some(*carrier))
+    }
+
+    /// Why a step stays that another one uses: somebody changed it too, or because of the other alone.
+    fn why_used(&self, ledger: &Ledger, step: &dyn Step, user: &str) -> Result<String> {
+        let own = ledger.memory(step.id()).map(|memory| step.undo(self.host, memory)).transpose()?;
+        Ok(match own {
+            Some(Undo::Keep(why)) => why,
+            _ => format!("{user} stays, and needs it"),
+        })
     }
 
     /// What a teardown would do. Reads only.
@@ -87,7 +92,7 @@ impl Engine<'_> {
             let planned = |id: &str| steps.iter().any(|s: &Removal| s.step == id && s.keep.is_none());
             let stays = |id: &str| steps.iter().any(|s: &Removal| s.step == id && s.keep.is_some());
             if let Some(user) = step.used_by().filter(|id| stays(id)) {
-                removal.keep = Some(used_by(user));
+                removal.keep = Some(self.why_used(ledger, *step, user)?);
             } else if let Some(carrier) = self.carrier(&ours, ledger, *step)? {
                 removal.with = Some(carrier.id().to_owned());
             } else if let Some(of) = step.clears().filter(|id| planned(id)) {
@@ -171,7 +176,8 @@ impl Engine<'_> {
                 journal.append(&Record::UndoIntent { step: part.id().to_owned() })?;
                 journal.append(&Record::Undone { step: part.id().to_owned() })?;
                 let (id, title) = (part.id().to_owned(), part.title());
-                self.events.send(Event::StepLeft { step: id, title, why: used_by(step.id()) });
+                let why = self.why_used(&ledger, *part, step.id())?;
+                self.events.send(Event::StepLeft { step: id, title, why });
             }
             journal.append(&Record::Undone { step: id() })?;
             self.events.send(Event::StepLeft { step: id(), title: step.title(), why });

@@ -98,5 +98,7 @@ fn images_come_through_the_proxy(era: Era) {
     machine.product(&format!("plan --check {wanted}")).exits(0);
 
     machine.product("teardown --reset --yes").exits(0);
+    // The containers were started anew.
+    machine.kubectl("rollout status deployment/coredns -n kube-system --timeout=180s").ok();
     machine.is_as_at(&before);
 }
