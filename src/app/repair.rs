@@ -49,6 +49,7 @@ pub(super) fn longhorn(global: &Global, options: &RepairOptions) -> Result<ExitC
 fn mend(engine: &Engine<'_>, outcome: &mut Outcome) -> Result<()> {
     let journal = Journal::open(&Place::default())?;
     let ended = engine.repair(outcome);
+    outcome.seconds = engine.events.elapsed();
     if journal.ledger().is_empty() && journal.ledger().spec.is_none() {
         journal.discard()?;
     }
