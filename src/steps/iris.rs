@@ -193,7 +193,7 @@ fn storage_class(class: String) -> Check {
 }
 
 /// The label that tells whose an object is.
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 fn labels(iris: &Iris) -> BTreeMap<String, String> {
     BTreeMap::from([("app".to_owned(), iris.service.clone())])

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::SNAP;
+use super::{SNAP, iris::MANAGED_BY};
 use crate::{
     cluster::{self, MANAGER},
     error::{Error, Result},
@@ -53,12 +53,7 @@ pub fn configured(host: &dyn Host, api: MetallbApi) -> Result<Option<(Vec<String
     match api {
         MetallbApi::Crd => {
             let Some(pool) = host.get(&cluster::IP_ADDRESS_POOL, Some(NAMESPACE), POOL)? else { return Ok(None) };
-            let advertisements = host.list(&cluster::L2_ADVERTISEMENT, Some(NAMESPACE), "")?;
-            let advertised = advertisements.iter().any(|a| {
-                let names = a["spec"]["ipAddressPools"].as_array();
-                names.is_none_or(|names| names.is_empty() || names.iter().any(|n| n == POOL))
-            });
-            Ok(Some((addresses_of(&pool["spec"]), advertised)))
+            Ok(Some((addresses_of(&pool["spec"]), is_advertised(host)?)))
         }
         MetallbApi::ConfigMap => {
             let config = text(host)?.as_deref().map(parse).transpose()?.unwrap_or_default();
@@ -66,6 +61,15 @@ pub fn configured(host: &dyn Host, api: MetallbApi) -> Result<Option<(Vec<String
             Ok(pool.map(|pool| (addresses_of(pool), pool["protocol"] == "layer2")))
         }
     }
+}
+
+/// Whether an advertisement, whoever made it, is one of our pool.
+fn is_advertised(host: &dyn Host) -> Result<bool> {
+    let advertisements = host.list(&cluster::L2_ADVERTISEMENT, Some(NAMESPACE), "")?;
+    Ok(advertisements.iter().any(|a| {
+        let names = a["spec"]["ipAddressPools"].as_array();
+        names.is_none_or(|names| names.is_empty() || names.iter().any(|n| n == POOL))
+    }))
 }
 
 fn addresses_of(pool: &Value) -> Vec<String> {
@@ -115,20 +119,34 @@ impl Pool {
     fn objects(&self, content: &Value) -> Vec<Value> {
         let meta = |name: &str| json!({"name": name, "namespace": NAMESPACE});
         match self.api {
-            // By the pool alone is judged what is there: so it is the last one to come, and the last one to go.
-            MetallbApi::Crd => vec![
-                json!({"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": meta(ADVERTISEMENT)}),
-                json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": meta(POOL),
-                    "spec": {"addresses": content}}),
-            ],
+            MetallbApi::Crd => {
+                vec![json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": meta(POOL),
+                    "spec": {"addresses": content}})]
+            }
             MetallbApi::ConfigMap => vec![
                 json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("config"), "data": {"config": content}}),
             ],
         }
     }
 
-    fn acts(&self, content: &Value) -> Vec<Act> {
-        self.objects(content).into_iter().map(|o| Act::Apply(Box::new(o))).collect()
+    fn acts(&self, host: &dyn Host, content: &Value) -> Vec<Act> {
+        let mut objects = self.objects(content);
+        // By the pool alone is judged what is there: so it is the last one to come, and the last one to go. Without a cluster, which a plan
+        // may be asked for, nothing is advertised.
+        if self.api == MetallbApi::Crd && !is_advertised(host).unwrap_or_default() {
+            // The label is what tells it from somebody's: an object without a field of ours does not say who applied it.
+            let meta = json!({"name": ADVERTISEMENT, "namespace": NAMESPACE, "labels": {MANAGED_BY: MANAGER}});
+            objects.insert(0, json!({"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": meta}));
+        }
+        objects.into_iter().map(|o| Act::Apply(Box::new(o))).collect()
+    }
+
+    /// Our advertisement, if there is one.
+    fn advertisement(&self, host: &dyn Host) -> Result<Option<Value>> {
+        if self.api != MetallbApi::Crd {
+            return Ok(None);
+        }
+        Ok(host.get(&cluster::L2_ADVERTISEMENT, Some(NAMESPACE), ADVERTISEMENT)?.filter(cluster::is_ours))
     }
 
     /// What the objects hold now; null = nothing.
@@ -246,7 +264,7 @@ impl Step for Pool {
         {
             return Ok(deleted(&Self::controllers(host)?));
         }
-        Ok(self.acts(&self.wanted(found)?))
+        Ok(self.acts(host, &self.wanted(found)?))
     }
 
     fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
@@ -255,11 +273,10 @@ impl Step for Pool {
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         let now = self.now(host)?;
-        if now.is_null() && memory.prior.is_null() && self.api == MetallbApi::Crd {
+        let advertisement = self.advertisement(host)?;
+        if now.is_null() && memory.prior.is_null() {
             // A run that died between the two left the first one.
-            let left = host.get(&cluster::L2_ADVERTISEMENT, Some(NAMESPACE), ADVERTISEMENT)?;
-            let ours = left.filter(cluster::is_ours);
-            return Ok(ours.map_or(Undo::Done, |left| Undo::Acts(deleted(&[left]))));
+            return Ok(advertisement.map_or(Undo::Done, |left| Undo::Acts(deleted(&[left]))));
         }
         if now.is_null() || now == memory.prior {
             return Ok(Undo::Done);
@@ -273,9 +290,10 @@ impl Step for Pool {
             )));
         }
         if !memory.prior.is_null() {
-            return Ok(Undo::Acts(self.acts(&memory.prior)));
+            return Ok(Undo::Acts(self.acts(host, &memory.prior)));
         }
-        Ok(Undo::Acts(deleted(&self.objects(&Value::Null))))
+        let objects: Vec<Value> = advertisement.into_iter().chain(self.objects(&Value::Null)).collect();
+        Ok(Undo::Acts(deleted(&objects)))
     }
 
     fn deadline(&self) -> Duration {
