@@ -213,7 +213,8 @@ impl Pool {
     }
 
     fn controllers(host: &dyn Host) -> Result<Vec<Value>> {
-        host.list(&cluster::POD, Some(NAMESPACE), "component=controller")
+        let pods = host.list(&cluster::POD, Some(NAMESPACE), "component=controller")?;
+        Ok(pods.into_iter().map(|pod| cluster::with_kind(pod, &cluster::POD)).collect())
     }
 }
 

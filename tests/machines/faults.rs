@@ -139,8 +139,9 @@ fn hanging(faults: &mut Faults) {
 
 /// No room is left where containerd puts what it downloads.
 fn disk_full(faults: &mut Faults) {
-    let folder = "/var/snap/microk8s/common/var/lib/containerd/io.containerd.content.v1.content/ingest";
-    faults.machine.root(&format!("mount -t tmpfs -o size=256k tmpfs {folder}")).ok();
+    let folder = "/var/snap/microk8s/common/var/lib/containerd/io.containerd.content.v1.content";
+    let mount = format!("mount -t tmpfs -o size=256k tmpfs {folder} && mkdir -p {folder}/ingest {folder}/blobs/sha256");
+    faults.machine.root(&mount).ok();
     faults.ends("disk full in a pull", "IRIS_MK8S_TIMEOUTS_IRIS=60 ", "", 21, &["no space left on device"]);
     faults.machine.root(&format!("umount -l {folder}")).ok();
     faults.ends("the same command goes on", "", "", 0, &[]);
