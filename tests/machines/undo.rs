@@ -22,7 +22,9 @@ fn what_somebody_changed_stays(era: Era) {
         "patch configmap config -n metallb-system --type merge -p '{\"data\":{\"config\":\"address-pools:\\n- name: default\\n  protocol: layer2\\n  addresses: [192.168.11.5-192.168.11.6]\\n\"}}'",
     );
     machine.kubectl(pool).ok();
-    machine.root("snap unalias kubectl && snap alias microk8s.ctr kubectl").ok();
+    // MicroK8s 1.20 itself would run what is called kubectl.
+    let other = era.of("microk8s.ctr", "microk8s.kubectl");
+    machine.root(&format!("snap unalias kubectl && snap alias {other} kubectl")).ok();
     machine.root("echo of-mine >/var/lib/iris-mk8s/password").ok();
 
     let kept_steps = [
@@ -57,5 +59,7 @@ fn what_somebody_changed_stays(era: Era) {
     machine.kubectl("get statefulset data secret/iris-merge-cpf service/iris-ext || true").ok();
     let there = machine.kubectl("get statefulset/data secret/iris-merge-cpf service/iris-ext -o name").ok();
     assert_eq!(there.lines().count(), 3, "{there}");
-    assert_eq!(machine.root("readlink /snap/bin/kubectl").ok(), "microk8s.ctr\n");
+    if era == Era::Current {
+        assert_eq!(machine.root("readlink /snap/bin/kubectl").ok(), "microk8s.ctr\n");
+    }
 }
