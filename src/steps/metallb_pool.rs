@@ -245,9 +245,10 @@ impl Step for Pool {
             && let Some(service) = self.unheeded(host)?
         {
             let begins = |pod: &Value| cluster::state::going(pod) || !cluster::state::is(pod, "Ready");
-            return Ok(match Self::controllers(host)?.iter().any(begins) {
-                true => Probe::pending(format!("MetalLB's controller starts; {service}")),
-                false => Probe::differs(now, format!("MetalLB does not heed its new pool: {service}")),
+            return Ok(if Self::controllers(host)?.iter().any(begins) {
+                Probe::pending(format!("MetalLB's controller starts; {service}"))
+            } else {
+                Probe::differs(now, format!("MetalLB does not heed its new pool: {service}"))
             });
         }
         Ok(match (self.holds(&addresses, true), advertised) {
