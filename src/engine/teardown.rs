@@ -72,11 +72,12 @@ impl Engine<'_> {
 
     /// Why a step stays that another one uses: somebody changed it too, or because of the other alone.
     fn why_used(&self, ledger: &Ledger, step: &dyn Step, user: &str) -> Result<String> {
-        let own = ledger.memory(step.id()).map(|memory| step.undo(self.host, memory)).transpose()?;
-        Ok(match own {
-            Some(Undo::Keep(why)) => why,
-            _ => format!("{user} stays, and needs it"),
-        })
+        let own = ledger.memory(step.id()).map(|memory| step.undo(self.host, memory)).transpose();
+        match own {
+            Ok(Some(Undo::Keep(why))) => Ok(why),
+            Err(e) if !e.transient => Err(e.in_step(step.id())),
+            _ => Ok(format!("{user} stays, and needs it")),
+        }
     }
 
     /// What a teardown would do. Reads only.
