@@ -213,8 +213,7 @@ impl Pool {
     }
 
     fn controllers(host: &dyn Host) -> Result<Vec<Value>> {
-        let pods = host.list(&cluster::POD, Some(NAMESPACE), "component=controller")?;
-        Ok(pods.into_iter().map(|pod| cluster::with_kind(pod, &cluster::POD)).collect())
+        host.list(&cluster::POD, Some(NAMESPACE), "component=controller")
     }
 }
 
@@ -264,7 +263,12 @@ impl Step for Pool {
             && configured(host, self.api)?.is_some_and(|(addresses, advertised)| self.holds(&addresses, advertised))
             && self.unheeded(host)?.is_some()
         {
-            return Ok(deleted(&Self::controllers(host)?));
+            let delete = |pod: &Value| Act::Delete {
+                kind: &cluster::POD,
+                namespace: Some(NAMESPACE.to_owned()),
+                name: cluster::state::name(pod).to_owned(),
+            };
+            return Ok(Self::controllers(host)?.iter().map(delete).collect());
         }
         Ok(self.acts(host, &self.wanted(found)?))
     }
