@@ -75,6 +75,9 @@ pub fn read(world: &mut World, words: &[&str]) -> Output {
                 "snap.microk8s.daemon-kubelite.service not-found failed failed snap.microk8s.daemon-kubelite.service\n";
             output(0, if world.failed_units { failed } else { "" })
         }
+        ["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend", "open-iscsi.service", ..] => {
+            output(0, "")
+        }
         _ => panic!("the modelled host knows no command {words:?} that reads"),
     }
 }

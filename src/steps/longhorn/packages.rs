@@ -15,6 +15,9 @@ use crate::{
 /// iSCSI on the host: `iscsiadm` and its service.
 const ISCSI: &str = "open-iscsi";
 
+/// Its units.
+const UNITS: [&str; 3] = ["open-iscsi.service", "iscsid.service", "iscsid.socket"];
+
 /// The kernel's side of it.
 pub(super) const MODULE: &str = "iscsi_tcp";
 
@@ -199,7 +202,13 @@ impl Step for Packages {
             }
         }
         if ours.is_empty() {
-            return Ok(Undo::Done);
+            // systemd remembers a service that failed, in a boot in the middle of the removal, after its package is gone.
+            let look = ["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend"];
+            let output = host.ask(&Cmd::reads(look.into_iter().chain(UNITS)))?;
+            let failed: Vec<&str> = UNITS.into_iter().filter(|unit| output.stdout.contains(unit)).collect();
+            let reset =
+                || Act::Run(Cmd::changes(WITHIN, ["systemctl", "reset-failed"].into_iter().chain(failed.clone())));
+            return Ok(if failed.is_empty() { Undo::Done } else { Undo::Acts(vec![reset()]) });
         }
         let has_iscsi = ours.iter().any(|n| n == ISCSI);
         let sessions =
