@@ -87,7 +87,7 @@ fn tell(counts: &Counts) {
 
 /// How many hosts of each era; a person who has more time may ask for more.
 fn count_of_hosts() -> usize {
-    std::env::var("HOSTS").map_or(4, |n| n.parse().expect("a number"))
+    std::env::var("HOSTS").map_or(28, |n| n.parse().expect("a number"))
 }
 
 /// The product's policy. All counts of one run are printed: `cargo test --test crash -- --nocapture`.
