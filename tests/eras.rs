@@ -90,19 +90,22 @@ fn images_that_are_gone_are_replaced_where_they_are_asked_for() {
     }
 }
 
-/// A workload that runs.
-fn running(kind: &str, name: &str, image: &str) -> Value {
+/// A workload of which so many pods run.
+fn workload(kind: &str, name: &str, image: &str, ready: u32) -> Value {
     json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": "metallb-system", "generation": 1},
         "spec": {"replicas": 1, "template": {"spec": {"containers": [{"name": name, "image": image}]}}},
-        "status": {"observedGeneration": 1, "replicas": 1, "readyReplicas": 1, "updatedReplicas": 1, "availableReplicas": 1,
-            "desiredNumberScheduled": 1, "numberReady": 1, "updatedNumberScheduled": 1}})
+        "status": {"observedGeneration": 1, "replicas": 1, "readyReplicas": ready, "updatedReplicas": 1, "availableReplicas": ready,
+            "desiredNumberScheduled": 1, "numberReady": ready, "numberAvailable": ready, "updatedNumberScheduled": 1}})
 }
 
-fn old_metallb(prefix: &str) -> Facts {
+fn old_metallb(prefix: &str, ready: u32) -> Facts {
     let mut facts = good();
     facts
-        .objects("deployments", vec![running("Deployment", "controller", &format!("{prefix}/controller:v0.9.3"))])
-        .objects("daemonsets", vec![running("DaemonSet", "speaker", &format!("{prefix}/speaker:v0.9.3"))]);
+        .objects(
+            "deployments",
+            vec![workload("Deployment", "controller", &format!("{prefix}/controller:v0.9.3"), ready)],
+        )
+        .objects("daemonsets", vec![workload("DaemonSet", "speaker", &format!("{prefix}/speaker:v0.9.3"), ready)]);
     facts.api.insert("/readyz".to_owned(), "ok".to_owned());
     facts
 }
@@ -111,11 +114,14 @@ fn old_metallb(prefix: &str) -> Facts {
 #[test]
 fn an_enabled_addon_without_images_is_put_right() {
     let step = step("1.20", "addon.metallb");
-    let found = step.probe(&host(old_metallb("metallb"))).unwrap();
+    let found = step.probe(&host(old_metallb("metallb", 0))).unwrap();
     let Probe::Differs { why, .. } = &found else { panic!("{found:?}") };
     assert!(why.contains("gone from their registry"), "{why}");
-    assert_eq!(step.apply(&host(old_metallb("metallb")), &found).unwrap().len(), 2, "only the images are replaced");
-    let found = step.probe(&host(old_metallb("quay.io/metallb"))).unwrap();
+    assert_eq!(step.apply(&host(old_metallb("metallb", 0)), &found).unwrap().len(), 2, "only the images are replaced");
+    let found = step.probe(&host(old_metallb("quay.io/metallb", 1))).unwrap();
+    assert!(matches!(found, Probe::Satisfied { .. }), "{found:?}");
+    // Somebody brought the images: it works, and is left alone.
+    let found = step.probe(&host(old_metallb("metallb", 1))).unwrap();
     assert!(matches!(found, Probe::Satisfied { .. }), "{found:?}");
 }
 
@@ -123,7 +129,7 @@ fn an_enabled_addon_without_images_is_put_right() {
 #[test]
 fn metallb_of_before_a_refresh_is_replaced() {
     let step = step("1.25", "addon.metallb");
-    let mut facts = old_metallb("quay.io/metallb");
+    let mut facts = old_metallb("quay.io/metallb", 1);
     let found = step.probe(&host(facts.clone())).unwrap();
     let acts: Vec<String> = step.apply(&host(good()), &found).unwrap().iter().map(Act::show).collect();
     assert_eq!(acts, ["microk8s disable metallb", "microk8s enable metallb:192.168.11.110-192.168.11.130"]);
@@ -136,7 +142,7 @@ fn metallb_of_before_a_refresh_is_replaced() {
 fn the_pool_of_1_20_is_read_back() {
     let step = step("1.20", "metallb.pool");
     let with = |config: Option<&str>| {
-        let mut facts = old_metallb("quay.io/metallb");
+        let mut facts = old_metallb("quay.io/metallb", 1);
         let map = config.map(
             |config| json!({"metadata": {"name": "config", "namespace": "metallb-system"}, "data": {"config": config}}),
         );
