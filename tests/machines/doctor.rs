@@ -65,7 +65,7 @@ const OF_IRIS: &[Case] = &[
     },
     Case {
         what: "a limit of memory far too small",
-        damage: "microk8s kubectl set resources statefulset data --requests=memory=8Mi --limits=memory=8Mi",
+        damage: "microk8s kubectl set resources statefulset data --requests=memory=6Mi --limits=memory=6Mi",
         id: "crash",
         says: "more memory than its limit",
         cure: "microk8s kubectl set resources statefulset data --requests=memory=768Mi --limits=memory=2Gi",
@@ -301,8 +301,9 @@ fn the_cause_comes_first_when_the_cluster_is_broken(era: Era) {
     // Certificates of one year that nobody renewed; a good one ends in ten days.
     machine
         .root(
-            "cd /var/snap/microk8s/current/certs; cp server.crt /root/; openssl req -new -key server.key -subj /CN=127.0.0.1 | \
-             openssl x509 -req -CA ca.crt -CAkey ca.key -set_serial 1 -days 10 -out new.crt && mv new.crt server.crt",
+            "cd /var/snap/microk8s/current/certs; cp server.crt /root/; \
+             openssl req -new -key server.key -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1,IP:10.152.183.1 | \
+             openssl x509 -req -copy_extensions copyall -CA ca.crt -CAkey ca.key -set_serial 1 -days 10 -out new.crt && mv new.crt server.crt",
         )
         .ok();
     let report =
