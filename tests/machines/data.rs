@@ -61,8 +61,8 @@ fn data_stays_until_it_is_to_go(era: Era) {
     assert_eq!(another == password, era == Era::Article, "new data has a new password, unless it is the article's");
 
     // With a volume of somebody's own MicroK8s stays, and is named; everything else of ours goes.
-    let theirs = "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: theirs}, spec: {accessModes: [ReadWriteOnce], \
-                  resources: {requests: {storage: 1Mi}}}}";
+    let theirs = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: theirs}\n\
+                  spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}";
     machine.root(&format!("echo '{theirs}' | microk8s kubectl apply -f -")).ok();
     let says = ["claim default/theirs", "snap remove --purge microk8s"];
     machine.product("teardown --reset --dry-run").exits(0).says(&says);
