@@ -275,7 +275,7 @@ fn the_cause_comes_first_when_iris_is_broken(era: Era) {
     // there already, it would not be the one of this run.
     machine.product("teardown --data --yes").exits(0);
     machine
-        .root("printf '[iris]\\ncpf = \"\"\"\\n[Actions]\\nCreateNamespace:Name=ELSEWHERE,Globals=NO-SUCH\\n\"\"\"\\n' >/root/wrong.toml")
+        .root("printf '[iris]\\ncpf = \"\"\"\\n[config]\\nglobals=0,0,32,0,0,0\\n[Actions]\\nCreateNamespace:Name=ELSEWHERE,Globals=NO-SUCH\\n\"\"\"\\n' >/root/wrong.toml")
         .ok();
     let channel = machine.era().track();
     let wrong =
