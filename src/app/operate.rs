@@ -43,7 +43,7 @@ impl Here {
 
     /// Sets the number of instances, if the StatefulSet is ours; somebody else's is left to them.
     fn scale(&self, replicas: u32) -> Result<bool> {
-        let ours = self.contents.ledger.memory("iris.statefulset").is_some();
+        let ours = self.contents.ledger.memory(steps::SET).is_some();
         if ours {
             self.run.host.apply(&steps::stateful_set_of(&Iris { replicas, ..self.spec.iris.clone() }), false)?;
         }

@@ -56,6 +56,12 @@ impl UndoPlan {
     }
 }
 
+/// Writes down that a step is ours no longer, without an act of its own.
+fn forget(journal: &Journal, step: &dyn Step) -> Result<()> {
+    journal.append(&Record::UndoIntent { step: step.id().to_owned() })?;
+    journal.append(&Record::Undone { step: step.id().to_owned() })
+}
+
 impl Engine<'_> {
     /// The steps that a teardown of this reach takes back, the last one first.
     fn ours<'e>(&'e self, ledger: &Ledger, reach: Scope) -> Vec<&'e dyn Step> {
@@ -90,13 +96,12 @@ impl Engine<'_> {
         for step in &ours {
             let mut removal =
                 Removal { step: step.id().to_owned(), title: step.title(), acts: Vec::new(), keep: None, with: None };
-            let planned = |id: &str| steps.iter().any(|s: &Removal| s.step == id && s.keep.is_none());
-            let stays = |id: &str| steps.iter().any(|s: &Removal| s.step == id && s.keep.is_some());
-            if let Some(user) = step.used_by().filter(|id| stays(id)) {
+            let is_kept = |id: &str| steps.iter().find(|s: &&Removal| s.step == id).map(|s| s.keep.is_some());
+            if let Some(user) = step.used_by().filter(|id| is_kept(id) == Some(true)) {
                 removal.keep = Some(self.why_used(ledger, *step, user)?);
             } else if let Some(carrier) = self.carrier(&ours, ledger, *step)? {
                 removal.with = Some(carrier.id().to_owned());
-            } else if let Some(of) = step.clears().filter(|id| planned(id)) {
+            } else if let Some(of) = step.clears().filter(|id| is_kept(id) == Some(false)) {
                 removal.with = Some(format!("{of}: the traces that it leaves"));
             } else if let Some(memory) = ledger.memory(step.id()) {
                 match step.undo(self.host, memory) {
@@ -133,10 +138,11 @@ impl Engine<'_> {
         for step in &ours {
             self.check_stop()?;
             // It stays with another one that did.
-            if journal.ledger().memory(step.id()).is_none() {
+            let ledger = journal.ledger();
+            if ledger.memory(step.id()).is_none() {
                 continue;
             }
-            if let Some(carrier) = self.carrier(&ours, &journal.ledger(), *step)? {
+            if let Some(carrier) = self.carrier(&ours, &ledger, *step)? {
                 carried.push((*step, carrier.id()));
                 continue;
             }
@@ -174,8 +180,7 @@ impl Engine<'_> {
         if let Some(why) = self.take_away(step, memory)? {
             // They come first: once this step is forgotten, nothing would keep them.
             for part in used {
-                journal.append(&Record::UndoIntent { step: part.id().to_owned() })?;
-                journal.append(&Record::Undone { step: part.id().to_owned() })?;
+                forget(journal, *part)?;
                 let (id, title) = (part.id().to_owned(), part.title());
                 let why = self.why_used(&ledger, *part, step.id())?;
                 self.events.send(Event::StepLeft { step: id, title, why });
@@ -186,8 +191,7 @@ impl Engine<'_> {
         }
         // Once this step is forgotten, nothing would tell any more that the others went with it: they come first.
         for inner in inside {
-            journal.append(&Record::UndoIntent { step: inner.id().to_owned() })?;
-            journal.append(&Record::Undone { step: inner.id().to_owned() })?;
+            forget(journal, *inner)?;
             let (step, title) = (inner.id().to_owned(), inner.title());
             self.events.send(Event::StepUndone { step, title, seconds: 0.0 });
         }

@@ -95,6 +95,14 @@ pub(super) struct Before {
     deadline: Duration,
 }
 
+/// Makes systemd forget units of these patterns that failed; none where none did.
+pub(super) fn forget_failed(host: &dyn Host, patterns: &[&str]) -> Result<Option<Act>> {
+    let look = ["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend"];
+    let failed = host.ask(&Cmd::reads(look.iter().chain(patterns).copied()))?;
+    let reset = || Act::Run(Cmd::changes(SOON, [&["systemctl", "reset-failed"], patterns].concat()));
+    Ok((!failed.stdout.trim().is_empty()).then(reset))
+}
+
 impl Before {
     pub(super) fn new(spec: &Spec) -> Self {
         Self { user: spec.user.clone(), file: file(), deadline: spec.timeouts.remove.into() }
@@ -162,11 +170,7 @@ impl Before {
             acts.push(run(&["systemctl", "stop", UNITS]));
         }
         // systemd remembers a service that failed while it was stopped for good.
-        let failed =
-            host.ask(&Cmd::reads(["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend", UNITS]))?;
-        if failed.stdout.contains("snap.microk8s.") {
-            acts.push(run(&["systemctl", "reset-failed", UNITS]));
-        }
+        acts.extend(forget_failed(host, &[UNITS])?);
         if !before.group && super::group::exists(host)? {
             acts.push(run(&["groupdel", super::group::GROUP]));
         }

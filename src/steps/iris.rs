@@ -99,8 +99,6 @@ pub(super) fn external(iris: &Iris) -> String {
 }
 
 /// The steps.
-pub(super) const SET: &str = "iris.statefulset";
-
 pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> {
     let iris = &spec.iris;
     let removal: Duration = spec.timeouts.remove.into();
@@ -191,6 +189,9 @@ fn storage_class(class: String) -> Check {
         watches: vec![Watch::Objects(&cluster::STORAGE_CLASS, None)],
     }
 }
+
+/// The step of the StatefulSet.
+pub const SET: &str = "iris.statefulset";
 
 /// The label that tells whose an object is.
 pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

@@ -115,22 +115,22 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// The objects with these addresses, or with that configuration.
-    fn objects(&self, content: &Value) -> Vec<Value> {
+    /// The object with these addresses, or with that configuration.
+    fn object(&self, content: &Value) -> Value {
         let meta = |name: &str| json!({"name": name, "namespace": NAMESPACE});
         match self.api {
             MetallbApi::Crd => {
-                vec![json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": meta(POOL),
-                    "spec": {"addresses": content}})]
+                json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": meta(POOL),
+                "spec": {"addresses": content}})
             }
-            MetallbApi::ConfigMap => vec![
-                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("config"), "data": {"config": content}}),
-            ],
+            MetallbApi::ConfigMap => {
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("config"), "data": {"config": content}})
+            }
         }
     }
 
     fn acts(&self, host: &dyn Host, content: &Value) -> Vec<Act> {
-        let mut objects = self.objects(content);
+        let mut objects = vec![self.object(content)];
         // By the pool alone is judged what is there: so it is the last one to come, and the last one to go. Without a cluster, which a plan
         // may be asked for, nothing is advertised.
         if self.api == MetallbApi::Crd && !is_advertised(host).unwrap_or_default() {
@@ -188,13 +188,15 @@ impl Pool {
         };
         Ok(pools(&config).find(overlaps).map(|p| p["name"].as_str().unwrap_or("?").to_owned()))
     }
-}
 
-impl Pool {
     /// The service because of which MetalLB 0.9 heeds the pool not yet: it takes no configuration in which a service would lose its address
     /// (its log: `new config not compatible with assigned IPs`), until its controller starts anew. Later ones give out another address.
     fn unheeded(&self, host: &dyn Host) -> Result<Option<String>> {
         if self.api == MetallbApi::Crd {
+            return Ok(None);
+        }
+        let as_wanted = |(addresses, advertised): (Vec<String>, bool)| advertised && self.is_range(&addresses);
+        if !configured(host, self.api)?.is_some_and(as_wanted) {
             return Ok(None);
         }
         let config = text(host)?.as_deref().map(parse).transpose()?.unwrap_or_default();
@@ -207,9 +209,9 @@ impl Pool {
         Ok(host.list(&cluster::SERVICE, None, "")?.iter().find_map(lost))
     }
 
-    /// Whether this is our pool as it should be.
-    fn holds(&self, addresses: &[String], advertised: bool) -> bool {
-        advertised && LbRange::from_metallb(addresses).is_ok_and(|now| now == self.lb)
+    /// Whether these are the addresses that were asked for.
+    fn is_range(&self, addresses: &[String]) -> bool {
+        LbRange::from_metallb(addresses).is_ok_and(|now| now == self.lb)
     }
 
     fn controllers(host: &dyn Host) -> Result<Vec<Value>> {
@@ -240,9 +242,7 @@ impl Step for Pool {
             });
         };
         let now = self.now(host)?;
-        if self.holds(&addresses, advertised)
-            && let Some(service) = self.unheeded(host)?
-        {
+        if let Some(service) = self.unheeded(host)? {
             let begins = |pod: &Value| cluster::state::going(pod) || !cluster::state::is(pod, "Ready");
             return Ok(if Self::controllers(host)?.iter().any(begins) {
                 Probe::pending(format!("MetalLB's controller starts; {service}"))
@@ -250,7 +250,7 @@ impl Step for Pool {
                 Probe::differs(now, format!("MetalLB does not heed its new pool: {service}"))
             });
         }
-        Ok(match (self.holds(&addresses, true), advertised) {
+        Ok(match (self.is_range(&addresses), advertised) {
             (true, true) => Probe::satisfied(format!("{} addresses", self.lb.len())),
             (true, false) => Probe::differs(now, "the pool is not advertised"),
             (false, _) => Probe::differs(now, format!("the pool holds {}", addresses.join(","))),
@@ -259,10 +259,7 @@ impl Step for Pool {
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
         // Without a cluster, which a plan may be asked for, nothing was found either.
-        if matches!(found, Probe::Differs { .. })
-            && configured(host, self.api)?.is_some_and(|(addresses, advertised)| self.holds(&addresses, advertised))
-            && self.unheeded(host)?.is_some()
-        {
+        if matches!(found, Probe::Differs { .. }) && self.unheeded(host)?.is_some() {
             let delete = |pod: &Value| Act::Delete {
                 kind: &cluster::POD,
                 namespace: Some(NAMESPACE.to_owned()),
@@ -298,7 +295,7 @@ impl Step for Pool {
         if !memory.prior.is_null() {
             return Ok(Undo::Acts(self.acts(host, &memory.prior)));
         }
-        let objects: Vec<Value> = advertisement.into_iter().chain(self.objects(&Value::Null)).collect();
+        let objects: Vec<Value> = advertisement.into_iter().chain([self.object(&Value::Null)]).collect();
         Ok(Undo::Acts(deleted(&objects)))
     }
 

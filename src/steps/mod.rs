@@ -50,7 +50,7 @@ mod snap;
 pub use alias::kubectl_in_the_way;
 pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
-pub use iris::{WEB, claim_names, stateful_set_of};
+pub use iris::{SET, WEB, claim_names, stateful_set_of};
 pub(crate) use longhorn::{
     apt_knows, iscsi_module_there, longhorn_sessions, longhorn_sign, multipath_in_use, multipath_takes_disks,
 };

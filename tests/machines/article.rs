@@ -6,13 +6,18 @@ in_both_eras! { the_articles_database_stays }
 
 const IMAGE: &str = "intersystemsdc/iris-community:2022.1.0.209.0-zpm";
 
+/// Brings MicroK8s 1.20 an image of the LAN's registry: its containerd knows no folder of mirrors, and `ctr` none of those it knows.
+fn brought(image: &str) -> String {
+    let from = format!("192.168.11.2:5000/{image}");
+    format!("microk8s ctr images pull --plain-http {from} && microk8s ctr images tag {from} docker.io/{image}")
+}
+
 /// The article's image has a licence that ran out; the machine gets one under the same name that has a good one.
 fn revive_image(machine: &Machine) {
     let (good, old) = ("docker.io/intersystemsdc/iris-community:2026.1-zpm", format!("docker.io/{IMAGE}"));
     let pull = machine.era().of(
         format!("microk8s ctr images pull --hosts-dir /var/snap/microk8s/current/args/certs.d {good}"),
-        // Its containerd knows no such folder, and `ctr` none of its mirrors.
-        format!("microk8s ctr images pull --plain-http 192.168.11.2:5000/intersystemsdc/iris-community:2026.1-zpm && microk8s ctr images tag 192.168.11.2:5000/intersystemsdc/iris-community:2026.1-zpm {good}"),
+        brought("intersystemsdc/iris-community:2026.1-zpm"),
     );
     machine.root(&format!("{pull} && microk8s ctr images tag {good} {old}")).ok();
 }
@@ -24,12 +29,7 @@ fn the_articles_database_stays(era: Era) {
     // Where MicroK8s 1.20 looks for them they are no more: somebody brought them.
     if era == Era::Article {
         for image in ["metallb/controller:v0.9.3", "metallb/speaker:v0.9.3"] {
-            let from = format!("192.168.11.2:5000/{image}");
-            machine
-                .root(&format!(
-                    "microk8s ctr images pull --plain-http {from} && microk8s ctr images tag {from} docker.io/{image}"
-                ))
-                .ok();
+            machine.root(&brought(image)).ok();
         }
     }
     for addon in

@@ -16,7 +16,7 @@ use crate::{
 const ISCSI: &str = "open-iscsi";
 
 /// Its units.
-const UNITS: [&str; 3] = ["open-iscsi.service", "iscsid.service", "iscsid.socket"];
+const UNITS: &[&str] = &["open-iscsi.*", "iscsid.*"];
 
 /// The kernel's side of it.
 pub(super) const MODULE: &str = "iscsi_tcp";
@@ -203,12 +203,8 @@ impl Step for Packages {
         }
         if ours.is_empty() {
             // systemd remembers a service that failed, in a boot in the middle of the removal, after its package is gone.
-            let look = ["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend"];
-            let output = host.ask(&Cmd::reads(look.into_iter().chain(UNITS)))?;
-            let failed: Vec<&str> = UNITS.into_iter().filter(|unit| output.stdout.contains(unit)).collect();
-            let reset =
-                || Act::Run(Cmd::changes(WITHIN, ["systemctl", "reset-failed"].into_iter().chain(failed.clone())));
-            return Ok(if failed.is_empty() { Undo::Done } else { Undo::Acts(vec![reset()]) });
+            let reset = crate::steps::before::forget_failed(host, UNITS)?;
+            return Ok(reset.map_or(Undo::Done, |act| Undo::Acts(vec![act])));
         }
         let has_iscsi = ours.iter().any(|n| n == ISCSI);
         let sessions =
