@@ -208,7 +208,7 @@ pub fn of_others(host: &dyn Host, iris: &Iris) -> Result<Vec<String>> {
 pub const TRIAL: &str = "iris-mk8s-trial";
 
 /// `dbv-mgr-data-0`, whatever the number of instances was when it was made.
-fn is_claim_of(iris: &Iris, name: &str) -> bool {
+pub(crate) fn is_claim_of(iris: &Iris, name: &str) -> bool {
     let number =
         |claim: &str| name.strip_prefix(&format!("{claim}-{}-", iris.name)).is_some_and(|n| n.parse::<u32>().is_ok());
     ["dbv-mgr", "dbv-data"].into_iter().any(number)

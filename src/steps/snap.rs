@@ -1,6 +1,6 @@
 //! The snap `microk8s`, by snapd's own changes, and its refreshes held while it is ours.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,8 @@ use crate::{
     cluster::{self, state},
     error::Result,
     host::Host,
-    spec::Spec,
+    longhorn,
+    spec::{Iris, Spec},
     step::{Act, Memo, Memory, Probe, Progress, Scope, SnapdChange, Step, Undo},
     version::Channel,
 };
@@ -50,21 +51,37 @@ pub(super) fn being_removed(host: &dyn Host) -> Result<Option<String>> {
 /// The registry's claim, which its addon makes: namespace and name.
 const OF_THE_REGISTRY: (&str, &str) = ("container-registry", "registry-claim");
 
-/// Claims that neither we nor an addon made: their data would go with the snap. A cluster that does not answer names none, and does not stand
-/// in the way of its own removal.
-fn claims_of_others(host: &dyn Host) -> Vec<String> {
-    let claims = host.list(&cluster::PERSISTENT_VOLUME_CLAIM, None, "").unwrap_or_default();
-    let named =
-        claims.iter().map(|claim| (claim, claim["metadata"]["namespace"].as_str().unwrap_or("?"), state::name(claim)));
-    named
-        .filter(|(claim, namespace, name)| !cluster::is_ours(claim) && (*namespace, *name) != OF_THE_REGISTRY)
-        .map(|(_, namespace, name)| format!("claim {namespace}/{name}"))
-        .collect()
+/// Where the addon for storage puts its volumes, each in a folder NAMESPACE-CLAIM-pvc-UID.
+const VOLUMES: &str = "/var/snap/microk8s/common/default-storage";
+
+/// Claims that neither we nor an addon made: their data would go with the snap. Of a cluster that does not answer, the folders of its
+/// volumes tell them.
+fn claims_of_others(host: &dyn Host, iris: &Iris) -> Vec<String> {
+    let (space_of_registry, claim_of_registry) = OF_THE_REGISTRY;
+    match host.list(&cluster::PERSISTENT_VOLUME_CLAIM, None, "") {
+        Ok(claims) => claims
+            .iter()
+            .map(|claim| (claim, claim["metadata"]["namespace"].as_str().unwrap_or("?"), state::name(claim)))
+            .filter(|(claim, namespace, name)| !cluster::is_ours(claim) && (*namespace, *name) != OF_THE_REGISTRY)
+            .map(|(_, namespace, name)| format!("claim {namespace}/{name}"))
+            .collect(),
+        Err(_) => {
+            let folders = host.names(Path::new(VOLUMES)).into_iter();
+            let theirs = |folder: &String| {
+                let Some((claim, _)) = folder.split_once("-pvc-") else { return false };
+                let own = claim.strip_prefix(&format!("{}-", iris.namespace));
+                !own.is_some_and(|own| longhorn::is_claim_of(iris, own))
+                    && claim != format!("{space_of_registry}-{claim_of_registry}")
+            };
+            folders.filter(theirs).map(|folder| format!("folder {VOLUMES}/{folder}")).collect()
+        }
+    }
 }
 
 /// The snap in its channel.
 pub(super) struct Snap {
     channel: Channel,
+    iris: Iris,
     deadline: Duration,
     removal: Duration,
 }
@@ -73,6 +90,7 @@ impl Snap {
     pub(super) fn new(spec: &Spec) -> Self {
         Self {
             channel: spec.channel.clone(),
+            iris: spec.iris.clone(),
             deadline: spec.timeouts.install.into(),
             removal: spec.timeouts.remove.into(),
         }
@@ -99,6 +117,10 @@ impl Snap {
                 ),
             },
         }
+    }
+
+    fn enable() -> Act {
+        Self::change(json!({"action": "enable"}), "snap enable microk8s")
     }
 
     fn change(body: Value, shown: &str) -> Act {
@@ -140,7 +162,7 @@ impl Step for Snap {
                 json!({"action": "refresh", "channel": channel}),
                 &format!("snap refresh microk8s --channel={channel}"),
             ),
-            Probe::Differs { .. } => Self::change(json!({"action": "enable"}), "snap enable microk8s"),
+            Probe::Differs { .. } => Self::enable(),
             _ => Self::change(
                 json!({"action": "install", "channel": channel, "classic": true}),
                 &format!("snap install microk8s --classic --channel={channel}"),
@@ -182,12 +204,16 @@ impl Step for Snap {
                 "somebody moved it to channel {tracking} since; remove it with `snap remove --purge microk8s`"
             )));
         }
-        let theirs = claims_of_others(host);
+        let theirs = claims_of_others(host, &self.iris);
         if !theirs.is_empty() {
             return Ok(Undo::Keep(format!(
                 "volumes of somebody else are in it: {}; they go with `snap remove --purge microk8s`",
                 theirs.join(", ")
             )));
+        }
+        // snapd runs no hook of a disabled snap, and its data would stay: `device or resource busy`.
+        if snap["status"] != "active" {
+            return Ok(Undo::Acts(vec![Self::enable()]));
         }
         // Without `purge` snapd would first pack all of its data into a snapshot.
         let remove = Self::change(json!({"action": "remove", "purge": true}), "snap remove --purge microk8s");

@@ -11,6 +11,7 @@
 mod matrix;
 #[path = "../model/mod.rs"]
 mod model;
+mod pinned;
 
 use std::{collections::BTreeMap, time::Instant};
 

@@ -11,15 +11,15 @@ in_both_eras! {
 }
 
 /// Something that is broken.
-struct Case {
-    what: &'static str,
-    /// Breaks it, in the machine's shell; see [`Machine::damage`] for the words in capitals.
-    damage: &'static str,
+pub(crate) struct Case {
+    pub(crate) what: &'static str,
+    /// Breaks it, in the machine's shell; see [`Machine::words`] for the words in capitals.
+    pub(crate) damage: &'static str,
     /// The check whose finding comes first, and what it says.
-    id: &'static str,
-    says: &'static str,
+    pub(crate) id: &'static str,
+    pub(crate) says: &'static str,
     /// Puts it right.
-    cure: &'static str,
+    pub(crate) cure: &'static str,
 }
 
 /// Runs IRIS' pod anew. A StatefulSet does not replace a pod that never became ready by itself.
@@ -164,7 +164,7 @@ const OF_TODAY: &[Case] = &[
 ];
 
 /// A line of the table of what was found, past the captured output.
-fn tell(what: &str, line: &str, seconds: u64) {
+pub(crate) fn tell(what: &str, line: &str, seconds: u64) {
     let _ = writeln!(std::io::stderr(), "| {what} | {} | {seconds} s |", line.trim());
 }
 
@@ -187,11 +187,12 @@ impl Machine {
             .replace("VARIABLES", self.era().variables())
             .replace("RANGE", &self.range())
             .replace("HOST", self.name())
+            .replace("REMAKE", crate::symptoms::REMAKE)
     }
 
     /// Waits until doctor's first finding is this one: what was broken takes its time to show.
     #[track_caller]
-    fn doctor_finds(&self, what: &str, id: &str, says: &str) {
+    pub(crate) fn doctor_finds(&self, what: &str, id: &str, says: &str) {
         let begun = Instant::now();
         loop {
             let report = self.product("doctor");
@@ -212,7 +213,7 @@ impl Machine {
 
     /// Waits until doctor has no problem to tell.
     #[track_caller]
-    fn is_well(&self, after: &str) {
+    pub(crate) fn is_well(&self, after: &str) {
         let begun = Instant::now();
         loop {
             let report = self.product("doctor");
@@ -224,7 +225,7 @@ impl Machine {
         }
     }
 
-    fn try_all(&self, cases: &[Case], anew: bool) {
+    pub(crate) fn try_all(&self, cases: &[Case], anew: bool) {
         for case in cases {
             // A command that breaks something may well be told so.
             self.root(&self.words(case.damage));

@@ -22,4 +22,5 @@ mod refresh;
 mod registries;
 mod secrets;
 mod storage;
+mod symptoms;
 mod undo;

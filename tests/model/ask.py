@@ -1,39 +1,38 @@
 #!/usr/bin/env python3
-"""Asks a machine everything that the modelled host answers too, and writes each answer as a line of JSON.
+"""Asks a machine what the modelled host answers too, and prints each answer as a line of JSON. `record` calls it.
 
-    ask.py look PHASE      what a probe reads: commands, snapd, files, objects
-    ask.py run COMMAND...  runs a command and writes down how it ended, then what it left
+    ask.py look PHASE      what a probe reads: commands, snapd, files, settings, objects
+    ask.py run COMMAND...  runs a command and tells how it ended
 """
 
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
-import time
 
 COMMANDS = [
     ["getent", "passwd", "ubuntu"],
     ["getent", "passwd", "nobody-here"],
     ["getent", "group", "microk8s"],
-    ["systemd-detect-virt", "--container"],
-    ["ip", "-j", "-d", "addr"],
-    ["ip", "-j", "-d", "route"],
-    ["ip", "-j", "link"],
-    ["iptables-save"],
-    ["ip6tables-save"],
+    ["systemctl", "is-active", "iscsid.socket"],
+    ["systemctl", "is-enabled", "iscsid.socket"],
+    ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}", "open-iscsi"],
     ["microk8s", "status", "--addon", "dns"],
+    ["microk8s", "status", "--addon", "registry"],
+    ["microk8s", "status", "--addon", "metallb"],
     ["microk8s", "status", "--addon", "nosuch"],
 ]
 
 SNAPD = [
-    "/v2/system-info",
     "/v2/snaps/microk8s",
     "/v2/changes?select=in-progress&for=microk8s",
     "/v2/aliases",
     "/v2/apps?names=microk8s&select=service",
     "/v2/snaps/system/conf?keys=refresh.hold",
+    "/v2/snaps/system/conf?keys=seed.loaded",
 ]
 
 KINDS = {
@@ -44,27 +43,20 @@ KINDS = {
     "statefulsets": "/apis/apps/v1/statefulsets",
     "pods": "/api/v1/pods",
     "services": "/api/v1/services",
-    "secrets": "/api/v1/namespaces/default/secrets",
     "persistentvolumeclaims": "/api/v1/persistentvolumeclaims",
-    "persistentvolumes": "/api/v1/persistentvolumes",
     "storageclasses": "/apis/storage.k8s.io/v1/storageclasses",
     "ipaddresspools": "/apis/metallb.io/v1beta1/ipaddresspools",
     "l2advertisements": "/apis/metallb.io/v1beta1/l2advertisements",
 }
 
-PATHS = """/etc/apparmor.d/cri-containerd.apparmor.d /etc/cni /etc/sysctl.d/10-microk8s.conf /opt/cni /run/calico /run/containerd /run/flannel
-/run/netns /run/xtables.lock /usr/libexec/kubernetes /var/lib/calico /var/lib/cni /var/lib/kubelet /var/log/calico /var/log/containers /var/log/pods
-/var/snap/microk8s /root/snap/microk8s /root/snap /root/.kube/cache /root/.kube /home/ubuntu/snap/microk8s /home/ubuntu/snap /home/ubuntu/.kube/cache
-/home/ubuntu/.kube /var/snap/microk8s/current/var/lock/stopped.lock /var/snap/microk8s/current/credentials/client.config /snap/bin/microk8s
-/snap/bin/kubectl /snap/bin/microk8s.kubectl /var/lib/iris-mk8s /var/lib/iris-mk8s/password /var/lib/iris-mk8s/before.json /var/log/iris-mk8s""".split()
+PATHS = """/etc/cni/net.d /etc/sysctl.d/10-microk8s.conf /opt/cni/bin /run/containerd /run/netns /usr/libexec/kubernetes
+/var/lib/calico /var/lib/cni /var/lib/kubelet /var/log/containers /var/log/pods /var/snap/microk8s /var/snap/microk8s/common
+/var/snap/microk8s/common/default-storage /var/snap/microk8s/common/etc/launcher/install.yaml /var/snap/microk8s/current/args/kubelet
+/var/snap/microk8s/current/var/lock /var/snap/microk8s/current/var/lock/stopped.lock /var/snap/microk8s/current/credentials/client.config
+/snap/microk8s/current /snap/bin/microk8s /snap/bin/kubectl /snap/bin/microk8s.kubectl""".split()
 
-DIRECTORIES = ["/var/snap/microk8s/common/etc/launcher", "/var/lib/iris-mk8s"]
-
-SETTINGS = """fs/inotify/max_user_instances fs/inotify/max_user_watches kernel/keys/root_maxbytes kernel/keys/root_maxkeys kernel/panic
-kernel/panic_on_oops net/bridge/bridge-nf-call-ip6tables net/bridge/bridge-nf-call-iptables net/ipv4/conf/all/forwarding
-net/ipv4/conf/all/route_localnet net/ipv4/ip_forward net/ipv4/vs/conntrack net/ipv6/conf/all/forwarding net/netfilter/nf_conntrack_max
-net/netfilter/nf_conntrack_tcp_be_liberal net/netfilter/nf_conntrack_tcp_timeout_close_wait net/netfilter/nf_conntrack_tcp_timeout_established
-vm/overcommit_memory vm/panic_on_oom""".split()
+SETTINGS = """kernel/panic kernel/panic_on_oops net/ipv4/conf/all/forwarding net/ipv4/conf/all/route_localnet net/ipv4/ip_forward
+net/netfilter/nf_conntrack_tcp_timeout_close_wait net/netfilter/nf_conntrack_tcp_timeout_established vm/overcommit_memory""".split()
 
 ENVIRONMENT = {"PATH": "/snap/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root", "USER": "root"}
 
@@ -73,12 +65,13 @@ def tell(**answer):
     print(json.dumps(answer), flush=True)
 
 
-def command(argv):
+def run(argv):
+    """Exit code (none: no such program) and output."""
     try:
         ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=ENVIRONMENT)
     except FileNotFoundError:
-        return tell(ask="command", what=argv, missing=True)
-    tell(ask="command", what=argv, code=ended.returncode, stdout=ended.stdout, stderr=ended.stderr)
+        return None, ""
+    return ended.returncode, ended.stdout
 
 
 def snapd(path):
@@ -90,46 +83,59 @@ def snapd(path):
     connection = Socket("snapd")
     connection.request("GET", path)
     answer = connection.getresponse()
-    body = json.loads(answer.read())
-    tell(ask="snapd", what=path, status=answer.status, result=body["result"])
+    return answer.status, json.loads(answer.read())["result"]
 
 
-def objects(plural, path):
-    got = subprocess.run(["microk8s", "kubectl", "get", "--raw", path], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=ENVIRONMENT)
-    items = json.loads(got.stdout).get("items") if got.returncode == 0 else None
-    tell(ask="objects", what=plural, items=items)
+def api(path):
+    code, text = run(["microk8s", "kubectl", "get", "--raw", path])
+    return json.loads(text).get("items") if code == 0 else None
+
+
+def brief(item):
+    """An object by name; a pod by who made it, since its own name is made by chance; and whether it works."""
+    meta, status = item["metadata"], item.get("status", {})
+    name = "node" if "nodeInfo" in status else meta["name"]
+    for owner in meta.get("ownerReferences", []):
+        if owner["kind"] == "ReplicaSet":
+            name = re.sub("-[^-]*$", "", owner["name"])
+        elif owner["kind"] != "Node":
+            name = owner["name"]
+    ready = next((c["status"] for c in status.get("conditions", []) if c["type"] == "Ready"), None)
+    return {"namespace": meta.get("namespace", ""), "name": name, "ready": ready}
 
 
 def look(phase):
     tell(ask="phase", what=phase)
     for argv in COMMANDS:
-        command(argv)
+        code, text = run(argv)
+        tell(ask="command", what=argv, code=code, stdout=text)
     for path in SNAPD:
-        snapd(path)
+        status, result = snapd(path)
+        tell(ask="snapd", what=path, status=status, result=result)
     for path in PATHS:
         kind = "link" if os.path.islink(path) else "directory" if os.path.isdir(path) else "file" if os.path.exists(path) else None
         tell(ask="path", what=path, kind=kind)
-    for path in DIRECTORIES:
-        tell(ask="names", what=path, names=sorted(os.listdir(path)) if os.path.isdir(path) else [])
     for name in SETTINGS:
         path = f"/proc/sys/{name}"
-        tell(ask="setting", what=path, value=open(path).read().strip() if os.path.exists(path) else None)
+        tell(ask="setting", what=name, value=open(path).read().strip() if os.path.exists(path) else None)
+    for command in ["iptables-save", "ip6tables-save"]:
+        tables = {}
+        for line in run([command])[1].splitlines():
+            if line.startswith("*"):
+                table = line[1:]
+            elif line.startswith(":KUBE-"):
+                tables.setdefault(table, []).append(line.split()[0][1:])
+        tell(ask="tables", what=command, tables=sorted(tables))
+    links = json.loads(run(["ip", "-j", "link"])[1])
+    tell(ask="links", what="cni0", there=any(link["ifname"] == "cni0" for link in links))
     if os.path.exists("/snap/bin/microk8s"):
         for plural, path in KINDS.items():
-            objects(plural, path)
-
-
-def run(argv):
-    begun = time.monotonic()
-    try:
-        ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=ENVIRONMENT)
-        code, stdout, stderr = ended.returncode, ended.stdout, ended.stderr
-    except FileNotFoundError:
-        code, stdout, stderr = None, "", ""
-    tell(ask="run", what=argv, code=code, stdout=stdout, stderr=stderr, seconds=round(time.monotonic() - begun, 1))
+            items = api(path)
+            tell(ask="objects", what=plural, items=items and sorted((brief(i) for i in items), key=str))
 
 
 if sys.argv[1] == "look":
     look(sys.argv[2])
 else:
-    run(sys.argv[2:])
+    code, _ = run(sys.argv[2:])
+    tell(ask="run", what=sys.argv[2:], code=code)

@@ -109,6 +109,21 @@ impl Files {
         Arc::make_mut(&mut self.nodes).retain(|p, _| p != path && !p.starts_with(&below));
     }
 
+    /// Gives a directory another name, with all below it.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        let below = format!("{from}/");
+        let moved: Vec<(String, Node)> = self
+            .nodes
+            .range(from.to_owned()..)
+            .take_while(|(path, _)| path.starts_with(from))
+            .map(|(p, n)| (p.clone(), n.clone()))
+            .collect();
+        for (path, node) in moved.into_iter().filter(|(path, _)| path == from || path.starts_with(&below)) {
+            self.put(&format!("{to}{}", &path[from.len()..]), node);
+        }
+        self.remove(from);
+    }
+
     /// Everything, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Node)> {
         self.nodes.iter()

@@ -309,7 +309,7 @@ pub fn person(world: &mut World, argv: &[&str]) {
 }
 
 /// A person asks snapd, and does not wait.
-fn ask(world: &mut World, method: &'static str, path: &str, body: Value) {
+pub fn ask(world: &mut World, method: &'static str, path: &str, body: Value) {
     let change = SnapdChange { method, path: path.to_owned(), body, shown: String::new() };
     snapd::ask(world, &change).expect("snapd takes it");
 }

@@ -4,7 +4,7 @@
 //! Nothing in it is by chance, so every failure can be seen again. A command or path that it does not know ends the test with its text.
 
 pub mod cluster;
-mod commands;
+pub mod commands;
 pub mod compare;
 mod controllers;
 pub mod files;
@@ -15,10 +15,10 @@ mod manifests;
 mod merge;
 mod metallb;
 mod microk8s;
-mod network;
+pub mod network;
 mod pods;
 mod process;
-mod snapd;
+pub mod snapd;
 pub mod store;
 pub mod tool;
 mod volumes;

@@ -92,6 +92,15 @@ pub fn kubernetes_begins(world: &mut World) {
         if !rules.iter().any(|l| l.starts_with(":KUBE-")) {
             rules.extend(kubernetes_rules(at == 0));
         }
+        if !rules.iter().any(|l| l.starts_with(":KUBE-FORWARD")) {
+            let end = rules.iter().position(|l| l == "COMMIT").unwrap_or(0);
+            let forward = [
+                ":KUBE-FORWARD - [0:0]",
+                "-A FORWARD -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD",
+                "-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT",
+            ];
+            rules.splice(end..end, forward.map(str::to_owned));
+        }
         if at == 0 && !rules.iter().any(|l| l.contains(HOOKS_OWN)) {
             let end = rules.iter().position(|l| l == "COMMIT").unwrap_or(0);
             for way in ["-s", "-d"] {

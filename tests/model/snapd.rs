@@ -80,6 +80,10 @@ impl Default for Snapd {
 
 const MICROK8S: &str = "microk8s";
 
+/// Where a snap's data is, while it is available; and where it is really.
+const CURRENT: &str = "/var/snap/microk8s/current";
+const REVISION: &str = "/var/snap/microk8s/1";
+
 /// Programs of the snap that we call.
 const PROGRAMS: &[&str] = &["microk8s", "microk8s.kubectl"];
 
@@ -178,6 +182,10 @@ fn stage_done(world: &mut World, what: &What, stage: usize) -> std::result::Resu
             world.failed_units = true;
         }
         (What::Disable, 0) => cluster::services_stop(world),
+        // No hook of a disabled snap is run: what it would have unmounted is in the way of its data.
+        (What::Remove, 1) if !world.snapd.snaps.get(MICROK8S).is_some_and(|snap| snap.active) => {
+            return Err("cannot perform the following tasks:\n- Remove data for snap \"microk8s\" (1) (device or resource busy)".to_owned());
+        }
         (What::Remove, 1) => network::remove_hook(world),
         (What::Remove, 2) => {
             world.snapd.aliases.retain(|_, (snap, _)| snap != MICROK8S);
@@ -188,6 +196,8 @@ fn stage_done(world: &mut World, what: &What, stage: usize) -> std::result::Resu
                 world.files.remove(format!("/snap/bin/{program}"));
             }
             unlink_aliases(world);
+            world.files.rename(CURRENT, REVISION);
+            world.files.remove("/snap/microk8s/current");
             if let Some(snap) = world.snapd.snaps.get_mut(MICROK8S) {
                 snap.active = false;
             }
@@ -204,6 +214,8 @@ fn stage_done(world: &mut World, what: &What, stage: usize) -> std::result::Resu
             if let Some(snap) = world.snapd.snaps.get_mut(MICROK8S) {
                 snap.active = true;
             }
+            world.files.rename(REVISION, CURRENT);
+            world.files.link("/snap/microk8s/current", "1");
             link(world);
         }
         (What::Enable, 1) => services_as_set(world),
@@ -250,7 +262,7 @@ fn install_hook(world: &mut World) {
     files.write("/var/snap/microk8s/current/credentials/client.config", "server: https://127.0.0.1:16443\n");
     files.write("/var/snap/microk8s/current/args/kubelet", "--kubeconfig=kubelet.config\n");
     files.dir("/var/snap/microk8s/current/var/lock");
-    files.dir("/snap/microk8s/current");
+    files.link("/snap/microk8s/current", "1");
     files.dir("/var/snap/microk8s/common");
     world.cluster = Some(Cluster::new(world.era));
     if world.era == Era::Old {
@@ -419,7 +431,7 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
             let status = if snap.active { "active" } else { "installed" };
             let mut answer = json!({
                 "name": MICROK8S, "status": status, "version": world.era.kubernetes(), "revision": "1",
-                "tracking-channel": snap.channel, "channel": snap.channel, "confinement": "classic"});
+                "tracking-channel": snap.channel, "confinement": "classic"});
             if let Some(until) = &snap.hold {
                 answer["hold"] = json!(until);
             }
@@ -450,7 +462,7 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
             let services = if world.era == Era::Today { SERVICES } else { OLD_SERVICES };
             Value::from_iter(services.iter().map(|(name, runs)| {
                 let mut service = json!({"snap": MICROK8S, "name": name, "daemon-scope": "system"});
-                if snap.services {
+                if snap.services && snap.active {
                     service["enabled"] = json!(true);
                 }
                 if running && *runs {
