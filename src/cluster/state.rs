@@ -85,6 +85,18 @@ pub fn pod_trouble(pod: &Value) -> Option<String> {
     Some(format!("pod {pod_name}: {}", pod["status"]["phase"].as_str().unwrap_or("being made").to_lowercase()))
 }
 
+/// Whether a pod has a node and no container yet: what is in its way then, only an event tells.
+pub fn is_being_made(pod: &Value) -> bool {
+    let told = |container: &Value| {
+        let waits = container["state"]["waiting"]["reason"].as_str();
+        !waits.is_some_and(|reason| matches!(reason, "PodInitializing" | "ContainerCreating"))
+    };
+    let statuses = pod["status"]["containerStatuses"].as_array();
+    pod["status"]["phase"] == "Pending"
+        && condition(pod, "PodScheduled").is_some_and(|(status, _)| status == "True")
+        && !statuses.into_iter().flatten().any(told)
+}
+
 /// Whether a pod runs what the workload asks for now: one of an older template is about to go, and what ails it says nothing.
 pub fn of_template(pod: &Value, workload: &Value) -> bool {
     let images = |spec: &Value| -> Vec<(Value, Value)> {
@@ -195,6 +207,19 @@ mod tests {
         let ready =
             json!({"metadata": {"name": "data-0"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
         assert_eq!(pod_trouble(&ready), None);
+    }
+
+    #[test]
+    fn only_a_pod_without_a_container_is_told_of_by_events() {
+        let pod = |phase: &str, scheduled: &str, waiting: &str| {
+            let state = json!({"waiting": {"reason": waiting}});
+            json!({"status": {"phase": phase, "containerStatuses": [{"name": "iris", "state": state}],
+                "conditions": [{"type": "PodScheduled", "status": scheduled}]}})
+        };
+        assert!(is_being_made(&pod("Pending", "True", "ContainerCreating")));
+        assert!(!is_being_made(&pod("Pending", "True", "ImagePullBackOff")));
+        assert!(!is_being_made(&pod("Pending", "False", "ContainerCreating")));
+        assert!(!is_being_made(&pod("Running", "True", "ContainerCreating")));
     }
 
     #[test]

@@ -135,8 +135,10 @@ pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
                         .to_owned(),
                 });
             }
-            let why =
-                pods.iter().find_map(state::pod_trouble).unwrap_or_else(|| "its pods are not made yet".to_owned());
+            let why = pods
+                .iter()
+                .find_map(|pod| image::trouble(host, pod))
+                .unwrap_or_else(|| "its pods are not made yet".to_owned());
             waiting.get_or_insert_with(|| format!("{} {name}: {why}", kind.kind));
         } else if **kind == cluster::PERSISTENT_VOLUME_CLAIM && object["status"]["phase"] != "Bound" {
             waiting.get_or_insert_with(|| format!("claim {name} is not bound yet"));

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::SNAP;
+use super::{SNAP, image};
 use crate::{
     cluster::{self, state},
     error::Result,
@@ -84,8 +84,10 @@ impl Step for Running {
             && !state::rolled_out(&calico)
         {
             let pods = host.list(&cluster::POD, Some("kube-system"), &state::selector(&calico))?;
-            let why =
-                pods.iter().find_map(state::pod_trouble).unwrap_or_else(|| "its pods are not made yet".to_owned());
+            let why = pods
+                .iter()
+                .find_map(|pod| image::trouble(host, pod))
+                .unwrap_or_else(|| "its pods are not made yet".to_owned());
             return Ok(Probe::pending(format!("pod network calico-node: {why}")));
         }
         let version = node["status"]["nodeInfo"]["kubeletVersion"].as_str().unwrap_or("?");

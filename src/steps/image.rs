@@ -1,4 +1,4 @@
-//! An image that its registry does not have: no waiting brings it. One that is down, slow or counts too many pulls may come back. What
+//! What keeps a pod from starting, and an image that its registry does not have: no waiting brings it. One that is down, slow or counts too many pulls may come back. What
 //! was said before this run began is not believed: somebody may have put it right since, and kubelet asks again by itself.
 
 use serde_json::Value;
@@ -7,6 +7,7 @@ use crate::{
     cluster::{
         self,
         pull::{self, Failure},
+        state,
     },
     host::Host,
 };
@@ -39,16 +40,30 @@ fn judge(pod: &Value, event: Option<&Value>, begun: u64) -> Option<String> {
     (pull::read(&words) == Some(Failure::NotFound)).then(|| format!("image {image}: {words}"))
 }
 
+/// The last event of a pod of which this holds.
+fn last(host: &dyn Host, pod: &Value, holds: impl Fn(&Value) -> bool) -> Option<Value> {
+    let events = host.list(&cluster::EVENT, pod["metadata"]["namespace"].as_str(), "").ok()?;
+    let of_pod = |e: &Value| e["involvedObject"]["uid"] == pod["metadata"]["uid"] && holds(e);
+    let time = |e: &Value| e["lastTimestamp"].as_str().unwrap_or_default().to_owned();
+    events.into_iter().filter(of_pod).max_by_key(time)
+}
+
 /// The last failure of a pull that the pod's events tell of.
 fn event(host: &dyn Host, pod: &Value) -> Option<Value> {
-    let events = host.list(&cluster::EVENT, pod["metadata"]["namespace"].as_str(), "").ok()?;
-    let of_pull = |e: &Value| {
-        e["involvedObject"]["uid"] == pod["metadata"]["uid"]
-            && e["reason"] == "Failed"
-            && e["message"].as_str().is_some_and(|m| pull::read(m).is_some())
-    };
-    let time = |e: &Value| e["lastTimestamp"].as_str().unwrap_or_default().to_owned();
-    events.into_iter().filter(of_pull).max_by_key(time)
+    last(host, pod, |e| e["reason"] == "Failed" && e["message"].as_str().is_some_and(|m| pull::read(m).is_some()))
+}
+
+/// Why a pod is not ready; of one that has no container yet, with what kubelet said of it in this run.
+pub(super) fn trouble(host: &dyn Host, pod: &Value) -> Option<String> {
+    let trouble = state::pod_trouble(pod)?;
+    if !state::is_being_made(pod) {
+        return Some(trouble);
+    }
+    let begun = begun(host);
+    let warned = |e: &Value| e["type"] == "Warning" && is_since(&e["lastTimestamp"], begun);
+    let event = last(host, pod, warned);
+    let said = event.as_ref().and_then(|e| e["message"].as_str());
+    Some(said.map_or(trouble.clone(), |said| format!("{trouble}: {said}")))
 }
 
 #[cfg(test)]

@@ -113,6 +113,8 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
     let set_step =
         Object { deadline: removal, ..Object::new(SET, &cluster::STATEFUL_SET, set.clone(), essential(&set)) };
     let cpf = object(&secret(iris, credentials));
+    // All of it counts: another one would bring another password.
+    let all_of_cpf = json!({"data": cpf["data"]});
     let service = |id, service: &Service| {
         Object::new(id, &cluster::SERVICE, object(service), essential_service(&object(service)))
     };
@@ -126,7 +128,7 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
         deadline: removal,
         data_goes: spec.data_goes,
     }));
-    steps.push(own(Box::new(of_the_set(Object::new("iris.cpf", &cluster::SECRET, cpf, json!({"data": {}}))))));
+    steps.push(own(Box::new(of_the_set(Object::new("iris.cpf", &cluster::SECRET, cpf, all_of_cpf)))));
     steps.push(Box::new(of_the_set(service("iris.service", &headless(iris)))));
     let pool = super::metallb_pool::pool_name(spec.channel.row().metallb);
     steps.push(Box::new(service("iris.service-ext", &load_balancer(iris, pool))));

@@ -104,7 +104,7 @@ fn pods_ready(host: &dyn Host, iris: &Iris) -> Result<Probe> {
     if state::rolled_out(&set) {
         return Ok(Probe::satisfied(format!("{} pods ready", pods.len())));
     }
-    let why = pods.iter().find_map(state::pod_trouble);
+    let why = pods.iter().find_map(|pod| image::trouble(host, pod));
     Ok(Probe::pending(why.unwrap_or_else(|| format!("{} of {} pods are made", pods.len(), iris.replicas))))
 }
 

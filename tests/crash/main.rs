@@ -16,7 +16,7 @@ mod pinned;
 use std::{collections::BTreeMap, time::Instant};
 
 use matrix::{Counts, Density, examine};
-use model::{initial::Initial, store::Policy, world::Era};
+use model::{initial::Initial, store::Policy, tool::Tool, world::Era};
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
@@ -114,5 +114,50 @@ fn the_three_usual_policies_lose_something() {
         let counts = run(&hosts, policy, Density { first: 8, second: 40 });
         show(&format!("{policy:?}"), &counts, begun);
         assert!(!counts.differences.is_empty(), "{policy:?} is not found out");
+    }
+}
+
+/// A CPF of somebody else's has another password than the one that is told: it does not pass for ours.
+#[test]
+fn a_secret_of_somebody_else_is_not_taken_for_ours() {
+    use iris_mk8s::{cluster as kinds, error::ExitCode};
+    for era in [Era::Today, Era::Old] {
+        let tool = Tool::new(Policy::Proposed);
+        let mut world = tool.bootstrap(Initial::fresh(era).world()).world;
+        let now = world.now;
+        let cluster = world.api().expect("it runs");
+        let key = model::cluster::key(&kinds::SECRET, "default", "iris-merge-cpf");
+        let data = cluster.get(&key).expect("ours")["data"].clone();
+        let mut theirs = |data: serde_json::Value| {
+            cluster.drop_object(&key);
+            let secret = serde_json::json!({"apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": "iris-merge-cpf", "namespace": "default"}, "data": data});
+            cluster.apply(&secret, "kubectl-create", false, now).expect("it is applied");
+        };
+        // The same one, put back from a backup, serves.
+        theirs(data);
+        let mut other = world.clone();
+        assert_eq!(tool.bootstrap(world).code, ExitCode::Done);
+        other.api().expect("it runs").change(&key, |secret| secret["data"]["merge.cpf"] = "eA==".into());
+        let refused = tool.bootstrap(other);
+        assert_eq!(refused.code, ExitCode::NotOurs);
+        assert!(refused.error.expect("an error").to_string().contains("merge.cpf"));
+    }
+}
+
+/// snapd removes no disabled MicroK8s: its hook would not be run.
+#[test]
+fn a_snap_that_somebody_disabled_goes_all_the_same() {
+    for era in [Era::Today, Era::Old] {
+        let tool = Tool::new(Policy::Proposed);
+        let world = Initial::fresh(era).world();
+        let before = model::compare::facts(&world);
+        let mut world = tool.bootstrap(world).world;
+        model::initial::ask(&mut world, "POST", "/v2/snaps/microk8s", serde_json::json!({"action": "disable"}));
+        world.settle();
+        let mut down = tool.teardown(world, iris_mk8s::step::Scope::Host);
+        assert_eq!(down.code, iris_mk8s::error::ExitCode::Done, "{:?}", down.error);
+        down.world.settle();
+        assert_eq!(model::compare::difference(&before, &model::compare::facts(&down.world)), [""; 0]);
     }
 }

@@ -58,10 +58,10 @@ const OF_IRIS: &[Case] = &[
     },
     Case {
         what: "the Secret with the CPF deleted",
-        damage: "microk8s kubectl get secret iris-merge-cpf -o json | jq 'del(.metadata.resourceVersion, .metadata.uid)' >/root/cpf.json; microk8s kubectl delete secret iris-merge-cpf",
+        damage: "microk8s kubectl delete secret iris-merge-cpf",
         id: "volumes",
         says: "a volume cannot be mounted",
-        cure: "microk8s kubectl create -f /root/cpf.json; rm /root/cpf.json",
+        cure: "sudo -u ubuntu sudo VARIABLES iris-mk8s bootstrap --lb RANGE --replicas 1",
     },
     Case {
         what: "a limit of memory far too small",

@@ -174,10 +174,14 @@ fn disk_full(faults: &mut Faults) {
     let images = "microk8s ctr images ls | awk '/iris/ {gone[$3]} {all[$1] = $3} END {for (n in all) if (all[n] in gone) print n}' | \
                   xargs microk8s ctr images rm --sync";
     faults.machine.root(images).ok();
-    let mount = format!("mount -t tmpfs -o size=256k tmpfs {folder} && mkdir -p {folder}/ingest {folder}/blobs/sha256");
+    // What is there stays there, and little more has room: pods need what their sandbox is made of.
+    let mount = format!(
+        "mkdir /root/full && mount -t tmpfs -o size=$(($(du -sk {folder} | cut -f 1) + 400))k tmpfs /root/full && \
+         cp -a {folder}/. /root/full && mount --bind /root/full {folder}"
+    );
     faults.machine.root(&mount).ok();
     faults.ends("disk full in a pull", "IRIS_MK8S_TIMEOUTS_IRIS=60 ", "", 21, &["no space left on device"]);
-    faults.machine.root(&format!("umount -l {folder}")).ok();
+    faults.machine.root(&format!("umount -l {folder} /root/full; rmdir /root/full")).ok();
     faults.ends("the same command goes on", "", "", 0, &[]);
 }
 

@@ -127,7 +127,7 @@ def look(phase):
                 tables.setdefault(table, []).append(line.split()[0][1:])
         tell(ask="tables", what=command, tables=sorted(tables))
     links = json.loads(run(["ip", "-j", "link"])[1])
-    tell(ask="links", what="cni0", there=any(link["ifname"] == "cni0" for link in links))
+    tell(ask="links", what="of pods", there=any(re.match("cni0|cali|vxlan.calico", link["ifname"]) for link in links))
     if os.path.exists("/snap/bin/microk8s"):
         for plural, path in KINDS.items():
             items = api(path)

@@ -88,7 +88,12 @@ pub fn kubernetes_begins(world: &mut World) {
     }
     world.files.write("/run/xtables.lock", "");
     world.files.write("/etc/apparmor.d/cri-containerd.apparmor.d", "profile cri-containerd.apparmor.d {}\n");
-    for (at, rules) in world.rules.iter_mut().enumerate() {
+    if world.era == Era::Old {
+        world.files.dir("/var/lib/kubelet");
+    }
+    // 1.20 knows nothing of IPv6.
+    let families = if world.era == Era::Old { 1 } else { 2 };
+    for (at, rules) in world.rules.iter_mut().take(families).enumerate() {
         if !rules.iter().any(|l| l.starts_with(":KUBE-")) {
             rules.extend(kubernetes_rules(at == 0));
         }

@@ -184,6 +184,8 @@ fn stage_done(world: &mut World, what: &What, stage: usize) -> std::result::Resu
         (What::Disable, 0) => cluster::services_stop(world),
         // No hook of a disabled snap is run: what it would have unmounted is in the way of its data.
         (What::Remove, 1) if !world.snapd.snaps.get(MICROK8S).is_some_and(|snap| snap.active) => {
+            world.files.remove(REVISION);
+            world.files.remove("/var/snap/microk8s/common/default-storage");
             return Err("cannot perform the following tasks:\n- Remove data for snap \"microk8s\" (1) (device or resource busy)".to_owned());
         }
         (What::Remove, 1) => network::remove_hook(world),

@@ -106,7 +106,8 @@ fn trouble(host: &dyn Host, workload: &Value) -> Result<Probe> {
             });
         }
     }
-    let why = pods.iter().find_map(state::pod_trouble).unwrap_or_else(|| "its pods are not made yet".to_owned());
+    let why =
+        pods.iter().find_map(|pod| image::trouble(host, pod)).unwrap_or_else(|| "its pods are not made yet".to_owned());
     Ok(Probe::pending(format!("{name}: {why}")))
 }
 
