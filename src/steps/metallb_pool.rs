@@ -1,7 +1,7 @@
 //! MetalLB's pool. MicroK8s makes it last, in a loop without an end, and takes an addon without a pool for enabled ever after; another
 //! range it ignores. So the pool is read back, and applied by us when it is not what was asked for. Pools of others stay as they are.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -61,6 +61,23 @@ pub fn configured(host: &dyn Host, api: MetallbApi) -> Result<Option<(Vec<String
             Ok(pool.map(|pool| (addresses_of(pool), pool["protocol"] == "layer2")))
         }
     }
+}
+
+/// The other pool that has this address, by its name: MetalLB takes no address away that is in a pool.
+pub(super) fn other_pool_with(host: &dyn Host, api: MetallbApi, address: Ipv4Addr) -> Result<Option<String>> {
+    let all: Vec<(String, Vec<String>)> = match api {
+        MetallbApi::Crd => {
+            let pools = host.list(&cluster::IP_ADDRESS_POOL, Some(NAMESPACE), "")?;
+            pools.iter().map(|p| (cluster::state::name(p).to_owned(), addresses_of(&p["spec"]))).collect()
+        }
+        MetallbApi::ConfigMap => {
+            let config = text(host)?.as_deref().map(parse).transpose()?.unwrap_or_default();
+            pools(&config).map(|p| (p["name"].as_str().unwrap_or("?").to_owned(), addresses_of(p))).collect()
+        }
+    };
+    let holds = |addresses: &[String]| LbRange::from_metallb(addresses).is_ok_and(|range| range.contains(address));
+    let other = all.into_iter().find(|(name, addresses)| name != pool_name(api) && holds(addresses));
+    Ok(other.map(|(name, _)| name))
 }
 
 /// Whether an advertisement, whoever made it, is one of our pool.
