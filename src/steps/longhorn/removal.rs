@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Common, REPAIR};
+use super::{super::image, Common, REPAIR};
 use crate::{
     cluster::{self, Kind, state},
     error::{Error, Result},
@@ -12,9 +12,6 @@ use crate::{
     step::{Act, Undo},
     version::LonghornVersion,
 };
-
-/// A job that failed longer ago is one of an earlier run, and is tried again.
-const LATELY_SECONDS: u64 = 60;
 
 /// A stopped cluster is started: Longhorn can be taken back only while it runs.
 pub(super) fn start(host: &dyn Host) -> Option<Undo> {
@@ -150,21 +147,14 @@ fn follow(host: &dyn Host, version: LonghornVersion, job: &Value, left: &[(&'sta
         return Ok(Undo::Pending(format!("Longhorn's uninstall job works{}", first.unwrap_or_default())));
     }
     // Complete, and objects are there all the same: somebody installed it anew since.
-    if failed && host.unix_time().saturating_sub(ended_at(job)) < LATELY_SECONDS {
+    // One of an earlier run may have failed because that run's machine lost its power: it is tried again, once.
+    if failed && image::is_since(&job["metadata"]["creationTimestamp"], image::begun(host)) {
         let why = state::condition(job, "Failed").map(|(_, message)| message.to_owned()).unwrap_or_default();
         let log = log_of(host, version)?;
         return Err(Error::failed("Longhorn's uninstall job failed").because(format!("{why}\n{log}")).hint(REPAIR));
     }
     let (kind, namespace, name) = uninstall::leftovers(version)[0];
     Ok(Undo::Acts(vec![Act::Delete { kind, namespace: namespace.map(str::to_owned), name: name.to_owned() }]))
-}
-
-/// When a job ended, in seconds since 1970.
-fn ended_at(job: &Value) -> u64 {
-    let conditions = job["status"]["conditions"].as_array();
-    let times = conditions.into_iter().flatten().filter_map(|c| c["lastTransitionTime"].as_str());
-    let times = times.filter_map(|t| t.parse::<jiff::Timestamp>().ok()).map(jiff::Timestamp::as_second);
-    times.filter_map(|t| u64::try_from(t).ok()).max().unwrap_or(0)
 }
 
 /// The last words of the job's pod.
