@@ -233,6 +233,20 @@ const CASES: &[Case] = &[
         "short of disk (DiskPressure",
     ),
     ("pull", |f| waiting(f, "ImagePullBackOff", "x/iris:1: not found"), "the registry does not have the image"),
+    (
+        "pull",
+        |f| {
+            // So says the kubelet of 1.20: the cause is in an event, and a later one only repeats that there was one.
+            waiting(f, "ImagePullBackOff", "Back-off pulling image \"x/iris:1\"");
+            event(f, "Failed", "Failed to pull image \"x/iris:1\": x/iris:1: not found");
+            let events = f.objects.get_mut("events").unwrap();
+            let mut later = events[0].clone();
+            later["message"] = "Error: ErrImagePull".into();
+            later["lastTimestamp"] = "2026-11-24T00:00:01Z".into();
+            events.push(later);
+        },
+        "the registry does not have the image",
+    ),
     ("storage", |f| no_workload(f, "deployments", "hostpath-provisioner"), "nobody makes volumes"),
     (
         "claims",

@@ -102,7 +102,7 @@ fn nothing_is_lost_wherever_a_run_dies() {
     assert!(counts.differences.is_empty());
     // 28 hosts of each era are ten thousand commands, and some five minutes of processor time.
     assert!(counts.runs >= hosts.len() * 180, "only {} commands were run", counts.runs);
-    assert!(counts.full > 0, "no host's disk was full");
+    assert!(counts.full > 0 || hosts.len() < 20, "no host's disk was full");
 }
 
 /// The matrix would see it if the journal were kept otherwise.

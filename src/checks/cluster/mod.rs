@@ -171,12 +171,17 @@ impl<'a> Cluster<'a> {
 
     /// The newest event of an object with one of these reasons.
     fn event(&self, object: &Value, reasons: &[&str]) -> Option<&str> {
+        self.event_that(object, |event| event["reason"].as_str().is_some_and(|r| reasons.contains(&r)))
+    }
+
+    /// The newest event of an object of which this holds.
+    fn event_that(&self, object: &Value, holds: impl Fn(&Value) -> bool) -> Option<&str> {
         let about = |event: &&Value| {
             let of = &event["involvedObject"];
             of["name"] == object["metadata"]["name"]
                 && of["namespace"] == object["metadata"]["namespace"]
                 && (of["kind"] == object["kind"] || of["uid"] == object["metadata"]["uid"])
-                && event["reason"].as_str().is_some_and(|r| reasons.contains(&r))
+                && holds(event)
         };
         let time = |event: &&Value| {
             let field = |name: &str| event[name].as_str().unwrap_or("").to_owned();

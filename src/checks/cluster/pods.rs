@@ -23,10 +23,14 @@ pub(super) fn pulls(cluster: &Cluster<'_>) -> Vec<Finding> {
     let mut waiting: BTreeMap<String, (Vec<&str>, String)> = BTreeMap::new();
     for pod in cluster.ours() {
         let Some((image, words)) = pull::waiting(pod) else { continue };
-        // An older kubelet only says that it backs off; the event before told why.
+        // An older kubelet only says that it backs off; an event before told why, and others that it did.
+        let tells = |e: &Value| {
+            matches!(e["reason"].as_str(), Some("Failed" | "InspectFailed"))
+                && e["message"].as_str().is_some_and(|m| pull::read(m).is_some())
+        };
         let words = match pull::read(&words) {
             Some(_) => words,
-            None => cluster.event(pod, &["Failed", "InspectFailed"]).unwrap_or(&words).to_owned(),
+            None => cluster.event_that(pod, tells).unwrap_or(&words).to_owned(),
         };
         let (pods, said) = waiting.entry(image).or_default();
         pods.push(state::name(pod));
