@@ -25,14 +25,16 @@ pub(crate) struct Case {
 /// Runs IRIS' pod anew. A StatefulSet does not replace a pod that never became ready by itself.
 const ANEW: &str = "microk8s kubectl delete pod data-0 --force --grace-period=0 2>/dev/null";
 
+/// In the machine of 1.20 containerd asks, after its mirror, the registry by its own name, which does not speak TLS there: it hears no 404.
+const OF_TODAYS_REGISTRY: &[Case] = &[Case {
+    what: "a tag that does not exist",
+    damage: "SET_IMAGE=intersystems/iris-community:no-such-tag",
+    id: "pull",
+    says: "the registry does not have the image",
+    cure: "SET_IMAGE=GOOD",
+}];
+
 const OF_IRIS: &[Case] = &[
-    Case {
-        what: "a tag that does not exist",
-        damage: "SET_IMAGE=intersystems/iris-community:no-such-tag",
-        id: "pull",
-        says: "the registry does not have the image",
-        cure: "SET_IMAGE=GOOD",
-    },
     Case {
         what: "an image whose licence has run out",
         damage: "SET_IMAGE=intersystems/iris-community:2025.1",
@@ -182,7 +184,7 @@ impl Machine {
             .replace("SET_IMAGE", "microk8s kubectl set image statefulset/data iris")
             .replace("GOOD", good)
             .replace("OTHER", other)
-            .replace("KUBELET", self.era().of("kubelite", "kubelet"))
+            .replace("daemon-KUBELET", self.era().of("daemon-kubelite", "daemon-kubelet"))
             .replace("POOL", self.era().of("ipaddresspools --all", "configmap config"))
             .replace("VARIABLES", self.era().variables())
             .replace("RANGE", &self.range())
@@ -247,6 +249,7 @@ fn the_cause_comes_first_when_iris_is_broken(era: Era) {
     machine.product("doctor").exits(0).says(&["no problem"]);
     machine.product(&format!("bootstrap --lb {} --replicas 1", machine.range())).ok();
     machine.is_well("a fresh bootstrap");
+    machine.try_all(era.of(OF_TODAYS_REGISTRY, &[]), true);
     machine.try_all(OF_IRIS, true);
 
     // What the registry answers.

@@ -163,22 +163,25 @@ pub(crate) const REMAKE: &str = "microk8s kubectl -n longhorn-system delete depl
                       microk8s kubectl -n longhorn-system delete daemonset longhorn-csi-plugin; microk8s kubectl delete csidriver driver.longhorn.io; \
                       microk8s kubectl -n longhorn-system rollout restart deployment longhorn-driver-deployer";
 
-fn what_breaks_later_is_named(era: Era) {
-    let Some(machine) = Machine::up("lh-symptoms", era) else { return };
-    let arguments = arguments(&machine);
-    // While it is waited for: the registry does not have an image of it.
-    let image = format!("longhornio/longhorn-manager:{}", era.of("v1.11.3", "v1.2.3"));
-    machine.fault(&format!("registry --missing {image}"));
+/// The registry does not have an image of Longhorn's. (In the machine of 1.20 containerd asks the registry by its own name as well, which does not
+/// speak TLS there: it hears no 404.)
+fn without_its_image(machine: &Machine, arguments: &str) {
+    machine.fault("registry --missing longhornio/longhorn-manager:v1.11.3");
     let begun = Instant::now();
     let ended = machine.start(&format!("bootstrap {arguments} --replicas 1")).finish();
     let errors = ended.exits(22)["errors"].to_string();
     assert!(errors.contains("the registry does not have its image"), "{errors}");
-    tell(
-        "the registry without Longhorn's manager",
-        "exit 22: the registry does not have its image",
-        begun.elapsed().as_secs(),
-    );
+    let said = "exit 22: the registry does not have its image";
+    tell("the registry without Longhorn's manager", said, begun.elapsed().as_secs());
     machine.fault("clear");
+}
+
+fn what_breaks_later_is_named(era: Era) {
+    let Some(machine) = Machine::up("lh-symptoms", era) else { return };
+    let arguments = arguments(&machine);
+    if era == Era::Current {
+        without_its_image(&machine, &arguments);
+    }
     machine.product(&format!("bootstrap {arguments} --replicas 1")).exits(0);
     machine.is_well("a fresh bootstrap");
     machine.try_all(LATER, false);
