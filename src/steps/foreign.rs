@@ -1,14 +1,28 @@
-//! Parts that only our own StatefulSet needs: one that somebody else applied brings its own CPF and password.
+//! What somebody else applied: a StatefulSet that brings its own CPF and password, a service that keeps its address.
 
 use std::time::Duration;
 
+use super::{check::Question, iris::external, metallb_pool, object::THEIRS, ready};
 use crate::{
     cluster::{self, STATEFUL_SET},
     error::Result,
     host::{Host, Watch},
-    spec::Iris,
+    spec::{Iris, Spec},
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
+
+/// A service of somebody else's keeps the address of another pool: no waiting changes that, so it is said before anything is changed.
+pub(super) fn address_may_follow(spec: &Spec) -> Question {
+    let (lb, iris, api) = (spec.lb.clone(), spec.iris.clone(), spec.channel.row().metallb);
+    Box::new(move |host| {
+        let outside = ready::address(host, &iris)?.filter(|ip| !lb.contains(*ip));
+        let Some(ip) = outside else { return Ok(Probe::satisfied(THEIRS)) };
+        Ok(metallb_pool::other_pool_with(host, api, ip)?.map_or_else(|| Probe::satisfied(THEIRS), |pool| Probe::Refused {
+            why: format!("somebody else applied service {}, and it has {ip} of the pool {pool}", external(&iris)),
+            hint: format!("delete the service, and the same command makes its own; or give --lb a range with {ip} in it, and delete that pool"),
+        }))
+    })
+}
 
 /// A step that is not needed when the StatefulSet is somebody else's.
 pub(super) struct UnlessForeign {

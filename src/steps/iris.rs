@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    SOON, check::Check, claims::Claims, cpf::merged, foreign::UnlessForeign, memory, namespace::Namespace,
-    object::Object, password::Password,
+    SOON, check::Check, claims::Claims, cpf::merged, foreign, foreign::UnlessForeign, memory, metallb_pool,
+    namespace::Namespace, object::Object, password::Password,
 };
 use crate::{
     cluster::{self, MANAGER},
@@ -130,8 +130,9 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
     }));
     steps.push(own(Box::new(of_the_set(Object::new("iris.cpf", &cluster::SECRET, cpf, all_of_cpf)))));
     steps.push(Box::new(of_the_set(service("iris.service", &headless(iris)))));
-    let pool = super::metallb_pool::pool_name(spec.channel.row().metallb);
-    steps.push(Box::new(service("iris.service-ext", &load_balancer(iris, pool))));
+    let pool = metallb_pool::pool_name(spec.channel.row().metallb);
+    let external = service("iris.service-ext", &load_balancer(iris, pool));
+    steps.push(Box::new(Object { serves: Some(foreign::address_may_follow(spec)), ..external }));
     steps.push(Box::new(set_step));
     steps
 }

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{SNAP, SOON};
+use super::{SNAP, SOON, check::Question};
 use crate::{
     cluster::{self, Kind, state},
     error::Result,
     host::{Host, Watch},
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
+
+/// What is said of an object that somebody else applied and that serves.
+pub(super) const THEIRS: &str = "somebody else applied it; it does what is asked for, and stays theirs";
 
 /// The step.
 pub(super) struct Object {
@@ -21,6 +24,8 @@ pub(super) struct Object {
     pub(super) want: Value,
     /// The part of it that somebody else's object must have to serve as well.
     pub(super) essential: Value,
+    /// What must hold besides for somebody else's object to serve.
+    pub(super) serves: Option<Question>,
     /// How long its deletion may take.
     pub(super) deadline: Duration,
     /// The step that cannot do without it.
@@ -29,7 +34,7 @@ pub(super) struct Object {
 
 impl Object {
     pub(super) fn new(id: &'static str, kind: &'static Kind, want: Value, essential: Value) -> Self {
-        Self { id, kind, want, essential, deadline: SOON, used_by: None }
+        Self { id, kind, want, essential, serves: None, deadline: SOON, used_by: None }
     }
 
     fn name(&self) -> &str {
@@ -68,15 +73,17 @@ impl Step for Object {
             });
         }
         let differences = state::differences(&self.essential, &now);
-        Ok(if differences.is_empty() {
-            Probe::satisfied("somebody else applied it; it does what is asked for, and stays theirs")
-        } else {
-            Probe::Refused {
+        if !differences.is_empty() {
+            return Ok(Probe::Refused {
                 why: format!("somebody else applied {}, and it differs in {}", self.title(), differences.join(", ")),
                 hint: "set the same in a profile or by flags, choose another --namespace, or delete the object (its claims stay)"
                     .to_owned(),
-            }
-        })
+            });
+        }
+        match &self.serves {
+            Some(question) => question(host),
+            None => Ok(Probe::satisfied(THEIRS)),
+        }
     }
 
     fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {

@@ -11,7 +11,6 @@ use super::{
     check::{Check, Question},
     image,
     iris::external,
-    metallb_pool,
 };
 use crate::{
     cluster::{self, state},
@@ -20,7 +19,6 @@ use crate::{
     iris_log::{self, Sign},
     spec::{Iris, Spec},
     step::{Probe, Step},
-    version::MetallbApi,
 };
 
 mod inside;
@@ -58,12 +56,11 @@ pub(super) fn of_pods(spec: &Spec) -> Vec<Box<dyn Step>> {
 
 /// The other rungs, in order.
 pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
-    let (lb, iris, api) = (spec.lb.clone(), spec.iris.clone(), spec.channel.row().metallb);
+    let (lb, iris) = (spec.lb.clone(), spec.iris.clone());
     let in_range: Question = Box::new(move |host| {
         Ok(match address(host, &iris)? {
             Some(ip) if lb.contains(ip) => Probe::satisfied(ip.to_string()),
-            Some(ip) => stays(host, &iris, api, ip)?
-                .unwrap_or_else(|| Probe::pending(format!("service {} still has {ip}, outside {lb}", external(&iris)))),
+            Some(ip) => Probe::pending(format!("service {} still has {ip}, outside {lb}", external(&iris))),
             None => Probe::pending(format!("service {} has no address yet", external(&iris))),
         })
     });
@@ -86,18 +83,6 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
 pub fn address(host: &dyn Host, iris: &Iris) -> Result<Option<Ipv4Addr>> {
     let service = host.get(&cluster::SERVICE, Some(&iris.namespace), &external(iris))?;
     Ok(service.and_then(|s| state::addresses(&s).first().and_then(|a| a.parse().ok())))
-}
-
-/// A service of somebody else's keeps the address of another pool: no waiting changes that.
-fn stays(host: &dyn Host, iris: &Iris, api: MetallbApi, ip: Ipv4Addr) -> Result<Option<Probe>> {
-    let service = host.get(&cluster::SERVICE, Some(&iris.namespace), &external(iris))?;
-    if service.is_none_or(|service| cluster::is_ours(&service)) {
-        return Ok(None);
-    }
-    Ok(metallb_pool::other_pool_with(host, api, ip)?.map(|pool| Probe::Refused {
-        why: format!("somebody else applied service {}, and it has {ip} of the pool {pool}", external(iris)),
-        hint: format!("delete the service, and the same command makes its own; or give --lb a range with {ip} in it, and delete that pool"),
-    }))
 }
 
 fn iris_pods(host: &dyn Host, iris: &Iris) -> Result<Vec<Value>> {
