@@ -76,6 +76,61 @@ fn what_a_power_cut_makes_of_the_last_line_is_cut_off() {
     }
 }
 
+#[test]
+fn a_person_reads_what_was_there_and_what_is_ours() {
+    let record = |text: &str| format!("{text}\n").into_bytes();
+    let all = [
+        record(r#"{"record":"header","format":1,"tool":"t"}"#),
+        record(r#"{"record":"run","run":"r","command":"bootstrap","at":1}"#),
+        record(r#"{"record":"intent","step":"a.new","prior":null,"want":1}"#),
+        record(r#"{"record":"done","step":"a.new"}"#),
+        record(r#"{"record":"intent","step":"a.old","prior":"mine","want":1}"#),
+        record(r#"{"record":"undo-intent","step":"a.new"}"#),
+        record(r#"{"record":"undone","step":"a.new"}"#),
+    ]
+    .concat();
+    let shown = Contents::parse(&all).expect("a journal").to_string();
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "written by t, format 1",
+            "",
+            "1970-01-01T00:00:01Z bootstrap (r)",
+            "  makes    a.new (nothing was there)",
+            "  done     a.new",
+            "  changes  a.old (there was: \"mine\")",
+            "  undoes   a.new",
+            "  undone   a.new",
+            "",
+            "ours now: a.old",
+        ]
+    );
+}
+
+#[test]
+fn every_run_keeps_its_spec() {
+    for (name, bytes) in fixtures() {
+        let contents = Contents::parse(&bytes).expect("a journal");
+        assert_eq!(contents.specs().next_back(), contents.ledger.spec.as_ref(), "{name}");
+    }
+}
+
+#[test]
+fn reading_says_which_file_and_no_file_is_an_empty_journal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = Place { dir: dir.path().to_owned() };
+    assert_eq!(Contents::read(&place).expect("nothing"), Contents::default());
+    let path = place.journal().display().to_string();
+    fs::write(place.journal(), "no record\n{}\n").expect("written");
+    let damaged = Contents::read(&place).unwrap_err();
+    assert!(damaged.code == ExitCode::Journal && damaged.what.contains(&path), "{damaged}");
+    fs::remove_file(place.journal()).expect("removed");
+    fs::create_dir(place.journal()).expect("a directory in its place");
+    let unread = Contents::read(&place).unwrap_err();
+    assert!(unread.code == ExitCode::Journal && unread.what.contains(&path), "{unread}");
+}
+
 /// The order of records, said in another way: what may come next for one step.
 fn may_follow(state: Option<char>, record: char) -> Result<Option<char>, ()> {
     match (state, record) {
