@@ -124,9 +124,14 @@ impl Step for Objects {
             if state::going(&now) {
                 return Ok(Probe::pending(format!("{} is being deleted", cluster::describe(want))));
             }
-            let then = host.apply(want, true)?;
-            if !cluster::is_ours(&now) || essence(&now) != essence(&then) {
-                let fields = state::differences(&essence(&then), &essence(&now));
+            let (then, is) = (essence(&host.apply(want, true)?), essence(&now));
+            // What an apply would take away counts as well.
+            let mut fields = [state::differences(&then, &is), state::differences(&is, &then)].concat();
+            fields.sort();
+            fields.dedup();
+            if !cluster::is_ours(&now) {
+                other.push(format!("{}, which somebody else applied,", cluster::describe(want)));
+            } else if !fields.is_empty() {
                 other.push(format!("{} ({})", cluster::describe(want), fields.join(", ")));
             } else if self.part == Part::Definitions && !state::is(&now, "Established") {
                 waits.get_or_insert_with(|| format!("{} is not established yet", cluster::describe(want)));
