@@ -123,12 +123,35 @@ fn reading_says_which_file_and_no_file_is_an_empty_journal() {
     assert_eq!(Contents::read(&place).expect("nothing"), Contents::default());
     let path = place.journal().display().to_string();
     fs::write(place.journal(), "no record\n{}\n").expect("written");
-    let damaged = Contents::read(&place).unwrap_err();
-    assert!(damaged.code == ExitCode::Journal && damaged.what.contains(&path), "{damaged}");
+    for damaged in [Contents::read(&place).unwrap_err(), Journal::open(&place).map(|_| ()).unwrap_err()] {
+        assert!(damaged.code == ExitCode::Journal && damaged.what.contains(&path), "{damaged}");
+    }
     fs::remove_file(place.journal()).expect("removed");
     fs::create_dir(place.journal()).expect("a directory in its place");
     let unread = Contents::read(&place).unwrap_err();
     assert!(unread.code == ExitCode::Journal && unread.what.contains(&path), "{unread}");
+}
+
+/// A password belongs to data that may still be there; after a reset nothing of ours is.
+#[test]
+fn a_journal_that_says_nothing_goes_alone_and_the_end_of_a_reset_takes_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = Place { dir: dir.path().join("ours") };
+    Journal::open(&place).expect("opened").discard().expect("removed");
+    assert!(!place.dir.exists(), "an empty directory stays");
+
+    let journal = Journal::open(&place).expect("opened");
+    fs::write(place.password(), "secret").expect("written");
+    journal.discard().expect("removed");
+    assert!(place.password().exists() && !place.journal().exists() && !place.lock().exists());
+
+    Journal::open(&place).expect("opened").remove().expect("removed");
+    assert!(!place.dir.exists(), "something stays");
+
+    let journal = Journal::open(&place).expect("opened");
+    fs::create_dir(place.dir.join("of-somebody-else")).expect("made");
+    assert_eq!(journal.remove().unwrap_err().code, ExitCode::Residue);
+    assert!(place.journal().exists(), "it goes last, so that a removal that was broken off goes on");
 }
 
 /// The order of records, said in another way: what may come next for one step.
