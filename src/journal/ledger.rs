@@ -149,6 +149,27 @@ mod tests {
     }
 
     #[test]
+    fn it_knows_where_a_step_stands() {
+        let stands = |records: &[Record]| {
+            let ledger = fold(records).expect("possible");
+            let memory = ledger.memory("s").map(|memory| memory.open);
+            (ledger.is_open("s"), ledger.is_undoing("s"), memory)
+        };
+        let step = || "s".to_owned();
+        let all = [
+            intent(0, 1),
+            Record::Done { step: step() },
+            Record::UndoIntent { step: step() },
+            Record::Undone { step: step() },
+        ];
+        assert_eq!(stands(&all[..1]), (true, false, Some(true)));
+        assert_eq!(stands(&all[..2]), (false, false, Some(false)));
+        // What an undo left may be half of it.
+        assert_eq!(stands(&all[..3]), (false, true, Some(true)));
+        assert_eq!(stands(&all), (false, false, None));
+    }
+
+    #[test]
     fn impossible_orders_are_refused() {
         let step = || "s".to_owned();
         let (done, undo, undone) =

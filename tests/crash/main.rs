@@ -12,6 +12,7 @@ mod matrix;
 #[path = "../model/mod.rs"]
 mod model;
 mod pinned;
+mod undo;
 
 use std::{collections::BTreeMap, time::Instant};
 

@@ -7,9 +7,9 @@ use std::{
 
 use iris_mk8s::{
     credentials::Credentials,
-    engine::Engine,
+    engine::{Engine, UndoPlan},
     error::{Error, ExitCode, Result},
-    event::Events,
+    event::{Events, Outcome},
     host::{Host, LOG_DIR},
     journal::{Contents, Journal, Place},
     profile,
@@ -82,6 +82,8 @@ pub struct Ran {
     /// Its run's name.
     pub run: String,
     pub acts: u64,
+    /// What a teardown counted, if it came to that.
+    pub outcome: Option<Outcome>,
 }
 
 /// The program, and under which policy it keeps its journal.
@@ -114,7 +116,7 @@ impl Tool {
         let moments = model.take_moments();
         let world = model.world().clone();
         let code = ended.as_ref().err().map_or(ExitCode::Done, |e| e.code);
-        Ran { code, error: ended.err(), acts: world.acts - acts, world, moments, run }
+        Ran { code, error: ended.err(), acts: world.acts - acts, world, moments, run, outcome: None }
     }
 
     /// `bootstrap`.
@@ -139,7 +141,8 @@ impl Tool {
 
     /// `teardown`, of that reach.
     pub fn teardown(self, world: World, reach: Scope) -> Ran {
-        self.run(world, "teardown", |model, run, credentials| {
+        let mut counted = None;
+        let ran = self.run(world, "teardown", |model, run, credentials| {
             let contents = Contents::parse(&read_as(self.policy, bytes(&model.world())))?;
             let open =
                 || Journal::over(Box::new(ModelStore::open(model, self.policy, false)), Place::default().journal());
@@ -153,13 +156,27 @@ impl Tool {
             engine.undo_plan(&contents.ledger, reach)?;
             let journal =
                 Journal::over(Box::new(ModelStore::open(model, self.policy, false)), Place::default().journal())?;
-            engine.teardown(&journal, run, reach).1?;
+            let (outcome, result) = engine.teardown(&journal, run, reach);
+            counted = Some(outcome);
+            result?;
             if reach == Scope::Host && journal.ledger().is_empty() {
                 model.remove(LOG_DIR.as_ref(), true)?;
                 journal.remove()?;
             }
             Ok(())
-        })
+        });
+        Ran { outcome: counted, ..ran }
+    }
+
+    /// What a `teardown` of that reach would do, on a host that may only be looked at.
+    pub fn undo_plan(self, world: World, reach: Scope) -> Result<UndoPlan> {
+        let mut world = world;
+        let contents = Contents::parse(&read_as(self.policy, bytes(&world)))?;
+        let spec = contents.ledger.spec.clone();
+        let stages = spec.map(|spec| steps::catalog(&spec, &credentials(&mut world))).unwrap_or_default();
+        let mut model = Model::new(world, "plan", false);
+        model.read_only = true;
+        engine(&model, &stages, &Events::channel().0).undo_plan(&contents.ledger, reach)
     }
 }
 

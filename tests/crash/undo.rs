@@ -1,0 +1,316 @@
+//! What a teardown tells and counts, and how it goes about steps that fail, hang or stay: steps of the test's own on the modelled host, and those
+//! of the product.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use iris_mk8s::{
+    cluster as kinds,
+    engine::{Engine, UndoPlan},
+    error::{Error, ExitCode, Result},
+    event::{Event, Events, Outcome},
+    host::Host,
+    journal::{Journal, Ledger, Place, Record},
+    step::{Act, Memo, Memory, Probe, Scope, Stage, Step, Undo},
+};
+use serde_json::{Value, json};
+
+use crate::model::{cluster::key, host::Model, initial::Initial, store::Policy, tool::Tool, world::Era};
+
+/// A step whose undo is what the test says; it is asked with the count of the times before.
+struct Fake {
+    id: &'static str,
+    scope: Scope,
+    inside: Option<&'static str>,
+    used_by: Option<&'static str>,
+    clears: Option<&'static str>,
+    asked: AtomicUsize,
+    undo: fn(usize) -> Result<Undo>,
+}
+
+fn fake(id: &'static str, undo: fn(usize) -> Result<Undo>) -> Fake {
+    Fake { id, scope: Scope::App, inside: None, used_by: None, clears: None, asked: AtomicUsize::new(0), undo }
+}
+
+impl Step for Fake {
+    fn id(&self) -> &str {
+        self.id
+    }
+
+    fn title(&self) -> String {
+        format!("the {}", self.id)
+    }
+
+    fn probe(&self, _: &dyn Host) -> Result<Probe> {
+        Ok(Probe::Absent)
+    }
+
+    fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        Ok(Vec::new())
+    }
+
+    fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
+        Ok(Memo::default())
+    }
+
+    fn undo(&self, _: &dyn Host, _: &Memory) -> Result<Undo> {
+        (self.undo)(self.asked.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        self.inside
+    }
+
+    fn used_by(&self) -> Option<&'static str> {
+        self.used_by
+    }
+
+    fn clears(&self) -> Option<&'static str> {
+        self.clears
+    }
+}
+
+/// An act that no cluster takes: there is none.
+fn in_vain(_: usize) -> Result<Undo> {
+    let patch = json!({});
+    Ok(Undo::Acts(vec![Act::Patch { kind: &kinds::SERVICE, namespace: None, name: "it".into(), patch }]))
+}
+
+fn goes(_: usize) -> Result<Undo> {
+    Ok(Undo::Done)
+}
+
+fn stays(_: usize) -> Result<Undo> {
+    Ok(Undo::Keep("somebody changed it".to_owned()))
+}
+
+/// What came of a teardown of these steps.
+struct Took {
+    plan: Result<UndoPlan>,
+    outcome: Outcome,
+    result: Result<()>,
+    events: Vec<Event>,
+    ledger: Ledger,
+    /// Seconds on the modelled clock.
+    seconds: u64,
+}
+
+impl Took {
+    fn ours(&self) -> Vec<&str> {
+        self.ledger.steps().collect()
+    }
+
+    fn said(&self, wanted: fn(&Event) -> Option<(&String, &String)>) -> Vec<(&str, &str)> {
+        self.events.iter().filter_map(wanted).map(|(step, what)| (step.as_str(), what.as_str())).collect()
+    }
+
+    fn left(&self) -> Vec<(&str, &str)> {
+        self.said(|e| if let Event::StepLeft { step, why, .. } = e { Some((step, why)) } else { None })
+    }
+}
+
+/// Takes these steps back, the last one first: all of them are ours, with that prior, but for the one that is called `not-ours`.
+fn take_back(steps: Vec<Fake>, priors: &[(&str, Value)]) -> Took {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal = Journal::open(&Place { dir: dir.path().to_owned() }).expect("a journal");
+    for step in steps.iter().map(|s| s.id).filter(|id| *id != "not-ours") {
+        let prior = priors.iter().find(|(id, _)| *id == step).map(|(_, prior)| prior.clone()).unwrap_or_default();
+        let memo = Memo { prior, want: json!(1) };
+        journal.append(&Record::Intent { step: step.to_owned(), memo }).expect("written");
+        journal.append(&Record::Done { step: step.to_owned() }).expect("written");
+    }
+    let steps = steps.into_iter().map(|s| Box::new(s) as Box<dyn Step>).collect();
+    let stages = [Stage { id: "all", needs: &[], lock: None, steps }];
+    let (events, heard) = Events::channel();
+    let host = Model::new(Initial::fresh(Era::Today).world(), "undo", false);
+    let engine = Engine { host: &host, stages: &stages, events: &events, workers: 1 };
+    let plan = engine.undo_plan(&journal.ledger(), Scope::App);
+    let begun = host.now();
+    let (outcome, result) = engine.teardown(&journal, "undo", Scope::App);
+    let seconds = (host.now() - begun).as_secs();
+    drop(events);
+    let events = heard.iter().map(|stamped| stamped.event).collect();
+    Took { plan, outcome, result, events, ledger: journal.ledger(), seconds }
+}
+
+#[test]
+fn a_step_that_fails_keeps_the_others_from_nothing() {
+    let broken = |_| Err(Error::failed("broken"));
+    let took = take_back(vec![fake("a.first", goes), fake("b.broken", broken), fake("c.last", goes)], &[]);
+    let error = took.result.as_ref().unwrap_err();
+    assert_eq!(error.code, ExitCode::Residue);
+    assert_eq!(error.cause.as_deref(), Some("b.broken: broken"));
+    assert_eq!(took.ours(), ["b.broken"]);
+    assert_eq!((took.outcome.undone, took.outcome.kept, took.seconds), (2, 0, 0));
+    assert_eq!(took.plan.unwrap_err().step.as_deref(), Some("b.broken"));
+    let failed = took.events.iter().filter(|e| matches!(e, Event::StepFailed { step, .. } if step == "b.broken"));
+    assert_eq!(failed.count(), 1);
+}
+
+#[test]
+fn who_interrupts_it_stops_it() {
+    let interrupted = |_| Err(Error::new(ExitCode::Interrupted, "interrupted"));
+    let took = take_back(vec![fake("a.first", goes), fake("b.it", interrupted), fake("c.last", goes)], &[]);
+    assert_eq!(took.result.as_ref().unwrap_err().code, ExitCode::Interrupted);
+    assert_eq!(took.ours(), ["a.first", "b.it"]);
+}
+
+#[test]
+fn what_cannot_be_looked_at_yet_is_waited_for() {
+    let soon = |asked| if asked < 4 { Err(Error::transient("not up")) } else { Ok(Undo::Done) };
+    let took = take_back(vec![fake("a.it", soon)], &[]);
+    took.result.as_ref().expect("it goes in the end");
+    assert_eq!(took.plan.as_ref().expect("a plan").steps[0].keep.as_deref(), Some("not up"));
+    assert_eq!((took.ours().len(), took.outcome.undone), (0, 1));
+}
+
+/// Not again and again: what an act brought may take its time to show.
+#[test]
+fn an_act_that_fails_is_tried_again_every_ten_seconds() {
+    let took = take_back(vec![fake("a.it", in_vain)], &[]);
+    let error = took.result.as_ref().unwrap_err();
+    assert_eq!(error.code, ExitCode::Residue);
+    assert!(error.cause.as_deref().is_some_and(|c| c.contains("the API server does not answer")), "{error}");
+    let acts = took.events.iter().filter(|e| matches!(e, Event::StepActing { .. })).count();
+    assert!((5..=7).contains(&acts), "acted {acts} times");
+    assert!((60..70).contains(&took.seconds), "it took {} s", took.seconds);
+}
+
+#[test]
+fn it_goes_on_at_once_after_an_act_that_did_not_fail() {
+    fn twice(asked: usize) -> Result<Undo> {
+        // The first question is the plan's.
+        let act = || Undo::Acts(vec![Act::Remove { path: "/nowhere".into(), all: false }]);
+        Ok(if asked < 3 { act() } else { Undo::Done })
+    }
+    let took = take_back(vec![fake("a.it", twice)], &[]);
+    took.result.as_ref().expect("it goes");
+    assert_eq!(took.seconds, 0);
+    let text = took.plan.expect("a plan").show();
+    assert_eq!(text, "  remove a.it                   the a.it\n            rm /nowhere\n");
+}
+
+#[test]
+fn what_somebody_changed_stays_and_what_it_needs_stays_with_it() {
+    let used = |id, undo| Fake { used_by: Some("c.changed"), ..fake(id, undo) };
+    let unknown = |_| Err(Error::transient("not up"));
+    let steps = vec![
+        fake("a.first", goes),
+        used("b.changed-too", stays),
+        used("b.needed", goes),
+        used("b.unknown", unknown),
+        fake("c.changed", stays),
+        fake("not-ours", |_| panic!("it is not asked")),
+    ];
+    let took = take_back(steps, &[]);
+    took.result.as_ref().expect("no error");
+    assert_eq!((took.outcome.undone, took.outcome.kept), (1, 4));
+    assert_eq!(took.ours().len(), 0, "what stays is ours no longer");
+    let needed = "c.changed stays, and needs it";
+    let mut left = took.left();
+    left.sort_unstable();
+    assert_eq!(
+        left,
+        [
+            ("b.changed-too", "somebody changed it"),
+            ("b.needed", needed),
+            ("b.unknown", needed),
+            ("c.changed", "somebody changed it")
+        ]
+    );
+    let plan = took.plan.expect("a plan");
+    assert_eq!(
+        plan.show(),
+        "  keep   c.changed              the c.changed: somebody changed it
+  keep   b.unknown              the b.unknown: c.changed stays, and needs it
+  keep   b.needed               the b.needed: c.changed stays, and needs it
+  keep   b.changed-too          the b.changed-too: somebody changed it
+  remove a.first                the a.first\n"
+    );
+}
+
+#[test]
+fn why_it_stays_with_another_one_is_found_out_or_told() {
+    let broken = |_| Err(Error::failed("broken"));
+    let used = Fake { used_by: Some("b.changed"), ..fake("a.it", broken) };
+    let took = take_back(vec![used, fake("b.changed", stays)], &[]);
+    assert_eq!(took.plan.unwrap_err().what, "broken");
+}
+
+#[test]
+fn what_is_inside_goes_with_what_was_not_there_before() {
+    let inside = || Fake { inside: Some("a.outer"), ..fake("b.inner", |_| panic!("it goes with the other one")) };
+    let clears = || Fake { clears: Some("a.outer"), ..fake("a.before", goes) };
+    let took = take_back(vec![clears(), fake("a.outer", goes), inside(), fake("c.other", goes)], &[]);
+    took.result.as_ref().expect("no error");
+    assert_eq!((took.ours().len(), took.outcome.undone, took.outcome.kept), (0, 4, 0));
+    assert_eq!(
+        took.plan.expect("a plan").show(),
+        "  remove c.other                the c.other
+  remove b.inner                the b.inner, together with a.outer
+  remove a.outer                the a.outer
+  remove a.before               the a.before, together with a.outer: the traces that it leaves\n"
+    );
+
+    // Something of that was there before: it does not go, and so it takes nothing along.
+    let inside = || Fake { inside: Some("a.outer"), ..fake("b.inner", goes) };
+    let took = take_back(vec![fake("a.outer", goes), inside()], &[("a.outer", json!("1.33/stable"))]);
+    assert_eq!(took.plan.expect("a plan").steps[0].with, None);
+    let took = take_back(vec![clears(), fake("a.outer", stays), inside()], &[]);
+    assert_eq!((took.outcome.undone, took.outcome.kept), (2, 1));
+    let plan = took.plan.expect("a plan");
+    assert!(plan.steps.iter().all(|step| step.with.is_none()), "{}", plan.show());
+}
+
+#[test]
+fn a_repair_takes_away_whoever_made_it_and_stops_where_it_does_not_go() {
+    let run = |steps: Vec<Fake>| {
+        let steps = steps.into_iter().map(|s| Box::new(s) as Box<dyn Step>).collect();
+        let stages = [Stage { id: "all", needs: &[], lock: None, steps }];
+        let (events, heard) = Events::channel();
+        let host = Model::new(Initial::fresh(Era::Today).world(), "repair", false);
+        let mut outcome = Outcome::new(ExitCode::Done);
+        let result = Engine { host: &host, stages: &stages, events: &events, workers: 1 }.repair(&mut outcome);
+        drop(events);
+        let told =
+            heard.iter().filter(|s| matches!(s.event, Event::StepUndone { .. } | Event::StepLeft { .. })).count();
+        (result, outcome.undone, outcome.kept, told)
+    };
+    let (result, undone, kept, told) = run(vec![fake("a", goes), fake("b", stays), fake("c", goes), fake("d", goes)]);
+    result.expect("no error");
+    assert_eq!((undone, kept, told), (3, 1, 4));
+    let broken = |_| Err(Error::failed("broken"));
+    let (result, undone, kept, told) = run(vec![fake("a", goes), fake("b", broken), fake("c", goes)]);
+    assert_eq!(result.unwrap_err().step.as_deref(), Some("b"));
+    assert_eq!((undone, kept, told), (1, 0, 1));
+}
+
+/// The product's own steps: all that it made is told and counted, and nothing is told of afterwards.
+#[test]
+fn a_reset_tells_of_everything_that_is_ours() {
+    for era in [Era::Today, Era::Old] {
+        let tool = Tool::new(Policy::Proposed);
+        let world = tool.bootstrap(Initial::fresh(era).world()).world;
+        let plan = tool.undo_plan(world.clone(), Scope::Host).expect("a plan");
+        let shown = plan.show();
+        for line in ["iris.statefulset", "iris.claims", "addon.metallb"] {
+            let told = shown.lines().find(|l| l.contains(line)).unwrap_or_else(|| panic!("no word of {line}: {shown}"));
+            assert!(told.contains("remove") && told.ends_with("together with snap.microk8s"), "{told}");
+        }
+        assert!(shown.contains("snap remove --purge microk8s"), "{shown}");
+        let down = tool.teardown(world, Scope::Host);
+        let outcome = down.outcome.expect("an outcome");
+        assert_eq!((outcome.undone, outcome.kept), (plan.steps.len(), 0), "{shown}");
+        assert_eq!(tool.undo_plan(down.world, Scope::Host).expect("a plan").show(), "nothing of ours is there\n");
+    }
+}
