@@ -258,7 +258,7 @@ fn interrupted_by_a_person(era: Era) {
     while run.next().is_some() {}
     assert_eq!(run.end().code, 130);
     assert!(third.elapsed() < Duration::from_secs(10), "the third time is at once, not after {:?}", third.elapsed());
-    machine.wait_until("the act's process group is gone", 5, |m| !m.group_lives(&group));
+    machine.wait_until("the act's process group is gone", 60, |m| !m.group_lives(&group));
 
     control_c(&machine, &bootstrap);
     machine.product(&bootstrap).exits(0);

@@ -65,7 +65,7 @@ fn images_come_through_the_proxy(era: Era) {
     let port = era.of(3128, 3129);
     let log = kept(machine.name()).join("proxy.log");
     let _proxy = Proxy::start(port, &log.to_string_lossy());
-    machine.wait_until("the proxy answers", 20, |m| {
+    machine.wait_until("the proxy answers", 60, |m| {
         m.client_curl(&["-o", "/dev/null", &format!("http://192.168.11.1:{port}/")]).code == 0
     });
     // 1.20 knows no folder of mirrors: there it is the proxy alone.

@@ -52,7 +52,7 @@ fn the_password_is_nowhere_but_in_its_file(era: Era) {
     machine.root(&format!("install -m 600 /dev/stdin /root/given <<<'{PASSWORD}'")).ok();
     machine.root(&format!("cat >/root/sampler.py <<'END'\n{SAMPLER}END\ntouch /root/sampling")).ok();
     machine.root("systemd-run --quiet --unit=sampler python3 /root/sampler.py").ok();
-    machine.wait_until("samples are taken", 20, |m| m.root("test -s /root/samples").code == 0);
+    machine.wait_until("samples are taken", 60, |m| m.root("test -s /root/samples").code == 0);
 
     let bootstrap = format!("bootstrap --lb {}", machine.range());
     let dry = machine.product(&format!("plan --lb {} --password-file /root/given", machine.range())).exits(0);

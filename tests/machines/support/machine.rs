@@ -245,7 +245,7 @@ impl Machine {
     pub(crate) fn group_of(&self, command: &str) -> String {
         let find =
             format!("ps -eo pgid=,args= | awk '/microk8s.*{command}/ && !/awk/ && !/iris-mk8s/ {{print $1; exit}}'");
-        self.wait_until("the command runs", 20, |m| !m.root(&find).stdout.trim().is_empty());
+        self.wait_until("the command runs", 60, |m| !m.root(&find).stdout.trim().is_empty());
         self.root(&find).stdout.trim().to_owned()
     }
 

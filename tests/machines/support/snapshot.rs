@@ -25,7 +25,7 @@ const AFTER_RESET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sandbox/co
 impl Machine {
     /// Writes down what it is now.
     pub(crate) fn snapshot(&self, moment: &str) -> Snapshot {
-        self.wait_until("no pod is on its way out", 90, |m| {
+        self.wait_until("no pod is on its way out", 300, |m| {
             !m.root("microk8s kubectl get pods -A --no-headers").stdout.contains("Terminating")
         });
         let objects = self.objects();
