@@ -154,6 +154,17 @@ fn a_journal_that_says_nothing_goes_alone_and_the_end_of_a_reset_takes_all() {
     assert!(place.journal().exists(), "it goes last, so that a removal that was broken off goes on");
 }
 
+/// One that is not empty is somebody's; one that stays for any other reason is a trace of ours.
+#[test]
+fn a_directory_that_does_not_go_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = Place { dir: dir.path().join("elsewhere") };
+    std::os::unix::fs::symlink(dir.path(), &place.dir).expect("linked");
+    let error = Journal::open(&place).expect("opened").discard().unwrap_err();
+    assert_eq!(error.code, ExitCode::Residue);
+    assert!(error.cause.as_deref().is_some_and(|c| c.contains("Not a directory")), "{error}");
+}
+
 /// The order of records, said in another way: what may come next for one step.
 fn may_follow(state: Option<char>, record: char) -> Result<Option<char>, ()> {
     match (state, record) {
