@@ -264,8 +264,8 @@ fn what_is_inside_goes_with_what_was_not_there_before() {
 
     // As long as that has not gone, nothing of it has, whatever else goes meanwhile.
     let took = take_back(vec![fake("a.outer", in_vain), fake("c.other", goes), inside()], &[]);
-    assert_eq!(took.result.unwrap_err().code, ExitCode::Residue);
-    assert_eq!(took.ledger.steps().collect::<Vec<_>>(), ["a.outer", "b.inner"]);
+    assert_eq!(took.result.as_ref().unwrap_err().code, ExitCode::Residue);
+    assert_eq!(took.ours(), ["a.outer", "b.inner"]);
 
     // Something of that was there before: it does not go, and so it takes nothing along.
     let inside = || Fake { inside: Some("a.outer"), ..fake("b.inner", goes) };
