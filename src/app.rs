@@ -137,7 +137,7 @@ fn suitable_channel() -> Result<Channel> {
 /// The wanted state and the password that goes with it. Addresses that `--lb auto` finds are taken when that is agreed to.
 fn wanted(flags: &cli::SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec, Credentials)> {
     let find = |channel: &Channel| {
-        let known = Contents::read(&Place::default())?.ledger.spec.map(|spec| spec.lb);
+        let known = Contents::read(&Place::default(), steps::origin)?.ledger.spec.map(|spec| spec.lb);
         let host = Real::new("proposal", |_| {})?;
         let (range, why) = proposal::find(&host, known.as_ref(), channel, flags.lb_size.unwrap_or(proposal::SIZE))?;
         let found = format!("--lb auto: {range}, {why}");
@@ -177,7 +177,7 @@ fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     let run = Run::begin(global, "bootstrap", stage_names(&stages))?;
     let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: WORKERS };
     let place = Place::default();
-    let (outcome, ended) = engine.bootstrap(|| Journal::open(&place), &run.name, &spec);
+    let (outcome, ended) = engine.bootstrap(|| Journal::open(&place, steps::origin), &run.name, &spec);
     let whole = stages.iter().any(|s| s.id == "ready");
     let summary = (ended.is_ok() && whole).then(|| Summary::read(&run.host, &spec)).transpose();
     let (ended, summary) = match summary {
@@ -194,6 +194,8 @@ fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
 
 fn plan(global: &Global, flags: &cli::SpecFlags, data: bool, until: Option<&str>, check: bool) -> Result<ExitCode> {
     need_root()?;
+    // A bootstrap could not go on with a journal that cannot be read.
+    Contents::read(&Place::default(), steps::origin)?;
     let (spec, credentials) = wanted(flags, true, data)?;
     let stages = stages_of(&spec, &credentials, until)?;
     let host = Real::new("plan", |_| {})?;
@@ -209,14 +211,10 @@ fn plan(global: &Global, flags: &cli::SpecFlags, data: bool, until: Option<&str>
 
 /// What the journal knows, and the stages of its newest spec.
 fn remembered() -> Result<Option<(Contents, Spec, Vec<Stage>)>> {
-    let contents = Contents::read(&Place::default())?;
+    let contents = Contents::read(&Place::default(), steps::origin)?;
     let Some(mut spec) = contents.ledger.spec.clone() else { return Ok(None) };
     // A wish for one run only.
     spec.data_goes = false;
-    if spec.longhorn.is_none() && contents.ledger.steps().any(|step| step.starts_with("longhorn.")) {
-        // The volumes lie elsewhere by now, and Longhorn is still there: only an older spec knows it.
-        spec.longhorn = contents.specs().rev().find_map(|spec| spec.longhorn.clone());
-    }
     let credentials = Credentials::load_or_make(&Place::default(), None, spec.published_hash.as_deref())?;
     let stages = steps::catalog(&spec, &credentials);
     Ok(Some((contents, spec, stages)))
@@ -316,10 +314,10 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
     let why = if remembered.is_some() { NOTHING_OURS } else { NOTHING_KNOWN };
     // A reset that died in its last moment knows of nothing either, but then MicroK8s is gone.
     let ours = remembered.filter(|(contents, ..)| !contents.ledger.is_empty() || !Path::new(MICROK8S).exists());
-    let Some((contents, spec, stages)) = ours else {
+    let Some((contents, spec, _)) = ours else {
         // A run that died before its first record, and a reset that died in its last moment, leave a journal that says nothing.
         if reach == Scope::Host && !options.dry_run && Place::default().dir.exists() {
-            Journal::open(&Place::default())?.discard()?;
+            Journal::open(&Place::default(), steps::origin)?.discard()?;
         }
         let more = "nothing is known to be ours, so nothing is taken back. What is there can be removed by hand:\n  \
                     snap remove --purge microk8s   (MicroK8s with everything in it, the data too)\n";
@@ -329,12 +327,14 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
         }
         return Ok(ExitCode::Done);
     };
+    // What is taken back, and how, the journal alone says: what is wanted today may be something else.
+    let stages = steps::recall(&contents.ledger)?;
     let run = Run::begin(global, "teardown", stage_names(&stages))?;
     let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: 1 };
     let mut outcome = Outcome::new(ExitCode::Done);
     let planned = if reach < Scope::Host && steps::is_stopped(&run.host) {
         Err(Error::failed("MicroK8s is stopped: what IRIS has in the cluster can be removed only while it runs")
-            .hint("`microk8s start`, then the same command again; `teardown --reset` needs no running cluster"))
+            .hint("`sudo iris-mk8s start`, then the same command again"))
     } else {
         engine.undo_plan(&contents.ledger, reach)
     };
@@ -356,7 +356,7 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
 }
 
 fn take_back(run: &Run, engine: &Engine<'_>, reach: Scope, outcome: &mut Outcome) -> Result<()> {
-    let journal = Journal::open(&Place::default())?;
+    let journal = Journal::open(&Place::default(), steps::origin)?;
     let (done, ended) = engine.teardown(&journal, &run.name, reach);
     *outcome = done;
     ended?;
@@ -416,7 +416,7 @@ fn profiles(global: &Global, what: cli::Profile) -> Result<ExitCode> {
 
 fn show_journal(global: &Global) -> Result<ExitCode> {
     need_root()?;
-    let contents = Contents::read(&Place::default())?;
+    let contents = Contents::read(&Place::default(), steps::origin)?;
     if global.output == Format::Json {
         return print_json(&contents.records);
     }

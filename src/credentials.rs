@@ -83,9 +83,8 @@ impl Credentials {
         Ok(Self { password, hash })
     }
 
-    /// For tests of what is built with one.
-    #[cfg(test)]
-    pub(crate) fn example() -> Self {
+    /// In the place of one where steps are made only to be asked what they are, or to be taken back.
+    pub(crate) fn placeholder() -> Self {
         Self { password: "example".to_owned(), hash: PasswordHash("hash,salt,10000,SHA512".to_owned()) }
     }
 

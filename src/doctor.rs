@@ -94,7 +94,7 @@ fn drift(facts: &Facts<'_>, known: Known<'_>, answers: bool) -> Vec<Finding> {
             }];
         }
     };
-    let ours = |id: &str| known.ledger.memory(id).is_some();
+    let ours = |id: &str| known.ledger.steps().any(|key| crate::step::is_named(key, id));
     // Of a cluster that does not answer nothing can be said.
     let seen = |stage: &str| answers || matches!(stage, "snap" | "group" | "alias");
     let mut findings = Vec::new();

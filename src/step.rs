@@ -18,8 +18,19 @@ pub trait Step: Send + Sync {
     /// Stable name, `area.thing`: it is in journals and events.
     fn id(&self) -> &str;
 
+    /// Its key in the journal: its name, and after an `@` what it is about where several may be ours at a time (a namespace).
+    fn key(&self) -> String {
+        self.id().to_owned()
+    }
+
     /// What it is, for people.
     fn title(&self) -> String;
+
+    /// What an undo needs to know besides what was there before: it is written into the journal, and the step is made from it again
+    /// for a teardown, by whatever version of this program that is.
+    fn recipe(&self) -> Value {
+        Value::Null
+    }
 
     /// Whether the fact holds. Reads only.
     ///
@@ -66,8 +77,9 @@ pub trait Step: Send + Sync {
         false
     }
 
-    /// The step that cannot do without this one's: while that stays, because somebody changed it, this one does too.
-    fn used_by(&self) -> Option<&'static str> {
+    /// The step that cannot do without this one's: while that stays, because somebody changed it, this one does too. Its key, or its name
+    /// where each of that name counts.
+    fn used_by(&self) -> Option<String> {
         None
     }
 
@@ -165,6 +177,12 @@ pub struct Memory {
     pub wants: Vec<Value>,
     /// A run was interrupted between its intent and its end: what is there may be half-made, and counts as ours.
     pub open: bool,
+    /// What an undo needs to know besides, as the newest intent has it.
+    pub recipe: Value,
+    /// Why the last teardown left it.
+    pub kept: Option<String>,
+    /// The step whose traces this one's undo removes is ours, too, and not taken back yet.
+    pub clears_ours: bool,
 }
 
 /// What an undo has to do.
@@ -176,8 +194,10 @@ pub enum Undo {
     Acts(Vec<Act>),
     /// Somebody is still at it (a pod that stops): wait.
     Pending(String),
-    /// It stays, and why.
+    /// It stays, and why. It is still ours: the journal keeps it, and a later teardown goes on with it.
     Keep(String),
+    /// It is somebody else's by now: they made it anew, or set it to a value of their own. It stays, and is ours no longer.
+    Theirs(String),
 }
 
 /// Which teardown takes a step back.
@@ -233,6 +253,11 @@ pub enum Act {
         /// Its name.
         name: String,
     },
+}
+
+/// Whether a step's key is the one that `name` means: the key itself, or its part before the target.
+pub fn is_named(key: &str, name: &str) -> bool {
+    key == name || key.split_once('@').is_some_and(|(id, _)| id == name)
 }
 
 /// A file of the internet.

@@ -6,6 +6,7 @@ use iris_mk8s::{
     error::ExitCode,
     journal::{Contents, FORMAT, Journal, Ledger, Place, Record},
     step::Memo,
+    steps::{origin, recall},
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -30,7 +31,7 @@ fn journals_of_every_format_load() {
         assert!(all.iter().any(|(name, _)| name.starts_with(&prefix)), "there is no journal of format {format}");
     }
     for (name, bytes) in all {
-        let contents = Contents::parse(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let contents = Contents::parse(&bytes, origin).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(contents.torn, 0, "{name}");
         assert!(contents.ledger.spec.is_some(), "{name}: the spec of its bootstrap is known");
         let nothing = name.contains("torn-down");
@@ -46,7 +47,13 @@ fn cut_at_every_byte_it_gives_the_longest_prefix_of_whole_records() {
         for cut in 0..=all.len() {
             ends += usize::from(cut > 0 && all[cut - 1] == b'\n');
             let whole = all[..cut].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-            let contents = Contents::parse(&all[..cut]).unwrap_or_else(|e| panic!("{name} cut at {cut}: {e}"));
+            if ends == 0 {
+                // There is no journal without a whole header: what is there is damaged, not new.
+                let error = Contents::parse(&all[..cut], origin).expect_err("no header");
+                assert_eq!(error.code, ExitCode::Journal, "{name} cut at {cut}");
+                continue;
+            }
+            let contents = Contents::parse(&all[..cut], origin).unwrap_or_else(|e| panic!("{name} cut at {cut}: {e}"));
             assert_eq!(contents.records.len(), ends, "{name} cut at {cut}");
             assert_eq!((contents.whole, contents.torn), (whole as u64, (cut - whole) as u64), "{name} cut at {cut}");
             let shown = contents.to_string();
@@ -67,11 +74,13 @@ fn what_a_power_cut_makes_of_the_last_line_is_cut_off() {
         ("its first half", all[last..last + 9].to_vec()),
     ] {
         fs::write(place.journal(), [&all[..last], &tail].concat()).expect("written");
-        let journal = Journal::open(&place).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let journal = Journal::open(&place, origin).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert_eq!(journal.torn, tail.len() as u64, "{what}");
-        journal.append(&Record::Intent { step: "a.b".into(), memo: Memo::default() }).expect("appended");
+        journal
+            .append(&Record::Intent { step: "a.b".into(), memo: Memo::default(), recipe: json!(null) })
+            .expect("appended");
         drop(journal);
-        let now = Contents::read(&place).expect("readable");
+        let now = Contents::read(&place, origin).expect("readable");
         assert!(now.torn == 0 && now.ledger.is_open("a.b"), "{what}");
     }
 }
@@ -89,7 +98,7 @@ fn a_person_reads_what_was_there_and_what_is_ours() {
         record(r#"{"record":"undone","step":"a.new"}"#),
     ]
     .concat();
-    let shown = Contents::parse(&all).expect("a journal").to_string();
+    let shown = Contents::parse(&all, origin).expect("a journal").to_string();
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(
         lines,
@@ -108,11 +117,88 @@ fn a_person_reads_what_was_there_and_what_is_ours() {
     );
 }
 
+/// The journal of the first release: what its intents left to the spec is found by it, under the keys of today.
 #[test]
-fn every_run_keeps_its_spec() {
-    for (name, bytes) in fixtures() {
-        let contents = Contents::parse(&bytes).expect("a journal");
-        assert_eq!(contents.specs().next_back(), contents.ledger.spec.as_ref(), "{name}");
+fn a_journal_of_format_1_holds_all_that_an_undo_needs() {
+    for (name, bytes) in fixtures().into_iter().filter(|(name, _)| name.starts_with("format-1-")) {
+        let contents = Contents::parse(&bytes, origin).expect("a journal");
+        assert_eq!(contents.format, 1);
+        let stages = recall(&contents.ledger).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let keys: Vec<String> = stages.iter().flat_map(|stage| &stage.steps).map(|step| step.key()).collect();
+        let mut known: Vec<&str> = contents.ledger.steps().collect();
+        known.sort_unstable();
+        let mut sorted = keys.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, known, "{name}");
+        if !known.is_empty() {
+            assert!(keys.contains(&"iris.statefulset@default/data".to_owned()), "{name}: {keys:?}");
+            assert!(
+                contents
+                    .ledger
+                    .memories()
+                    .all(|(key, memory)| key.starts_with("snap.hold") || !memory.recipe.is_null())
+            );
+        }
+    }
+}
+
+/// An older program would misread what is written from now on: so it is told by the header, once something is written.
+#[test]
+fn an_older_format_is_brought_up_to_date_by_whoever_writes() {
+    for (name, bytes) in fixtures().into_iter().filter(|(name, _)| name.starts_with("format-1-")) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place { dir: dir.path().to_owned() };
+        fs::write(place.journal(), &bytes).expect("written");
+        let before = Contents::read(&place, origin).expect("readable");
+        assert_eq!(fs::read(place.journal()).expect("bytes"), bytes, "{name}: who only reads changes nothing");
+        drop(Journal::open(&place, origin).expect("opened"));
+        let after = Contents::read(&place, origin).expect("readable");
+        assert_eq!((after.format, &after.records, &after.ledger), (FORMAT, &before.records, &before.ledger), "{name}");
+        let text = fs::read_to_string(place.journal()).expect("text");
+        assert!(text.lines().all(|line| line.contains(&format!("\"v\":{FORMAT}"))), "{name}: {text}");
+    }
+}
+
+#[test]
+fn what_a_newer_program_wrote_is_refused_by_name_and_nothing_is_cut() {
+    let (_, old) = fixtures().swap_remove(0);
+    let text = String::from_utf8(old.clone()).expect("text");
+    let newer = format!("{}", FORMAT + 1);
+    for (what, bytes, said) in [
+        ("a header", text.replacen("\"format\":1", &format!("\"format\":{newer}"), 1), format!("format {newer}")),
+        ("a last record", format!("{text}{{\"record\":\"adopted\",\"step\":\"a.b\"}}\n"), "`adopted`".to_owned()),
+        ("a version", format!("{text}{{\"record\":\"done\",\"step\":\"a.b\",\"v\":{newer}}}\n"), "`done`".to_owned()),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place { dir: dir.path().to_owned() };
+        fs::write(place.journal(), &bytes).expect("written");
+        let error = Journal::open(&place, origin).map(|_| ()).expect_err(what);
+        assert_eq!(error.code, ExitCode::Journal, "{what}");
+        assert!(error.what.contains("newer iris-mk8s") && error.what.contains(&said), "{what}: {error}");
+        assert!(!error.to_string().contains("move it away"), "{what}: {error}");
+        assert_eq!(fs::read_to_string(place.journal()).expect("text"), bytes, "{what}");
+    }
+}
+
+/// Each would have been taken for a host that nobody has touched.
+#[test]
+fn a_journal_that_is_empty_or_zeroed_is_damaged() {
+    for (what, bytes) in [
+        ("empty", vec![]),
+        ("zeroed", vec![0; 4096]),
+        ("cut", b"{\"record\":\"hea".to_vec()),
+        ("blank", b"\n".to_vec()),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place { dir: dir.path().to_owned() };
+        fs::write(place.journal(), &bytes).expect("written");
+        for error in [
+            Journal::open(&place, origin).map(|_| ()).expect_err(what),
+            Contents::read(&place, origin).expect_err(what),
+        ] {
+            assert!(error.code == ExitCode::Journal && error.what.contains("damaged at line 1"), "{what}: {error}");
+        }
+        assert_eq!(fs::read(place.journal()).expect("bytes"), bytes, "{what}");
     }
 }
 
@@ -120,15 +206,16 @@ fn every_run_keeps_its_spec() {
 fn reading_says_which_file_and_no_file_is_an_empty_journal() {
     let dir = tempfile::tempdir().expect("a directory");
     let place = Place { dir: dir.path().to_owned() };
-    assert_eq!(Contents::read(&place).expect("nothing"), Contents::default());
+    assert_eq!(Contents::read(&place, origin).expect("nothing"), Contents::default());
     let path = place.journal().display().to_string();
     fs::write(place.journal(), "no record\n{}\n").expect("written");
-    for damaged in [Contents::read(&place).unwrap_err(), Journal::open(&place).map(|_| ()).unwrap_err()] {
+    for damaged in [Contents::read(&place, origin).unwrap_err(), Journal::open(&place, origin).map(|_| ()).unwrap_err()]
+    {
         assert!(damaged.code == ExitCode::Journal && damaged.what.contains(&path), "{damaged}");
     }
     fs::remove_file(place.journal()).expect("removed");
     fs::create_dir(place.journal()).expect("a directory in its place");
-    let unread = Contents::read(&place).unwrap_err();
+    let unread = Contents::read(&place, origin).unwrap_err();
     assert!(unread.code == ExitCode::Journal && unread.what.contains(&path), "{unread}");
 }
 
@@ -137,18 +224,18 @@ fn reading_says_which_file_and_no_file_is_an_empty_journal() {
 fn a_journal_that_says_nothing_goes_alone_and_the_end_of_a_reset_takes_all() {
     let dir = tempfile::tempdir().expect("a directory");
     let place = Place { dir: dir.path().join("ours") };
-    Journal::open(&place).expect("opened").discard().expect("removed");
+    Journal::open(&place, origin).expect("opened").discard().expect("removed");
     assert!(!place.dir.exists(), "an empty directory stays");
 
-    let journal = Journal::open(&place).expect("opened");
+    let journal = Journal::open(&place, origin).expect("opened");
     fs::write(place.password(), "secret").expect("written");
     journal.discard().expect("removed");
     assert!(place.password().exists() && !place.journal().exists() && !place.lock().exists());
 
-    Journal::open(&place).expect("opened").remove().expect("removed");
+    Journal::open(&place, origin).expect("opened").remove().expect("removed");
     assert!(!place.dir.exists(), "something stays");
 
-    let journal = Journal::open(&place).expect("opened");
+    let journal = Journal::open(&place, origin).expect("opened");
     fs::create_dir(place.dir.join("of-somebody-else")).expect("made");
     assert_eq!(journal.remove().unwrap_err().code, ExitCode::Residue);
     assert!(place.journal().exists(), "it goes last, so that a removal that was broken off goes on");
@@ -160,7 +247,7 @@ fn a_directory_that_does_not_go_is_told() {
     let dir = tempfile::tempdir().expect("a directory");
     let place = Place { dir: dir.path().join("elsewhere") };
     std::os::unix::fs::symlink(dir.path(), &place.dir).expect("linked");
-    let error = Journal::open(&place).expect("opened").discard().unwrap_err();
+    let error = Journal::open(&place, origin).expect("opened").discard().unwrap_err();
     assert_eq!(error.code, ExitCode::Residue);
     assert!(error.cause.as_deref().is_some_and(|c| c.contains("Not a directory")), "{error}");
 }
@@ -172,6 +259,7 @@ fn may_follow(state: Option<char>, record: char) -> Result<Option<char>, ()> {
         (Some('i'), 'd') => Ok(Some('d')),
         (Some(_), 'u') => Ok(Some('u')),
         (Some('u'), 'x') => Ok(None),
+        (Some('u'), 'k') => Ok(Some('k')),
         _ => Err(()),
     }
 }
@@ -183,7 +271,7 @@ proptest! {
         let at = at % all.len();
         all[at] ^= flip;
         for bytes in [all.clone(), bytes.clone(), [all[..at].to_vec(), bytes].concat()] {
-            match Contents::parse(&bytes) {
+            match Contents::parse(&bytes, origin) {
                 Ok(contents) => prop_assert_eq!(contents.whole + contents.torn, bytes.len() as u64),
                 Err(e) => prop_assert!(e.code == ExitCode::Journal && e.hint.is_some(), "{}", e),
             }
@@ -191,19 +279,31 @@ proptest! {
     }
 
     #[test]
-    fn impossible_orders_are_refused_and_possible_ones_are_not(order in proptest::collection::vec((0_usize..3, 0_usize..4), 0..12)) {
+    fn impossible_orders_are_refused_and_possible_ones_are_not(order in proptest::collection::vec((0_usize..3, 0_usize..5), 0..12)) {
         let mut ledger = Ledger::default();
         ledger.apply(&Record::Header { format: FORMAT, tool: String::new() }).expect("a header");
         let mut states: BTreeMap<usize, char> = BTreeMap::new();
+        let mut opened: BTreeMap<usize, bool> = BTreeMap::new();
         for (step, kind) in order {
-            let (name, letter) = (format!("step.{step}"), ['i', 'd', 'u', 'x'][kind]);
+            let (name, letter) = (format!("step.{step}"), ['i', 'd', 'u', 'x', 'k'][kind]);
             let record = match letter {
-                'i' => Record::Intent { step: name.clone(), memo: Memo { prior: json!(states.len()), want: json!(1) } },
+                'i' => Record::Intent {
+                    step: name.clone(),
+                    memo: Memo { prior: json!(states.len()), want: json!(1) },
+                    recipe: json!(null),
+                },
                 'd' => Record::Done { step: name.clone() },
                 'u' => Record::UndoIntent { step: name.clone() },
+                'k' => Record::Kept { step: name.clone(), why: "in use".to_owned() },
                 _ => Record::Undone { step: name.clone() },
             };
-            let next = may_follow(states.get(&step).copied(), letter);
+            let was_open = opened.get(&step).copied().unwrap_or_default();
+            // Kept, it stands where it stood before the undo.
+            let next = may_follow(states.get(&step).copied(), letter)
+                .map(|next| if next == Some('k') { Some(if was_open { 'i' } else { 'd' }) } else { next });
+            if matches!(letter, 'i' | 'd') && next.is_ok() {
+                opened.insert(step, letter == 'i');
+            }
             prop_assert_eq!(ledger.apply(&record).is_ok(), next.is_ok(), "{:?} after {:?}", record, states.get(&step));
             match next {
                 Ok(Some(state)) => _ = states.insert(step, state),
@@ -285,10 +385,11 @@ fn a_journal_can_be_looked_at_where_it_cannot_be_written() {
 #[ignore = "it is run by the test below, on a disk of its own"]
 fn on_a_disk_that_fills_up() {
     let place = Place { dir: std::env::var_os("JOURNAL_DIR").expect("a directory").into() };
-    let journal = Journal::open(&place).expect("there is room for the beginning");
+    let journal = Journal::open(&place, origin).expect("there is room for the beginning");
     let intent = |n: usize| Record::Intent {
         step: format!("step.{n}"),
         memo: Memo { prior: json!("x".repeat(300)), want: json!(n) },
+        recipe: json!(null),
     };
     let mut written = 0;
     let error = loop {
@@ -304,11 +405,11 @@ fn on_a_disk_that_fills_up() {
         assert!(text.contains(said), "it should say `{said}`: {text}");
     }
     assert_eq!(journal.ledger().steps().count(), written, "what was not written is not known");
-    let now = Contents::read(&place).expect("readable");
+    let now = Contents::read(&place, origin).expect("readable");
     assert_eq!((now.torn, now.ledger.steps().count()), (0, written), "half a record is cut off again");
     fs::remove_file(place.dir.join("filler")).expect("room is made");
     journal.append(&intent(written)).expect("there is room again");
-    assert_eq!(Contents::read(&place).expect("readable").ledger.steps().count(), written + 1);
+    assert_eq!(Contents::read(&place, origin).expect("readable").ledger.steps().count(), written + 1);
 }
 
 #[test]

@@ -1,62 +1,99 @@
-//! Everyday commands: the cluster is stopped and started with the database in it, and a terminal is opened. The journal stays as it is: what
-//! is ours does not change by them.
+//! Everyday commands: the cluster is stopped and started with the database in it, and a terminal is opened. What they switch is written into
+//! the journal first: a stop of our own must pass neither for what was there before nor for a change by somebody else.
 
 use std::{os::unix::process::CommandExt, process, time::Duration};
+
+use serde_json::Value;
 
 use super::{NOTHING_KNOWN, Run, need_root, remembered, stage_names};
 use crate::{
     cli::Global,
-    cluster,
+    cluster::{self, state},
     engine::Engine,
     error::{Error, ExitCode, Result},
     event::{Event, Outcome},
     host::{Cmd, Host, Real, Watch},
-    journal::{Contents, Journal, Place},
+    journal::{Journal, Place, Record},
     spec::{Iris, Spec},
-    step::Stage,
+    step::{Memo, Stage},
     steps,
 };
 
 fn nothing_known() -> Error {
-    Error::failed(NOTHING_KNOWN.trim())
-        .hint("`iris-mk8s bootstrap` comes first; `microk8s start` and `stop` work without it")
+    Error::new(ExitCode::Preflight, NOTHING_KNOWN.trim())
+        .hint("run `sudo iris-mk8s bootstrap` first; a MicroK8s without it is started by `microk8s start`")
 }
 
 /// What a command of these knows, with the lock that keeps every other run away.
 struct Here {
-    contents: Contents,
     spec: Spec,
     stages: Vec<Stage>,
     run: Run,
-    _lock: Journal,
+    journal: Journal,
 }
 
 impl Here {
     fn new(global: &Global, command: &str, stages: &[&str]) -> Result<Self> {
         need_root()?;
-        let (contents, spec, mut all) = remembered()?.ok_or_else(nothing_known)?;
+        let (_, spec, mut all) = remembered()?.ok_or_else(nothing_known)?;
         all.retain(|stage| stages.contains(&stage.id));
-        let lock = Journal::open(&Place::default())?;
+        let journal = Journal::open(&Place::default(), steps::origin)?;
         let run = Run::begin(global, command, stage_names(&all))?;
-        Ok(Self { contents, spec, stages: all, run, _lock: lock })
+        let (name, at, command) = (run.name.clone(), run.host.unix_time(), command.to_owned());
+        journal.append(&Record::Run { run: name, command, at, spec: None })?;
+        Ok(Self { spec, stages: all, run, journal })
+    }
+
+    /// Does what a step of the journal is about, between the records that tell of it.
+    fn recorded(&self, key: &str, prior: Value, want: Value, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        let step = || key.to_owned();
+        let recipe = self.journal.ledger().memory(key).map(|memory| memory.recipe.clone()).unwrap_or_default();
+        self.journal.append(&Record::Intent { step: step(), memo: Memo { prior, want }, recipe })?;
+        act()?;
+        self.journal.append(&Record::Done { step: step() })
     }
 
     /// Sets the number of instances, if the StatefulSet is ours; somebody else's is left to them.
     fn scale(&self, replicas: u32) -> Result<bool> {
-        let ours = self.contents.ledger.memory(steps::SET).is_some();
-        if ours {
-            self.run.host.apply(&steps::stateful_set_of(&Iris { replicas, ..self.spec.iris.clone() }), false)?;
+        let key = steps::set_key(&self.spec.iris);
+        if self.journal.ledger().memory(&key).is_none() {
+            return Ok(false);
         }
-        Ok(ours)
+        let wanted = steps::stateful_set_of(&Iris { replicas, ..self.spec.iris.clone() });
+        self.recorded(&key, Value::Null, steps::applied(&wanted), || self.run.host.apply(&wanted, false).map(|_| ()))?;
+        Ok(true)
     }
 
+    /// Starts or stops the cluster. What ran before ran before us, whoever stopped it since: a person who starts it means it to run.
     fn microk8s(&self, verb: &str) -> Result<()> {
         self.note(format!("runs `microk8s {verb}`"));
-        let output = self.run.host.ask(&Cmd::changes(steps::SWITCH_WITHIN, ["microk8s", verb]))?;
-        if output.ok() {
+        self.recorded(steps::RUNNING, steps::switched(false), steps::switched(verb == "stop"), || {
+            let output = self.run.host.ask(&Cmd::changes(steps::SWITCH_WITHIN, ["microk8s", verb]))?;
+            if output.ok() {
+                return Ok(());
+            }
+            Err(Error::failed(format!("`microk8s {verb}` {}", output.ended())).because(output.tail()))
+        })
+    }
+
+    /// IRIS of somebody else's that runs: it would be killed with the cluster, in the middle of what it writes.
+    fn refuse_foreign(&self) -> Result<()> {
+        let (host, iris) = (&self.run.host, &self.spec.iris);
+        let Some(set) = host.get(&cluster::STATEFUL_SET, Some(&iris.namespace), &iris.name)? else { return Ok(()) };
+        let pods = host.list(&cluster::POD, Some(&iris.namespace), &state::selector(&set))?;
+        if pods.is_empty() {
             return Ok(());
         }
-        Err(Error::failed(format!("`microk8s {verb}` {}", output.ended())).because(output.tail()))
+        let Iris { namespace, name, .. } = iris;
+        Err(Error::new(
+            ExitCode::NotOurs,
+            format!("StatefulSet {namespace}/{name} was applied by somebody else, and runs"),
+        )
+        .because("stopped with the cluster, its databases would not be shut down")
+        .hint(format!(
+            "shut it down first: `microk8s kubectl scale statefulset/{name} --namespace {namespace} --replicas=0`, \
+                 then the same command again"
+        )))
     }
 
     fn note(&self, message: String) {
@@ -82,6 +119,8 @@ fn stop_all(here: &Here) -> Result<()> {
     }
     if here.scale(0)? {
         gone(here)?;
+    } else {
+        here.refuse_foreign()?;
     }
     here.microk8s("stop")
 }
@@ -103,7 +142,7 @@ fn gone(here: &Here) -> Result<()> {
         }
         if host.now().saturating_sub(begun) > most {
             return Err(Error::new(ExitCode::TimedOut, format!("{} instances of IRIS still stop", left.len()))
-                .hint("`iris-mk8s doctor` looks for the cause; `microk8s stop` stops them with the cluster"));
+                .hint("`sudo iris-mk8s doctor` looks for the cause; the same command goes on"));
         }
         changes.next(Duration::from_secs(5));
     }
@@ -134,7 +173,7 @@ pub(super) fn session(pod: Option<&str>) -> Result<ExitCode> {
     let iris = &spec.iris;
     let pod = pod.map_or_else(|| format!("{}-0", iris.name), str::to_owned);
     if steps::is_stopped(&Real::new("session", |_| {})?) {
-        return Err(Error::failed("MicroK8s is stopped").hint("`iris-mk8s start`"));
+        return Err(Error::failed("MicroK8s is stopped").hint("start it: `sudo iris-mk8s start`"));
     }
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
     let kind = if terminal { "-it" } else { "-i" };

@@ -10,6 +10,7 @@ use crate::{
     longhorn::repair,
     report::results,
     step::{Memory, Undo},
+    steps,
 };
 
 const NOTHING: &str = "nothing of Longhorn is there: nothing to repair\n";
@@ -47,7 +48,7 @@ pub(super) fn longhorn(global: &Global, options: &RepairOptions) -> Result<ExitC
 
 /// Under the lock: no other run may work beside it. The journal stays as it is; what it holds of Longhorn is found gone.
 fn mend(engine: &Engine<'_>, outcome: &mut Outcome) -> Result<()> {
-    let journal = Journal::open(&Place::default())?;
+    let journal = Journal::open(&Place::default(), steps::origin)?;
     let ended = engine.repair(outcome);
     outcome.seconds = engine.events.elapsed();
     if journal.ledger().is_empty() && journal.ledger().spec.is_none() {
@@ -68,7 +69,7 @@ fn show(engine: &Engine<'_>, wrong: &str) -> Result<String> {
                 text.extend(acts.iter().map(|act| format!("            {}\n", act.show())));
             }
             Undo::Pending(why) => text.push_str(&format!("  wait   {:<20} {}: {why}\n", step.id(), step.title())),
-            Undo::Done | Undo::Keep(_) => {}
+            Undo::Done | Undo::Keep(_) | Undo::Theirs(_) => {}
         }
     }
     for claim in repair::data(engine.host)? {

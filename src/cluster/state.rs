@@ -150,6 +150,23 @@ fn walk(want: &Value, now: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
+/// The fields of what an object asks for that others than us set, by the API server's own record. Controllers set only the status, and
+/// that counts as nobody's change.
+pub fn changed_by_others(object: &Value) -> Vec<String> {
+    let entries = object["metadata"]["managedFields"].as_array();
+    let others = entries.into_iter().flatten().filter(|f| f["manager"] != super::MANAGER);
+    let mut found: Vec<String> = Vec::new();
+    for entry in others {
+        let manager = entry["manager"].as_str().unwrap_or("somebody");
+        for field in ["spec", "data", "stringData"] {
+            let named = entry["fieldsV1"][format!("f:{field}")].as_object();
+            let fields = named.into_iter().flat_map(|fields| fields.keys());
+            found.extend(fields.map(|f| format!("{field}.{} by {manager}", f.trim_start_matches("f:"))));
+        }
+    }
+    found
+}
+
 /// `1Gi` and `1024Mi` are the same quantity; the server may return either.
 fn same_quantity(a: &Value, b: &Value) -> bool {
     match (a.as_str().and_then(quantity), b.as_str().and_then(quantity)) {

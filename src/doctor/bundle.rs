@@ -112,7 +112,7 @@ impl Bundle {
     fn journal(&mut self, host: &dyn Host) {
         let path = Place::default().journal();
         let bytes = host.read(&path).ok().flatten().unwrap_or_default();
-        match Contents::parse(&bytes) {
+        match Contents::parse(&bytes, crate::steps::origin) {
             Ok(contents) => self.add("journal.txt", &contents.to_string()),
             Err(e) => self.add("journal.txt", &e.to_string()),
         }

@@ -124,7 +124,7 @@ impl Engine<'_> {
         for step in &stage.steps {
             let planned = plan
                 .step(step.id())
-                .filter(|p| p.verdict == Verdict::Keep && p.settled && !journal.ledger().is_open(step.id()));
+                .filter(|p| p.verdict == Verdict::Keep && p.settled && !journal.ledger().is_open(&step.key()));
             let reached = match planned {
                 Some(kept) => {
                     let (step, title, note) = (kept.step.clone(), kept.title.clone(), kept.note.clone());

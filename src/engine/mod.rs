@@ -71,8 +71,8 @@ impl Engine<'_> {
             let why = match &found {
                 Probe::Satisfied { note, warnings } => {
                     self.warn(warnings);
-                    if change.is_some() || journal.ledger().is_open(step.id()) {
-                        journal.append(&Record::Done { step: step.id().to_owned() })?;
+                    if change.is_some() || journal.ledger().is_open(&step.key()) {
+                        journal.append(&Record::Done { step: step.key() })?;
                     }
                     self.tell_done(step, change, note, start);
                     return Ok(change.map_or(Reached::Kept, Reached::By));
@@ -99,7 +99,7 @@ impl Engine<'_> {
                         return Err(not_verified(step, &why, trouble));
                     } else {
                         let memo = step.memo(self.host, &found)?;
-                        journal.append(&Record::Intent { step: step.id().to_owned(), memo })?;
+                        journal.append(&Record::Intent { step: step.key(), memo, recipe: step.recipe() })?;
                         if let Probe::Differs { why, .. } = &found {
                             self.events.send(Event::Note { message: format!("{}: {why}", step.title()) });
                         }

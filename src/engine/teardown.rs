@@ -7,7 +7,7 @@ use crate::{
     error::{Error, ExitCode, Result},
     event::{Event, Outcome},
     journal::{Journal, Ledger, Record},
-    step::{Memory, Scope, Step, Undo},
+    step::{Act, Memory, Scope, Step, Undo, is_named},
 };
 
 /// What would happen to a step.
@@ -15,6 +15,8 @@ use crate::{
 pub struct Removal {
     /// The step.
     pub step: String,
+    /// Its key in the journal, which also says what it is about where there are several.
+    pub key: String,
     /// What it is.
     pub title: String,
     /// What would be run and deleted.
@@ -22,6 +24,9 @@ pub struct Removal {
     /// Why it stays, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<String>,
+    /// Whether it stays because it is somebody else's by now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub theirs: bool,
     /// The step that takes it along.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with: Option<String>,
@@ -58,29 +63,46 @@ impl UndoPlan {
 
 /// Writes down that a step is ours no longer, without an act of its own.
 fn forget(journal: &Journal, step: &dyn Step) -> Result<()> {
-    journal.append(&Record::UndoIntent { step: step.id().to_owned() })?;
-    journal.append(&Record::Undone { step: step.id().to_owned() })
+    journal.append(&Record::UndoIntent { step: step.key() })?;
+    journal.append(&Record::Undone { step: step.key() })
+}
+
+/// What an undo is told of a step of ours.
+fn memory_of(ledger: &Ledger, step: &dyn Step) -> Option<Memory> {
+    let clears_ours = step.clears().is_some_and(|id| ledger.steps().any(|key| is_named(key, id)));
+    ledger.memory(&step.key()).map(|memory| Memory { clears_ours, ..memory.clone() })
+}
+
+/// What became of a step.
+enum Taken {
+    Away,
+    /// Its reason; it is still ours.
+    Kept(String),
+    /// Its reason; it is somebody else's.
+    Theirs(String),
 }
 
 impl Engine<'_> {
     /// The steps that a teardown of this reach takes back, the last one first.
     fn ours<'e>(&'e self, ledger: &Ledger, reach: Scope) -> Vec<&'e dyn Step> {
         let all = self.stages.iter().rev().flat_map(|stage| stage.steps.iter().rev());
-        all.map(|step| &**step).filter(|step| step.scope() <= reach && ledger.memory(step.id()).is_some()).collect()
+        all.map(|step| &**step).filter(|step| step.scope() <= reach && ledger.memory(&step.key()).is_some()).collect()
     }
 
     /// The step whose undo takes `step` along, if that one goes for certain.
     fn carrier<'e>(&'e self, ours: &[&'e dyn Step], ledger: &Ledger, step: &dyn Step) -> Result<Option<&'e dyn Step>> {
         let Some(carrier) = step.inside().and_then(|id| ours.iter().find(|s| s.id() == id)) else { return Ok(None) };
-        let Some(memory) = ledger.memory(carrier.id()) else { return Ok(None) };
-        Ok((memory.prior.is_null() && !matches!(carrier.undo(self.host, memory)?, Undo::Keep(_))).then_some(*carrier))
+        let Some(memory) = memory_of(ledger, *carrier) else { return Ok(None) };
+        let goes =
+            memory.prior.is_null() && !matches!(carrier.undo(self.host, &memory)?, Undo::Keep(_) | Undo::Theirs(_));
+        Ok(goes.then_some(*carrier))
     }
 
     /// Why a step stays that another one uses: somebody changed it too, or because of the other alone.
     fn why_used(&self, ledger: &Ledger, step: &dyn Step, user: &str) -> Result<String> {
-        let own = ledger.memory(step.id()).map(|memory| step.undo(self.host, memory)).transpose();
+        let own = memory_of(ledger, step).map(|memory| step.undo(self.host, &memory)).transpose();
         match own {
-            Ok(Some(Undo::Keep(why))) => Ok(why),
+            Ok(Some(Undo::Keep(why) | Undo::Theirs(why))) => Ok(why),
             Err(e) if !e.transient => Err(e.in_step(step.id())),
             _ => Ok(format!("{user} stays, and needs it")),
         }
@@ -92,21 +114,33 @@ impl Engine<'_> {
     /// A step cannot be looked at.
     pub fn undo_plan(&self, ledger: &Ledger, reach: Scope) -> Result<UndoPlan> {
         let ours = self.ours(ledger, reach);
-        let mut steps = Vec::new();
+        let mut steps: Vec<Removal> = Vec::new();
         for step in &ours {
-            let mut removal =
-                Removal { step: step.id().to_owned(), title: step.title(), acts: Vec::new(), keep: None, with: None };
-            let is_kept = |id: &str| steps.iter().find(|s: &&Removal| s.step == id).map(|s| s.keep.is_some());
-            if let Some(user) = step.used_by().filter(|id| is_kept(id) == Some(true)) {
-                removal.keep = Some(self.why_used(ledger, *step, user)?);
+            let mut removal = Removal {
+                step: step.id().to_owned(),
+                key: step.key(),
+                title: step.title(),
+                acts: Vec::new(),
+                keep: None,
+                theirs: false,
+                with: None,
+            };
+            let named = |name: &str| -> Vec<bool> {
+                steps.iter().filter(|s| is_named(&s.key, name)).map(|s| s.keep.is_some()).collect()
+            };
+            let user = step.used_by().filter(|name| named(name).contains(&true));
+            let of = step.clears().filter(|name| named(name).contains(&false));
+            if let Some(user) = user {
+                removal.keep = Some(self.why_used(ledger, *step, &user)?);
             } else if let Some(carrier) = self.carrier(&ours, ledger, *step)? {
                 removal.with = Some(carrier.id().to_owned());
-            } else if let Some(of) = step.clears().filter(|id| is_kept(id) == Some(false)) {
+            } else if let Some(of) = of {
                 removal.with = Some(format!("{of}: the traces that it leaves"));
-            } else if let Some(memory) = ledger.memory(step.id()) {
-                match step.undo(self.host, memory) {
-                    Ok(Undo::Acts(acts)) => removal.acts = acts.iter().map(crate::step::Act::show).collect(),
+            } else if let Some(memory) = memory_of(ledger, *step) {
+                match step.undo(self.host, &memory) {
+                    Ok(Undo::Acts(acts)) => removal.acts = acts.iter().map(Act::show).collect(),
                     Ok(Undo::Keep(why)) => removal.keep = Some(why),
+                    Ok(Undo::Theirs(why)) => (removal.keep, removal.theirs) = (Some(why), true),
                     Ok(Undo::Done | Undo::Pending(_)) => {}
                     Err(e) if e.transient => removal.keep = Some(one_line(&e)),
                     Err(e) => return Err(e.in_step(step.id())),
@@ -134,12 +168,12 @@ impl Engine<'_> {
         let (run, at) = (run.to_owned(), self.host.unix_time());
         journal.append(&Record::Run { run, command: "teardown".to_owned(), at, spec: None })?;
         let mut carried: Vec<(&dyn Step, &str)> = Vec::new();
-        let mut errors: Vec<Error> = Vec::new();
+        let mut left = Left::default();
         for step in &ours {
             self.check_stop()?;
-            // It stays with another one that did.
             let ledger = journal.ledger();
-            if ledger.memory(step.id()).is_none() {
+            // It went, or stays, with another one.
+            if ledger.memory(&step.key()).is_none() || left.kept.iter().any(|(key, _)| *key == step.key()) {
                 continue;
             }
             if let Some(carrier) = self.carrier(&ours, &ledger, *step)? {
@@ -148,57 +182,80 @@ impl Engine<'_> {
             }
             let of_step = |(_, carrier): &(&dyn Step, &str)| *carrier == step.id();
             let inner: Vec<&dyn Step> = carried.extract_if(.., |c| of_step(c)).map(|(inner, _)| inner).collect();
-            let used: Vec<&dyn Step> = ours.iter().copied().filter(|s| s.used_by() == Some(step.id())).collect();
-            match self.undo(journal, *step, &inner, &used) {
-                Ok(true) => outcome.undone += 1 + inner.len(),
-                Ok(false) => outcome.kept += 1 + used.len(),
+            match self.undo(journal, *step, &inner, &ours, &mut left) {
+                Ok(undone) => outcome.undone += undone,
                 Err(e) if e.code == ExitCode::Interrupted => return Err(e),
                 Err(e) => {
                     let e = e.in_step(step.id());
                     self.events.send(Event::StepFailed { step: step.id().to_owned(), error: (&e).into() });
-                    errors.push(e);
+                    left.errors.push(e);
                 }
             }
         }
-        let Some(first) = errors.first() else { return Ok(()) };
-        let left: Vec<String> =
-            errors.iter().map(|e| format!("{}: {}", e.step.as_deref().unwrap_or("?"), one_line(e))).collect();
-        Err(Error::new(ExitCode::Residue, "not everything could be taken back")
-            .because(left.join("\n"))
-            .hint(first.hint.clone().unwrap_or_else(|| "the same command goes on from here".to_owned())))
+        outcome.kept = left.kept.len() + left.theirs;
+        left.into_result()
     }
 
-    /// Takes one step back, and with it those that are inside. False: it stays, because somebody changed it since, and what it uses stays too.
-    fn undo(&self, journal: &Journal, step: &dyn Step, inside: &[&dyn Step], used: &[&dyn Step]) -> Result<bool> {
+    /// Takes one step back, and with it those that are inside. How many went: none when it stays, and with it stays what it uses.
+    fn undo(
+        &self,
+        journal: &Journal,
+        step: &dyn Step,
+        inside: &[&dyn Step],
+        ours: &[&dyn Step],
+        left: &mut Left,
+    ) -> Result<usize> {
         let start = self.host.now();
         let ledger = journal.ledger();
-        let Some(memory) = ledger.memory(step.id()) else { return Ok(false) };
-        let id = || step.id().to_owned();
-        if !ledger.is_undoing(step.id()) {
-            journal.append(&Record::UndoIntent { step: id() })?;
+        let Some(memory) = memory_of(&ledger, step) else { return Ok(0) };
+        if !ledger.is_undoing(&step.key()) {
+            journal.append(&Record::UndoIntent { step: step.key() })?;
         }
-        if let Some(why) = self.take_away(step, memory)? {
-            // They come first: once this step is forgotten, nothing would keep them.
-            for part in used {
-                forget(journal, *part)?;
-                let (id, title) = (part.id().to_owned(), part.title());
-                let why = self.why_used(&ledger, *part, step.id())?;
-                self.events.send(Event::StepLeft { step: id, title, why });
+        let taken = self.take_away(step, &memory)?;
+        if let Taken::Away = taken {
+            // Once this step is forgotten, nothing would tell any more that the others went with it: they come first.
+            for inner in inside {
+                forget(journal, *inner)?;
+                let (step, title) = (inner.id().to_owned(), inner.title());
+                self.events.send(Event::StepUndone { step, title, seconds: 0.0 });
             }
-            journal.append(&Record::Undone { step: id() })?;
-            self.events.send(Event::StepLeft { step: id(), title: step.title(), why });
-            return Ok(false);
+            journal.append(&Record::Undone { step: step.key() })?;
+            let seconds = self.host.now().saturating_sub(start).as_secs_f64();
+            self.events.send(Event::StepUndone { step: step.id().to_owned(), title: step.title(), seconds });
+            return Ok(1 + inside.len());
         }
-        // Once this step is forgotten, nothing would tell any more that the others went with it: they come first.
-        for inner in inside {
-            forget(journal, *inner)?;
-            let (step, title) = (inner.id().to_owned(), inner.title());
-            self.events.send(Event::StepUndone { step, title, seconds: 0.0 });
+        // They come first: once this step is dealt with, nothing would keep them. They are still ours, whosever the step is.
+        for part in ours.iter().filter(|s| s.used_by().is_some_and(|name| is_named(&step.key(), &name))) {
+            let is_left = left.kept.iter().any(|(key, _)| *key == part.key());
+            if !is_left && journal.ledger().memory(&part.key()).is_some() {
+                let why = self.why_used(&ledger, *part, step.id())?;
+                self.leave(journal, *part, Taken::Kept(why), left)?;
+            }
         }
-        journal.append(&Record::Undone { step: id() })?;
-        let seconds = self.host.now().saturating_sub(start).as_secs_f64();
-        self.events.send(Event::StepUndone { step: id(), title: step.title(), seconds });
-        Ok(true)
+        self.leave(journal, step, taken, left)?;
+        Ok(0)
+    }
+
+    /// Writes down and tells that a step stays, as ours or as somebody else's.
+    fn leave(&self, journal: &Journal, step: &dyn Step, how: Taken, left: &mut Left) -> Result<()> {
+        if !journal.ledger().is_undoing(&step.key()) {
+            journal.append(&Record::UndoIntent { step: step.key() })?;
+        }
+        let why = match how {
+            Taken::Away => return Ok(()),
+            Taken::Theirs(why) => {
+                journal.append(&Record::Undone { step: step.key() })?;
+                left.theirs += 1;
+                why
+            }
+            Taken::Kept(why) => {
+                journal.append(&Record::Kept { step: step.key(), why: why.clone() })?;
+                left.kept.push((step.key(), format!("{}: {why}", step.title())));
+                why
+            }
+        };
+        self.events.send(Event::StepLeft { step: step.id().to_owned(), title: step.title(), why });
+        Ok(())
     }
 
     /// Takes each of these away, whoever made it: for what is broken, and goes because the person said so. Stops at the first that does not go.
@@ -212,12 +269,12 @@ impl Engine<'_> {
             let start = self.host.now();
             let (id, title) = (step.id().to_owned(), step.title());
             match self.take_away(&**step, &Memory::default()).map_err(|e| e.in_step(step.id()))? {
-                None => {
+                Taken::Away => {
                     outcome.undone += 1;
                     let seconds = self.host.now().saturating_sub(start).as_secs_f64();
                     self.events.send(Event::StepUndone { step: id, title, seconds });
                 }
-                Some(why) => {
+                Taken::Kept(why) | Taken::Theirs(why) => {
                     outcome.kept += 1;
                     self.events.send(Event::StepLeft { step: id, title, why });
                 }
@@ -226,8 +283,8 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Acts until a step's undo has nothing left to do. Why it stays, if it does.
-    fn take_away(&self, step: &dyn Step, memory: &Memory) -> Result<Option<String>> {
+    /// Acts until a step's undo has nothing left to do.
+    fn take_away(&self, step: &dyn Step, memory: &Memory) -> Result<Taken> {
         let start = self.host.now();
         let mut wait = Wait::default();
         let mut acted_at = None;
@@ -238,8 +295,9 @@ impl Engine<'_> {
                 other => other?,
             };
             let why = match todo {
-                Undo::Done => return Ok(None),
-                Undo::Keep(why) => return Ok(Some(why)),
+                Undo::Done => return Ok(Taken::Away),
+                Undo::Keep(why) => return Ok(Taken::Kept(why)),
+                Undo::Theirs(why) => return Ok(Taken::Theirs(why)),
                 Undo::Pending(why) => why,
                 // The same acts again only after the first ones had time to show.
                 Undo::Acts(_)
@@ -264,5 +322,37 @@ impl Engine<'_> {
             wait.tell(self.events, step, &why);
             wait.next(self.host, step);
         }
+    }
+}
+
+/// What a teardown leaves, and why.
+#[derive(Default)]
+struct Left {
+    /// Keys and reasons of what stays ours.
+    kept: Vec<(String, String)>,
+    /// How many steps are somebody else's by now.
+    theirs: usize,
+    errors: Vec<Error>,
+}
+
+impl Left {
+    fn into_result(self) -> Result<()> {
+        let failed = self.errors.iter().map(|e| format!("{}: {}", e.step.as_deref().unwrap_or("?"), one_line(e)));
+        let kept = self.kept.iter().map(|(key, why)| format!("{key}: {why}"));
+        let causes: Vec<String> = failed.chain(kept).collect();
+        if causes.is_empty() {
+            return Ok(());
+        }
+        let (what, hint) = match self.errors.first() {
+            Some(first) => (
+                "not everything could be taken back",
+                first.hint.clone().unwrap_or_else(|| "the same command goes on from here".to_owned()),
+            ),
+            None => (
+                "some of what iris-mk8s made is still there",
+                "the journal still knows it: when the reason is gone, the same command takes it back".to_owned(),
+            ),
+        };
+        Err(Error::new(ExitCode::Residue, what).because(causes.join("\n")).hint(hint))
     }
 }

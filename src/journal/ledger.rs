@@ -13,8 +13,8 @@ enum State {
     Open,
     /// Done, and ours.
     Ours,
-    /// An undo began.
-    Undoing,
+    /// An undo began; whether what it found was half-made.
+    Undoing { was_open: bool },
 }
 
 /// What is ours, and what was there before.
@@ -46,34 +46,58 @@ impl Ledger {
                     self.spec = Some((**spec).clone());
                 }
             }
-            Record::Intent { step, memo } => {
+            Record::Intent { step, memo, recipe } => {
                 // Whatever happened before, the first prior stands: a half-made state must not become "what was there before".
-                let entry = self.steps.entry(step.clone()).or_insert_with(|| {
-                    (State::Open, Memory { prior: memo.prior.clone(), wants: Vec::new(), open: true })
-                });
+                let entry = self
+                    .steps
+                    .entry(step.clone())
+                    .or_insert_with(|| (State::Open, Memory { prior: memo.prior.clone(), ..Memory::default() }));
                 entry.0 = State::Open;
                 entry.1.open = true;
-                if !entry.1.wants.contains(&memo.want) {
-                    entry.1.wants.push(memo.want.clone());
+                entry.1.kept = None;
+                if !recipe.is_null() {
+                    entry.1.recipe.clone_from(recipe);
                 }
+                // The newest one comes last, also when it was wanted before.
+                entry.1.wants.retain(|want| *want != memo.want);
+                entry.1.wants.push(memo.want.clone());
             }
-            Record::Done { step } => self.pass(step, "done", |s| s == State::Open, State::Ours)?,
-            Record::UndoIntent { step } => self.pass(step, "undone", |_| true, State::Undoing)?,
+            Record::Done { step } => {
+                self.pass(step, "done", |state| (state == State::Open).then_some(State::Ours))?;
+            }
+            Record::UndoIntent { step } => self.pass(step, "undone", |state| {
+                let was_open = match state {
+                    State::Open => true,
+                    State::Ours => false,
+                    State::Undoing { was_open } => was_open,
+                };
+                Some(State::Undoing { was_open })
+            })?,
             Record::Undone { step } => {
-                self.pass(step, "undone", |s| s == State::Undoing, State::Undoing)?;
+                self.pass(step, "undone", |state| matches!(state, State::Undoing { .. }).then_some(state))?;
                 self.steps.remove(step);
+            }
+            Record::Kept { step, why } => {
+                self.pass(step, "kept", |state| match state {
+                    State::Undoing { was_open: true } => Some(State::Open),
+                    State::Undoing { was_open: false } => Some(State::Ours),
+                    State::Open | State::Ours => None,
+                })?;
+                if let Some((_, memory)) = self.steps.get_mut(step) {
+                    memory.kept = Some(why.clone());
+                }
             }
         }
         Ok(())
     }
 
-    fn pass(&mut self, step: &str, what: &str, allowed: impl Fn(State) -> bool, next: State) -> Result<(), String> {
+    fn pass(&mut self, step: &str, what: &str, next: impl Fn(State) -> Option<State>) -> Result<(), String> {
         let Some((state, memory)) = self.steps.get_mut(step) else {
             return Err(format!("{step} was {what} without an intent"));
         };
-        if !allowed(*state) {
+        let Some(next) = next(*state) else {
             return Err(format!("{step} was {what} while it was {state:?}"));
-        }
+        };
         *state = next;
         memory.open = next != State::Ours;
         Ok(())
@@ -91,7 +115,7 @@ impl Ledger {
 
     /// Whether an undo of the step began and its end was not written.
     pub fn is_undoing(&self, step: &str) -> bool {
-        self.steps.get(step).is_some_and(|(state, _)| *state == State::Undoing)
+        self.steps.get(step).is_some_and(|(state, _)| matches!(state, State::Undoing { .. }))
     }
 
     /// Whether nothing is ours.
@@ -99,7 +123,12 @@ impl Ledger {
         self.steps.is_empty()
     }
 
-    /// The steps that are ours, in the order of their names.
+    /// What is remembered of each step that is ours, by its key.
+    pub fn memories(&self) -> impl Iterator<Item = (&str, &Memory)> {
+        self.steps.iter().map(|(key, (_, memory))| (key.as_str(), memory))
+    }
+
+    /// The keys of the steps that are ours, in the order of their names.
     pub fn steps(&self) -> impl Iterator<Item = &str> {
         self.steps.keys().map(String::as_str)
     }
@@ -113,7 +142,8 @@ mod tests {
     use crate::step::Memo;
 
     fn intent(prior: u32, want: u32) -> Record {
-        Record::Intent { step: "s".into(), memo: Memo { prior: json!(prior), want: json!(want) } }
+        let memo = Memo { prior: json!(prior), want: json!(want) };
+        Record::Intent { step: "s".into(), memo, recipe: json!(null) }
     }
 
     fn fold(records: &[Record]) -> Result<Ledger, String> {
@@ -146,6 +176,23 @@ mod tests {
         assert!(fold(&records).expect("possible").is_empty());
         let again = [&records[..], &[intent(7, 1)]].concat();
         assert_eq!(fold(&again).expect("possible").memory("s").expect("ours").prior, json!(7));
+    }
+
+    /// What stays is not forgotten, and what was half-made before the undo still is.
+    #[test]
+    fn what_an_undo_left_is_still_ours() {
+        let step = || "s".to_owned();
+        let kept = [Record::UndoIntent { step: step() }, Record::Kept { step: step(), why: "in use".into() }];
+        let done = [&[intent(0, 1), Record::Done { step: step() }][..], &kept].concat();
+        let memory = fold(&done).expect("possible").memory("s").expect("ours").clone();
+        assert_eq!((memory.open, memory.kept.as_deref()), (false, Some("in use")));
+        let half = [&[intent(0, 1)][..], &kept].concat();
+        let ledger = fold(&half).expect("possible");
+        assert!(ledger.is_open("s") && !ledger.is_undoing("s"));
+        let again = [&done[..], &kept, &[intent(5, 2)]].concat();
+        let memory = fold(&again).expect("possible").memory("s").expect("ours").clone();
+        assert_eq!((memory.prior, memory.kept), (json!(0), None));
+        assert!(fold(&[intent(0, 1), kept[1].clone()]).is_err(), "kept without an undo");
     }
 
     #[test]

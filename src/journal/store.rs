@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nix::fcntl::{Flock, FlockArg};
@@ -14,11 +14,17 @@ use crate::error::{Error, ExitCode, Result};
 
 /// A journal's bytes.
 pub trait Store: Send {
-    /// All of them.
+    /// All of them; none when there is no journal.
     ///
     /// # Errors
     /// They cannot be read.
-    fn read(&mut self) -> io::Result<Vec<u8>>;
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>>;
+
+    /// Puts these in the place of all that is there, or makes the journal with them: all of them or nothing, and durable when it returns.
+    ///
+    /// # Errors
+    /// What was there stays.
+    fn replace(&mut self, bytes: &[u8]) -> io::Result<()>;
 
     /// Adds some at the end, and returns when they are durable.
     ///
@@ -48,7 +54,8 @@ pub trait Store: Send {
 /// The file, and the lock that gives the right to change the host.
 pub(super) struct FileStore {
     place: Place,
-    file: File,
+    /// None before there is a journal.
+    file: Option<File>,
     _lock: Flock<File>,
 }
 
@@ -61,9 +68,9 @@ impl FileStore {
                 .hint("nothing was changed: without a journal nothing could be taken back")
         };
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&place.dir).map_err(|e| cannot(&place.dir, &e))?;
-        let open =
-            |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let lock = open(&place.lock()).map_err(|e| cannot(&place.lock(), &e))?;
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let lock = open.open(place.lock()).map_err(|e| cannot(&place.lock(), &e))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| {
             if e == nix::errno::Errno::EWOULDBLOCK {
                 Error::new(ExitCode::Locked, "another run of iris-mk8s is at work on this host")
@@ -72,30 +79,68 @@ impl FileStore {
                 cannot(&place.lock(), &e)
             }
         })?;
+        // A run that died while it wrote all of it anew left the old one.
+        absent(fs::remove_file(unfinished(place))).map_err(|e| cannot(&unfinished(place), &e))?;
         let path = place.journal();
-        let file = open(&path).map_err(|e| cannot(&path, &e))?;
-        // The file's name is durable only with its directory.
-        File::open(&place.dir).and_then(|d| d.sync_all()).map_err(|e| cannot(&place.dir, &e))?;
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => Some(file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(cannot(&path, &e)),
+        };
         Ok(Self { place: place.clone(), file, _lock: lock })
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        self.file.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+}
+
+/// The journal while it is written anew.
+fn unfinished(place: &Place) -> PathBuf {
+    place.dir.join("journal.jsonl.new")
+}
+
+/// What is not there need not be removed.
+fn absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
 impl Store for FileStore {
-    fn read(&mut self) -> io::Result<Vec<u8>> {
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = &mut self.file else { return Ok(None) };
         let mut bytes = Vec::new();
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.read_to_end(&mut bytes)?;
-        Ok(bytes)
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let new = unfinished(&self.place);
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let moved = written.and_then(|()| fs::rename(&new, self.place.journal()));
+        if let Err(e) = moved {
+            let _ = fs::remove_file(&new);
+            return Err(e);
+        }
+        // The file's name is durable only with its directory.
+        File::open(&self.place.dir)?.sync_all()?;
+        self.file = Some(file);
+        Ok(())
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.seek(SeekFrom::End(0))?;
-        self.file.write_all(bytes)?;
-        self.file.sync_data()
+        let file = self.file()?;
+        file.seek(SeekFrom::End(0))?;
+        file.write_all(bytes)?;
+        file.sync_data()
     }
 
     fn cut(&mut self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.file()?.set_len(len)
     }
 
     fn clear(&mut self) -> io::Result<()> {
@@ -109,8 +154,8 @@ impl Store for FileStore {
     }
 
     fn remove(&mut self) -> io::Result<()> {
-        fs::remove_file(self.place.lock())?;
-        fs::remove_file(self.place.journal())?;
+        absent(fs::remove_file(self.place.lock()))?;
+        absent(fs::remove_file(self.place.journal()))?;
         match fs::remove_dir(&self.place.dir) {
             Err(e) if e.kind() != io::ErrorKind::DirectoryNotEmpty => Err(e),
             _ => Ok(()),

@@ -115,7 +115,7 @@ impl Step for Mend {
         Ok(match (self.todo)(host)? {
             Undo::Done => Probe::satisfied("nothing of it is there"),
             Undo::Acts(_) => Probe::differs(json!({}), "it is there"),
-            Undo::Pending(why) | Undo::Keep(why) => Probe::pending(why),
+            Undo::Pending(why) | Undo::Keep(why) | Undo::Theirs(why) => Probe::pending(why),
         })
     }
 

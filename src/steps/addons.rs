@@ -12,7 +12,7 @@ use crate::{
     host::{Cmd, Host, Watch},
     spec::Spec,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
-    version::Row,
+    version::{Channel, Row},
 };
 
 /// Where MicroK8s 1.27 and later keep the launch configuration that they still have to apply (they enable dns by themselves).
@@ -69,9 +69,15 @@ fn steps<'a>(spec: &Spec, names: impl Iterator<Item = &'a str>) -> Vec<Box<dyn S
     names.map(|name| Box::new(Addon::new(spec, name)) as Box<dyn Step>).collect()
 }
 
+/// An addon by its name.
+pub(super) fn one(spec: &Spec, name: &str) -> Box<dyn Step> {
+    Box::new(Addon::new(spec, name))
+}
+
 /// One addon.
 pub(super) struct Addon {
     id: String,
+    channel: Channel,
     /// As this version of MicroK8s calls it.
     called: String,
     brings: Option<&'static [Brings]>,
@@ -84,7 +90,14 @@ impl Addon {
         let row = spec.channel.row();
         let called = if name == "hostpath-storage" { row.storage_addon } else { name };
         let id = format!("addon.{name}");
-        Self { id, called: called.to_owned(), brings: brings(name), row, deadline: spec.timeouts.addon.into() }
+        Self {
+            id,
+            channel: spec.channel.clone(),
+            called: called.to_owned(),
+            brings: brings(name),
+            row,
+            deadline: spec.timeouts.addon.into(),
+        }
     }
 
     /// The name service, and no pod would be told of it.
@@ -159,6 +172,10 @@ impl Step for Addon {
         &self.id
     }
 
+    fn recipe(&self) -> Value {
+        json!({"channel": self.channel, "timeouts": {"addon": self.deadline.as_secs()}})
+    }
+
     fn title(&self) -> String {
         format!("addon {}", self.called)
     }
@@ -198,7 +215,7 @@ impl Step for Addon {
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         if !memory.prior.is_null() {
-            return Ok(Undo::Keep("it was there before, half; it was repaired and stays".to_owned()));
+            return Ok(Undo::Theirs("it was there before, half; it was repaired and stays".to_owned()));
         }
         let gone = match self.brings {
             Some(brings) => match judge(host, brings)? {

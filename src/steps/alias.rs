@@ -100,6 +100,10 @@ impl Step for Alias {
         "alias.kubectl"
     }
 
+    fn recipe(&self) -> Value {
+        json!({"user": self.user})
+    }
+
     fn title(&self) -> String {
         "a short name for microk8s.kubectl".to_owned()
     }

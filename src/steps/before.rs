@@ -197,6 +197,10 @@ impl Step for Before {
         "snap.before"
     }
 
+    fn recipe(&self) -> Value {
+        json!({"user": self.user, "timeouts": {"remove": self.deadline.as_secs()}})
+    }
+
     fn title(&self) -> String {
         "what was there before MicroK8s".to_owned()
     }
@@ -243,13 +247,19 @@ impl Step for Before {
         Ok(Memo { prior: Value::Null, want: json!({"file": self.file}) })
     }
 
-    fn undo(&self, host: &dyn Host, _: &Memory) -> Result<Undo> {
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        let forget = || Act::Remove { path: self.file.clone(), all: false };
         if host.snapd_get("/v2/snaps/microk8s")?.is_some() {
-            return Ok(Undo::Keep("MicroK8s stays, and with it its traces".to_owned()));
+            // Somebody installed it while we were about to: what it leaves one day is theirs.
+            return Ok(match (memory.clears_ours, host.exists(&self.file)) {
+                (true, _) => Undo::Keep("MicroK8s stays, and with it its traces".to_owned()),
+                (false, true) => Undo::Acts(vec![forget()]),
+                (false, false) => Undo::Done,
+            });
         }
         let Some(before) = self.written(host)? else { return Ok(Undo::Done) };
         let acts = Self::traces(host, &before)?;
-        Ok(Undo::Acts(if acts.is_empty() { vec![Act::Remove { path: self.file.clone(), all: false }] } else { acts }))
+        Ok(Undo::Acts(if acts.is_empty() { vec![forget()] } else { acts }))
     }
 
     fn deadline(&self) -> Duration {

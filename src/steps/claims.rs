@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{SNAP, iris::claim_names};
+use super::{
+    SNAP,
+    iris::{claim_names, set_key},
+};
 use crate::{
     cluster::{self, state},
     error::Result,
     host::{Host, Watch},
-    spec::Iris,
+    spec::{Iris, Spec},
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
 
@@ -24,6 +27,12 @@ pub(super) struct Claims {
 }
 
 impl Claims {
+    /// Those of an earlier run, to be taken back.
+    pub(super) fn recalled(spec: &Spec) -> Self {
+        let (iris, deadline) = (spec.iris.clone(), spec.timeouts.remove.into());
+        Self { iris, wanted: Vec::new(), deadline, data_goes: false }
+    }
+
     /// Claims of another class than the wanted one.
     fn of_other_class(&self, host: &dyn Host, there: &[Value]) -> Result<Vec<Value>> {
         let wanted = match &self.iris.storage_class {
@@ -89,8 +98,21 @@ impl Step for Claims {
         "iris.claims"
     }
 
+    fn key(&self) -> String {
+        format!("{}@{}/{}", self.id(), self.iris.namespace, self.iris.name)
+    }
+
+    fn recipe(&self) -> Value {
+        json!({"iris": super::recall::names(&self.iris), "timeouts": {"remove": self.deadline.as_secs()}})
+    }
+
     fn title(&self) -> String {
-        format!("claims of {} and {} for each of {} pods", self.iris.mgr_size, self.iris.data_size, self.iris.replicas)
+        let Iris { namespace, name, mgr_size, data_size, replicas, .. } = &self.iris;
+        // Those of an earlier run are as many as the journal says.
+        if self.wanted.is_empty() {
+            return format!("volume claims of {namespace}/{name}");
+        }
+        format!("claims of {mgr_size} and {data_size} for each of {replicas} pods")
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
@@ -194,7 +216,7 @@ impl Step for Claims {
         Some(SNAP)
     }
 
-    fn used_by(&self) -> Option<&'static str> {
-        Some(super::iris::SET)
+    fn used_by(&self) -> Option<String> {
+        Some(set_key(&self.iris))
     }
 }

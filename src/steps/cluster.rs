@@ -28,6 +28,14 @@ pub fn is_stopped(host: &dyn Host) -> bool {
     host.exists(Path::new(STOPPED))
 }
 
+/// The name of the step.
+pub const RUNNING: &str = "cluster.running";
+
+/// What the journal holds of a cluster that is started or stopped.
+pub fn switched(stopped: bool) -> Value {
+    json!({"stopped": stopped})
+}
+
 /// The step.
 pub(super) struct Running {
     deadline: Duration,
@@ -58,7 +66,11 @@ pub fn stopped(host: &dyn Host) -> Result<Option<String>> {
 
 impl Step for Running {
     fn id(&self) -> &'static str {
-        "cluster.running"
+        RUNNING
+    }
+
+    fn recipe(&self) -> Value {
+        json!({"timeouts": {"ready": self.deadline.as_secs()}})
     }
 
     fn title(&self) -> String {
@@ -101,15 +113,21 @@ impl Step for Running {
 
     fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
         let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
-        Ok(Memo { prior, want: json!({"stopped": false}) })
+        Ok(Memo { prior, want: switched(false) })
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        let was_stopped = memory.prior["stopped"] == true;
-        if !was_stopped || is_stopped(host) || host.snapd_get("/v2/snaps/microk8s")?.is_none() {
+        if host.snapd_get("/v2/snaps/microk8s")?.is_none() {
             return Ok(Undo::Done);
         }
-        Ok(Undo::Acts(vec![Act::Run(Cmd::changes(SWITCH_WITHIN, ["microk8s", "stop"]))]))
+        // Ours is the last switch alone: what somebody switched since is theirs.
+        let ours = |stopped| memory.wants.last() == Some(&switched(stopped));
+        let switch = |verb| Ok(Undo::Acts(vec![Act::Run(Cmd::changes(SWITCH_WITHIN, ["microk8s", verb]))]));
+        match (memory.prior["stopped"] == true, is_stopped(host)) {
+            (true, false) if ours(false) => switch("stop"),
+            (false, true) if ours(true) => switch("start"),
+            _ => Ok(Undo::Done),
+        }
     }
 
     fn deadline(&self) -> Duration {

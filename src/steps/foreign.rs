@@ -35,6 +35,14 @@ impl Step for UnlessForeign {
         self.inner.id()
     }
 
+    fn key(&self) -> String {
+        self.inner.key()
+    }
+
+    fn recipe(&self) -> serde_json::Value {
+        self.inner.recipe()
+    }
+
     fn title(&self) -> String {
         self.inner.title()
     }
@@ -74,7 +82,7 @@ impl Step for UnlessForeign {
         self.inner.scope()
     }
 
-    fn used_by(&self) -> Option<&'static str> {
+    fn used_by(&self) -> Option<String> {
         self.inner.used_by()
     }
 

@@ -49,6 +49,10 @@ impl Step for Member {
         "group.member"
     }
 
+    fn recipe(&self) -> Value {
+        json!({"user": self.user})
+    }
+
     fn title(&self) -> String {
         format!("user {} in the group {GROUP}", self.user)
     }

@@ -107,7 +107,7 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
         steps.push(Box::new(storage_class(class.clone())));
     }
     if iris.namespace != "default" {
-        steps.push(Box::new(Namespace::new(&iris.namespace, removal)));
+        steps.push(Box::new(Namespace::new(spec)));
     }
     let set = stateful_set_of(iris);
     let set_step =
@@ -118,7 +118,7 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
     let service = |id, service: &Service| {
         Object::new(id, &cluster::SERVICE, object(service), essential_service(&object(service)))
     };
-    let of_the_set = |object: Object| Object { used_by: Some(SET), ..object };
+    let of_the_set = |object: Object| Object { used_by: Some(set_key(iris)), ..object };
     let own = |inner: Box<dyn Step>| Box::new(UnlessForeign { inner, iris: iris.clone() });
     steps.push(own(Box::new(memory::check(iris))));
     steps.push(own(Box::new(Password::new(spec, credentials))));
@@ -195,6 +195,11 @@ fn storage_class(class: String) -> Check {
 
 /// The step of the StatefulSet.
 pub const SET: &str = "iris.statefulset";
+
+/// The key of the StatefulSet's step in the journal.
+pub fn set_key(iris: &Iris) -> String {
+    format!("{SET}@{}/{}", iris.namespace, iris.name)
+}
 
 /// The label that tells whose an object is.
 pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

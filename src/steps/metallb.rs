@@ -16,20 +16,27 @@ use crate::{
     lb_range::LbRange,
     spec::Spec,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
-    version::MetallbApi,
+    version::{Channel, MetallbApi},
 };
 
 /// The steps.
 pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
     let (lb, deadline, row) = (spec.lb.clone(), spec.timeouts.addon.into(), spec.channel.row());
     vec![
-        Box::new(Addon { lb: lb.clone(), deadline, images: row.metallb_images, api: row.metallb }),
-        Box::new(Pool { lb, deadline, api: row.metallb }),
+        Box::new(Addon {
+            channel: spec.channel.clone(),
+            lb: lb.clone(),
+            deadline,
+            images: row.metallb_images,
+            api: row.metallb,
+        }),
+        Box::new(Pool { channel: spec.channel.clone(), lb, deadline, api: row.metallb }),
     ]
 }
 
 /// The addon.
 struct Addon {
+    channel: Channel,
     lb: LbRange,
     deadline: Duration,
     /// Where the images are, when those of the addon are gone.
@@ -100,6 +107,10 @@ impl Step for Addon {
         "addon.metallb"
     }
 
+    fn recipe(&self) -> Value {
+        json!({"channel": self.channel, "lb": self.lb, "timeouts": {"addon": self.deadline.as_secs()}})
+    }
+
     fn title(&self) -> String {
         "addon metallb".to_owned()
     }
@@ -143,7 +154,7 @@ impl Step for Addon {
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         if !memory.prior.is_null() {
-            return Ok(Undo::Keep("it was there before, half; it was repaired and stays".to_owned()));
+            return Ok(Undo::Theirs("it was there before, half; it was repaired and stays".to_owned()));
         }
         // The kinds come first and go first, so either may be there alone.
         let namespace = host.get(&cluster::NAMESPACE, None, NAMESPACE)?;

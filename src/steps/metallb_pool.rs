@@ -126,6 +126,7 @@ fn found_now(found: &Probe) -> Value {
 
 /// The step.
 pub(super) struct Pool {
+    pub(super) channel: Channel,
     pub(super) lb: LbRange,
     pub(super) deadline: Duration,
     pub(super) api: MetallbApi,
@@ -239,6 +240,10 @@ impl Pool {
 impl Step for Pool {
     fn id(&self) -> &'static str {
         "metallb.pool"
+    }
+
+    fn recipe(&self) -> Value {
+        json!({"channel": self.channel, "lb": self.lb, "timeouts": {"addon": self.deadline.as_secs()}})
     }
 
     fn title(&self) -> String {

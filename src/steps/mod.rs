@@ -44,18 +44,21 @@ mod object;
 mod password;
 mod preflight;
 mod ready;
+mod recall;
 mod registries;
 mod snap;
 
 pub use alias::kubectl_in_the_way;
-pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
+pub use cluster::{RUNNING, SWITCH_WITHIN, is_stopped, stopped, switched};
 pub use cpf::USERS;
-pub use iris::{SET, WEB, claim_names, stateful_set_of};
+pub use iris::{SET, WEB, claim_names, set_key, stateful_set_of};
 pub(crate) use longhorn::{
     apt_knows, iscsi_module_there, longhorn_sessions, longhorn_sign, multipath_in_use, multipath_takes_disks,
 };
 pub use metallb_pool::{configured, pool};
+pub use object::applied;
 pub use ready::address;
+pub use recall::{origin, recall};
 
 /// The step that takes everything in the cluster along when it is undone.
 const SNAP: &str = "snap.microk8s";
@@ -132,7 +135,7 @@ mod tests {
 
     #[test]
     fn every_stage_comes_after_those_it_needs_and_every_step_has_a_name_of_its_own() {
-        let stages = catalog(&example(), &Credentials::example());
+        let stages = catalog(&example(), &Credentials::placeholder());
         for (at, stage) in stages.iter().enumerate() {
             assert!(stage.needs.iter().all(|need| ids(&stages[..at]).contains(need)), "{}", stage.id);
         }
@@ -145,7 +148,7 @@ mod tests {
 
     #[test]
     fn until_takes_what_a_stage_needs_and_no_more() {
-        let all = || catalog(&example(), &Credentials::example());
+        let all = || catalog(&example(), &Credentials::placeholder());
         assert_eq!(ids(&until(all(), "start").expect("a stage")), ["preflight", "snap", "start"]);
         assert_eq!(
             ids(&until(all(), "iris").expect("a stage")),

@@ -5,11 +5,12 @@ use std::time::Duration;
 use k8s_openapi::{api::core::v1::Namespace as Typed, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde_json::{Value, json};
 
-use super::object::Object;
+use super::{iris::MANAGED_BY, object::Object};
 use crate::{
-    cluster::{self, Kind, state},
+    cluster::{self, Kind, MANAGER, state},
     error::Result,
     host::{Host, Watch},
+    spec::Spec,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
 
@@ -32,9 +33,13 @@ const KINDS: [&Kind; 8] = [
 ];
 
 impl Namespace {
-    pub(super) fn new(name: &str, deadline: Duration) -> Self {
-        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+    pub(super) fn new(spec: &Spec) -> Self {
+        let name = &spec.iris.namespace;
+        // The label is what tells it from somebody's: an object without a field of ours does not say who applied it.
+        let labels = Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into());
+        let metadata = ObjectMeta { name: Some(name.to_owned()), labels, ..ObjectMeta::default() };
         let object = serde_json::to_value(Typed { metadata, ..Typed::default() }).unwrap_or_default();
+        let deadline = spec.timeouts.remove.into();
         let object = Object { deadline, ..Object::new("iris.namespace", &cluster::NAMESPACE, object, json!({})) };
         Self { name: name.to_owned(), object }
     }
@@ -53,9 +58,28 @@ impl Namespace {
     }
 }
 
+/// Whether anybody set a field of it: Kubernetes itself sets only its finalizers, its status and the label with its name.
+fn is_managed(namespace: &Value) -> bool {
+    let own = |f: &Value| {
+        let fields = f["fieldsV1"]["f:metadata"]["f:labels"].as_object();
+        fields.into_iter().flatten().any(|(name, _)| name != "." && name != "f:kubernetes.io/metadata.name")
+            || f["fieldsV1"]["f:metadata"]["f:annotations"].is_object()
+    };
+    cluster::is_ours(namespace) || namespace["metadata"]["managedFields"].as_array().into_iter().flatten().any(own)
+}
+
 impl Step for Namespace {
     fn id(&self) -> &str {
         self.object.id()
+    }
+
+    fn key(&self) -> String {
+        self.object.key()
+    }
+
+    fn recipe(&self) -> Value {
+        let remove = self.object.deadline.as_secs();
+        json!({"iris": {"namespace": self.name}, "timeouts": {"remove": remove}})
     }
 
     fn title(&self) -> String {
@@ -75,7 +99,15 @@ impl Step for Namespace {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        let undo = self.object.undo(host, memory)?;
+        let now = host.get(&cluster::NAMESPACE, None, &self.name)?;
+        // Up to format 1 it was made without a field: nobody manages such a one, and the journal says that we made it.
+        let nobodys = |now: &Value| !is_managed(now) && memory.prior.is_null();
+        let undo = match now {
+            Some(now) if nobodys(&now) && !state::going(&now) => {
+                Undo::Acts(vec![Act::Delete { kind: &cluster::NAMESPACE, namespace: None, name: self.name.clone() }])
+            }
+            _ => self.object.undo(host, memory)?,
+        };
         if let (Undo::Acts(_), Some(other)) = (&undo, self.used_by(host)?) {
             return Ok(Undo::Keep(format!("somebody else has something in it ({other})")));
         }

@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{SNAP, SOON, check::Question};
 use crate::{
     cluster::{self, Kind, state},
-    error::Result,
+    error::{Error, ExitCode, Result},
     host::{Host, Watch},
+    spec::Spec,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
 
@@ -28,8 +30,8 @@ pub(super) struct Object {
     pub(super) serves: Option<Question>,
     /// How long its deletion may take.
     pub(super) deadline: Duration,
-    /// The step that cannot do without it.
-    pub(super) used_by: Option<&'static str>,
+    /// The key of the step that cannot do without it.
+    pub(super) used_by: Option<String>,
 }
 
 impl Object {
@@ -53,6 +55,24 @@ impl Object {
 impl Step for Object {
     fn id(&self) -> &str {
         self.id
+    }
+
+    fn key(&self) -> String {
+        let place = self.namespace().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        format!("{}@{place}{}", self.id, self.name())
+    }
+
+    fn recipe(&self) -> Value {
+        let metadata = &self.want["metadata"];
+        json!({
+            "object": {
+                "apiVersion": self.want["apiVersion"],
+                "kind": self.want["kind"],
+                "metadata": {"namespace": metadata["namespace"], "name": metadata["name"]},
+            },
+            "used_by": self.used_by,
+            "timeouts": {"remove": self.deadline.as_secs()},
+        })
     }
 
     fn title(&self) -> String {
@@ -91,8 +111,7 @@ impl Step for Object {
     }
 
     fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
-        // The object itself may hold a secret; that it is ours, its managed fields say.
-        Ok(Memo { prior: Value::Null, want: json!(self.title()) })
+        Ok(Memo { prior: Value::Null, want: applied(&self.want) })
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
@@ -101,11 +120,12 @@ impl Step for Object {
             return Ok(Undo::Pending(self.why_not_gone(host, &now)?));
         }
         if !cluster::is_ours(&now) {
-            return Ok(Undo::Keep("somebody replaced it since by one of their own".to_owned()));
+            return Ok(Undo::Theirs("somebody replaced it since by one of their own".to_owned()));
         }
-        let differences = state::differences(&self.want, &now);
-        if !memory.open && !differences.is_empty() {
-            return Ok(Undo::Keep(format!("somebody changed it since ({})", differences.join(", "))));
+        let changes = changed(memory, &now);
+        if !memory.open && !changes.is_empty() {
+            let how = format!("somebody changed it since ({})", changes.join(", "));
+            return Ok(Undo::Keep(format!("{how}; delete it yourself where it is not needed")));
         }
         let namespace = self.namespace().map(str::to_owned);
         Ok(Undo::Acts(vec![Act::Delete { kind: self.kind, namespace, name: self.name().to_owned() }]))
@@ -128,9 +148,54 @@ impl Step for Object {
         Some(SNAP)
     }
 
-    fn used_by(&self) -> Option<&'static str> {
-        self.used_by
+    fn used_by(&self) -> Option<String> {
+        self.used_by.clone()
     }
+}
+
+/// An object of an earlier run, to be taken back.
+///
+/// # Errors
+/// The recipe names no object of a kind that this program knows.
+pub(super) fn recalled(id: &'static str, recipe: &Value, spec: &Spec) -> Result<Box<dyn Step>> {
+    let want = recipe["object"].clone();
+    let kind = cluster::kind_of(&want).ok_or_else(|| {
+        Error::new(ExitCode::Journal, format!("the journal holds an object of `{id}` whose kind is unknown: {want}"))
+            .hint("use the version of iris-mk8s that wrote it, or a later one; nothing was changed")
+    })?;
+    let used_by = recipe["used_by"].as_str().map(str::to_owned);
+    let deadline = spec.timeouts.remove.into();
+    Ok(Box::new(Object { deadline, used_by, ..Object::new(id, kind, want, json!({})) }))
+}
+
+/// What the journal holds of an object that is applied.
+pub fn applied(object: &Value) -> Value {
+    json!({"applied": without_secrets(object)})
+}
+
+/// An object as the journal may hold it: a Secret's content is there as digests, which say no more than whether it is still the same.
+fn without_secrets(object: &Value) -> Value {
+    let mut object = object.clone();
+    if object["kind"] != "Secret" {
+        return object;
+    }
+    for field in ["data", "stringData"] {
+        for value in object[field].as_object_mut().into_iter().flat_map(|data| data.values_mut()) {
+            let digest = Sha256::digest(value.as_str().unwrap_or_default().as_bytes());
+            *value = json!(format!("sha256:{}", digest.iter().map(|b| format!("{b:02x}")).collect::<String>()));
+        }
+    }
+    object
+}
+
+/// What somebody changed of an object since we applied it, by what was applied then and not by what would be today.
+fn changed(memory: &Memory, now: &Value) -> Vec<String> {
+    let now = without_secrets(now);
+    let applied = memory.wants.iter().map(|want| &want["applied"]).filter(|applied| applied.is_object());
+    let mut all = applied.map(|applied| state::differences(applied, &now));
+    let Some(first) = all.next() else { return state::changed_by_others(&now) };
+    // Newest last: what differs from that is what a person would look for.
+    all.fold(first, |before, newer| if before.is_empty() { before } else { newer })
 }
 
 impl Object {

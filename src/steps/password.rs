@@ -38,6 +38,10 @@ impl Step for Password {
         "iris.password"
     }
 
+    fn recipe(&self) -> Value {
+        json!({"user": self.user, "iris": super::recall::names(&self.iris)})
+    }
+
     fn title(&self) -> String {
         format!("password of IRIS, for {}", self.user)
     }
@@ -103,6 +107,11 @@ impl Step for Password {
 
     fn scope(&self) -> Scope {
         Scope::Data
+    }
+
+    /// Whatever namespace they are in.
+    fn used_by(&self) -> Option<String> {
+        Some("iris.claims".to_owned())
     }
 
     fn inside(&self) -> Option<&'static str> {

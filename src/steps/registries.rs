@@ -91,6 +91,10 @@ impl Step for Hosts {
         &self.id
     }
 
+    fn recipe(&self) -> Value {
+        json!({"registries": {"mirrors": [self.mirror]}})
+    }
+
     fn title(&self) -> String {
         format!("images of {} from {}", self.mirror.registry, self.mirror.url)
     }
@@ -195,6 +199,10 @@ impl Step for Proxy {
         "registries.proxy"
     }
 
+    fn recipe(&self) -> Value {
+        json!({"registries": {"proxy": self.proxy, "no_proxy": self.no_proxy}})
+    }
+
     fn title(&self) -> String {
         format!("images through the proxy {}", self.proxy)
     }
@@ -260,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_file_goes_back_to_what_it_was_unless_somebody_changed_it() {
-        let memory = |open| Memory { prior: json!("old"), wants: vec![json!("ours")], open };
+        let memory = |open| Memory { prior: json!("old"), wants: vec![json!("ours")], open, ..Memory::default() };
         let (old, ours, theirs) = ("old".to_owned(), "ours".to_owned(), "theirs".to_owned());
         assert!(matches!(back(Some(&old), &memory(false)), Back::Done));
         assert!(matches!(back(Some(&ours), &memory(false)), Back::To(Some(before)) if before == "old"));

@@ -133,6 +133,11 @@ impl Step for Snap {
         SNAP
     }
 
+    fn recipe(&self) -> Value {
+        let (install, remove) = (self.deadline.as_secs(), self.removal.as_secs());
+        json!({"channel": self.channel, "timeouts": {"install": install, "remove": remove}})
+    }
+
     fn title(&self) -> String {
         format!("MicroK8s {}", self.channel)
     }

@@ -71,8 +71,8 @@ impl Step for Fake {
         self.inside
     }
 
-    fn used_by(&self) -> Option<&'static str> {
-        self.used_by
+    fn used_by(&self) -> Option<String> {
+        self.used_by.map(str::to_owned)
     }
 
     fn clears(&self) -> Option<&'static str> {
@@ -122,11 +122,11 @@ impl Took {
 /// Takes these steps back, the last one first: all of them are ours, with that prior, but for the one that is called `not-ours`.
 fn take_back(steps: Vec<Fake>, priors: &[(&str, Value)]) -> Took {
     let dir = tempfile::tempdir().expect("a directory");
-    let journal = Journal::open(&Place { dir: dir.path().to_owned() }).expect("a journal");
+    let journal = Journal::open(&Place { dir: dir.path().to_owned() }, iris_mk8s::steps::origin).expect("a journal");
     for step in steps.iter().map(|s| s.id).filter(|id| *id != "not-ours") {
         let prior = priors.iter().find(|(id, _)| *id == step).map(|(_, prior)| prior.clone()).unwrap_or_default();
         let memo = Memo { prior, want: json!(1) };
-        journal.append(&Record::Intent { step: step.to_owned(), memo }).expect("written");
+        journal.append(&Record::Intent { step: step.to_owned(), memo, recipe: Value::Null }).expect("written");
         journal.append(&Record::Done { step: step.to_owned() }).expect("written");
     }
     let steps = steps.into_iter().map(|s| Box::new(s) as Box<dyn Step>).collect();
@@ -213,9 +213,11 @@ fn what_somebody_changed_stays_and_what_it_needs_stays_with_it() {
         fake("not-ours", |_| panic!("it is not asked")),
     ];
     let took = take_back(steps, &[]);
-    took.result.as_ref().expect("no error");
+    let error = took.result.as_ref().expect_err("something of ours stays");
+    assert_eq!(error.code, ExitCode::Residue);
+    assert!(error.cause.as_deref().is_some_and(|why| why.contains("c.changed: somebody changed it")), "{error}");
     assert_eq!((took.outcome.undone, took.outcome.kept), (1, 4));
-    assert_eq!(took.ours().len(), 0, "what stays is ours no longer");
+    assert_eq!(took.ours(), ["b.changed-too", "b.needed", "b.unknown", "c.changed"], "what stays is not forgotten");
     let needed = "c.changed stays, and needs it";
     let mut left = took.left();
     left.sort_unstable();
@@ -237,6 +239,21 @@ fn what_somebody_changed_stays_and_what_it_needs_stays_with_it() {
   keep   b.changed-too          the b.changed-too: somebody changed it
   remove a.first                the a.first\n"
     );
+}
+
+/// What somebody made anew in the place of ours is not ours any more; what it uses of ours still is.
+#[test]
+fn what_is_somebody_elses_by_now_is_named_and_forgotten() {
+    let theirs = |_| Ok(Undo::Theirs("somebody replaced it".to_owned()));
+    let used = Fake { used_by: Some("b.replaced"), ..fake("a.used", goes) };
+    let took = take_back(vec![used, fake("b.replaced", theirs)], &[]);
+    assert_eq!(took.result.as_ref().expect_err("the used one stays").code, ExitCode::Residue);
+    assert_eq!((took.outcome.undone, took.outcome.kept), (0, 2));
+    assert_eq!(took.ours(), ["a.used"]);
+    let took = take_back(vec![fake("b.replaced", theirs)], &[]);
+    took.result.as_ref().expect("nothing of ours is left");
+    assert_eq!((took.ours().len(), took.left()), (0, vec![("b.replaced", "somebody replaced it")]));
+    assert!(took.plan.expect("a plan").steps[0].theirs);
 }
 
 #[test]
@@ -272,7 +289,7 @@ fn what_is_inside_goes_with_what_was_not_there_before() {
     let took = take_back(vec![fake("a.outer", goes), inside()], &[("a.outer", json!("1.33/stable"))]);
     assert_eq!(took.plan.expect("a plan").steps[0].with, None);
     let took = take_back(vec![clears(), fake("a.outer", stays), inside()], &[]);
-    assert_eq!((took.outcome.undone, took.outcome.kept), (2, 1));
+    assert_eq!((took.outcome.undone, took.outcome.kept, took.ours()), (2, 1, vec!["a.outer"]));
     let plan = took.plan.expect("a plan");
     assert!(plan.steps.iter().all(|step| step.with.is_none()), "{}", plan.show());
 }
@@ -318,4 +335,57 @@ fn a_reset_tells_of_everything_that_is_ours() {
         assert_eq!((outcome.undone, outcome.kept), (plan.steps.len(), 0), "{shown}");
         assert_eq!(tool.undo_plan(down.world, Scope::Host).expect("a plan").show(), "nothing of ours is there\n");
     }
+}
+
+/// A journal as the first release wrote it is all that a later one needs.
+#[test]
+fn what_the_first_release_made_is_taken_back_in_full() {
+    let journal = include_bytes!("../data/journals/format-1-bootstrapped.jsonl");
+    let fresh = Initial::fresh(Era::Today).world();
+    let tool = Tool::new(Policy::Proposed);
+    let mut world = tool.bootstrap(fresh.clone()).world;
+    world.files.write_as(&Place::default().journal().display().to_string(), journal, 0o600, "root");
+    let down = tool.teardown(world, Scope::Host);
+    assert_eq!(down.code, ExitCode::Done, "{:?}", down.error);
+    let settled = |mut world: crate::model::world::World| {
+        world.settle();
+        crate::model::compare::facts(&world)
+    };
+    assert_eq!(crate::model::compare::difference(&settled(fresh), &settled(down.world)), Vec::<String>::new());
+}
+
+/// The deepest promise in between: another namespace, fewer instances, an addon that is wanted no more.
+#[test]
+fn what_an_earlier_spec_made_is_taken_back_without_it() {
+    let tool = Tool::new(Policy::Proposed);
+    let before = crate::model::tool::spec(Era::Today, false).clone();
+    let fresh = Initial::fresh(Era::Today).world();
+    let mut one = before.clone();
+    one.iris.namespace = "a".to_owned();
+    one.iris.replicas = 3;
+    let mut other = before;
+    other.iris.namespace = "b".to_owned();
+    other.addons.retain(|addon| addon != "registry");
+    let up = tool.bootstrap_of(fresh.clone(), &one);
+    assert_eq!(up.code, ExitCode::Done, "{:?}", up.error);
+    let down = tool.teardown(up.world, Scope::App);
+    assert_eq!(down.code, ExitCode::Done, "{:?}", down.error);
+    let up = tool.bootstrap_of(down.world, &other);
+    assert_eq!(up.code, ExitCode::Done, "{:?}", up.error);
+    let shown = tool.undo_plan(up.world.clone(), Scope::Host).expect("a plan").show();
+    for said in ["volume claims of a/data", "volume claims of b/data", "addon.registry", "Namespace a", "Namespace b"] {
+        assert!(shown.contains(said), "it should say `{said}`:\n{shown}");
+    }
+    let data = tool.teardown(up.world.clone(), Scope::Data);
+    assert_eq!(data.code, ExitCode::Done, "{:?}", data.error);
+    let left: Vec<String> =
+        crate::model::compare::facts(&data.world).into_iter().filter(|f| f.contains("dbv-")).collect();
+    assert_eq!(left, Vec::<String>::new(), "claims are left");
+    let reset = tool.teardown(up.world, Scope::Host);
+    assert_eq!(reset.code, ExitCode::Done, "{:?}", reset.error);
+    let settled = |mut world: crate::model::world::World| {
+        world.settle();
+        crate::model::compare::facts(&world)
+    };
+    assert_eq!(crate::model::compare::difference(&settled(fresh), &settled(reset.world)), Vec::<String>::new());
 }

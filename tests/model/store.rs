@@ -46,26 +46,17 @@ fn records(bytes: &[u8]) -> Vec<Record> {
 }
 
 fn lines(records: &[Record]) -> Vec<u8> {
-    records.iter().flat_map(|r| [serde_json::to_vec(r).expect("JSON"), b"\n".to_vec()].concat()).collect()
-}
-
-fn step_of(record: &Record) -> Option<&str> {
-    match record {
-        Record::Header { .. } | Record::Run { .. } => None,
-        Record::Intent { step, .. } | Record::Done { step } | Record::UndoIntent { step } | Record::Undone { step } => {
-            Some(step)
-        }
-    }
+    records.iter().flat_map(|r| r.encode().expect("JSON")).collect()
 }
 
 /// Every intent of a step gets the prior of the newest one.
 fn last_prior(mut records: Vec<Record>) -> Vec<Record> {
     for at in (0..records.len()).rev() {
-        let Record::Intent { step, memo } = records[at].clone() else { continue };
+        let Record::Intent { step, memo, .. } = records[at].clone() else { continue };
         for earlier in records[..at].iter_mut().rev() {
             match earlier {
                 Record::Undone { step: undone } if *undone == step => break,
-                Record::Intent { step: same, memo: old } if *same == step => old.prior = memo.prior.clone(),
+                Record::Intent { step: same, memo: old, .. } if *same == step => old.prior = memo.prior.clone(),
                 _ => {}
             }
         }
@@ -83,11 +74,10 @@ impl ModelStore {
     pub fn open(model: &Arc<Model>, policy: Policy, is_bootstrap: bool) -> Self {
         {
             let mut world = model.world();
-            for file in [lock(), path()] {
-                if !world.files.has(&file) {
-                    world.files.write_as(&file, "", 0o600, "root");
-                    model.moment(&world, || format!("{file} is made"));
-                }
+            let file = lock();
+            if !world.files.has(&file) {
+                world.files.write_as(&file, "", 0o600, "root");
+                model.moment(&world, || format!("{file} is made"));
             }
         }
         Self { model: Arc::clone(model), policy, held: Vec::new(), is_bootstrap }
@@ -117,9 +107,9 @@ impl ModelStore {
         match self.policy {
             Policy::OnlyAfterTheAct if begins => self.held.push(record),
             Policy::OnlyAfterTheAct if ends => {
-                let step = step_of(&record).map(str::to_owned);
+                let step = record.step().map(str::to_owned);
                 let (of_step, rest) =
-                    std::mem::take(&mut self.held).into_iter().partition(|r| step_of(r) == step.as_deref());
+                    std::mem::take(&mut self.held).into_iter().partition(|r| r.step() == step.as_deref());
                 self.held = rest;
                 let mut all: Vec<Record> = of_step;
                 all.push(record);
@@ -143,8 +133,20 @@ impl Drop for ModelStore {
 }
 
 impl Store for ModelStore {
-    fn read(&mut self) -> io::Result<Vec<u8>> {
-        Ok(read_as(self.policy, bytes(&self.model.world())))
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let world = self.model.world();
+        Ok(world.files.has(path()).then(|| read_as(self.policy, bytes(&world))))
+    }
+
+    fn replace(&mut self, all: &[u8]) -> io::Result<()> {
+        let mut world = self.model.world();
+        self.model.moment(&world, || "before the journal is written anew".to_owned());
+        if !world.files.has_room() {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        world.files.write_as(&path(), all, 0o600, "root");
+        self.model.moment(&world, || "after the journal was written anew".to_owned());
+        Ok(())
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {

@@ -122,10 +122,20 @@ impl Tool {
     /// `bootstrap`.
     pub fn bootstrap(self, world: World) -> Ran {
         let spec = spec(world.era, self.longhorn);
+        self.bootstrap_of(world, spec)
+    }
+
+    /// `bootstrap` of another spec than the usual one.
+    pub fn bootstrap_of(self, world: World, spec: &Spec) -> Ran {
         self.run(world, "bootstrap", |model, run, credentials| {
             let stages = steps::catalog(spec, &credentials);
-            let open =
-                || Journal::over(Box::new(ModelStore::open(model, self.policy, true)), Place::default().journal());
+            let open = || {
+                Journal::over(
+                    Box::new(ModelStore::open(model, self.policy, true)),
+                    Place::default().journal(),
+                    steps::origin,
+                )
+            };
             engine(&**model, &stages, &Events::channel().0).bootstrap(open, run, spec).1
         })
     }
@@ -142,20 +152,21 @@ impl Tool {
     /// `teardown`, of that reach.
     pub fn teardown(self, world: World, reach: Scope) -> Ran {
         let mut counted = None;
-        let ran = self.run(world, "teardown", |model, run, credentials| {
-            let contents = Contents::parse(&read_as(self.policy, bytes(&model.world())))?;
-            let open =
-                || Journal::over(Box::new(ModelStore::open(model, self.policy, false)), Place::default().journal());
-            let Some(spec) = contents.ledger.spec.clone() else {
+        let ran = self.run(world, "teardown", |model, run, _| {
+            let contents = self.contents(&model.world())?;
+            let open = || {
+                let store = Box::new(ModelStore::open(model, self.policy, false));
+                Journal::over(store, Place::default().journal(), steps::origin)
+            };
+            if contents.ledger.spec.is_none() {
                 let left = model.exists(&Place::default().dir);
                 return if reach == Scope::Host && left { open()?.discard() } else { Ok(()) };
-            };
-            let stages = steps::catalog(&spec, &credentials);
+            }
+            let stages = steps::recall(&contents.ledger)?;
             let events = Events::channel().0;
             let engine = engine(&**model, &stages, &events);
             engine.undo_plan(&contents.ledger, reach)?;
-            let journal =
-                Journal::over(Box::new(ModelStore::open(model, self.policy, false)), Place::default().journal())?;
+            let journal = open()?;
             let (outcome, result) = engine.teardown(&journal, run, reach);
             counted = Some(outcome);
             result?;
@@ -170,13 +181,19 @@ impl Tool {
 
     /// What a `teardown` of that reach would do, on a host that may only be looked at.
     pub fn undo_plan(self, world: World, reach: Scope) -> Result<UndoPlan> {
-        let mut world = world;
-        let contents = Contents::parse(&read_as(self.policy, bytes(&world)))?;
-        let spec = contents.ledger.spec.clone();
-        let stages = spec.map(|spec| steps::catalog(&spec, &credentials(&mut world))).unwrap_or_default();
+        let contents = self.contents(&world)?;
+        let stages = steps::recall(&contents.ledger)?;
         let mut model = Model::new(world, "plan", false);
         model.read_only = true;
         engine(&model, &stages, &Events::channel().0).undo_plan(&contents.ledger, reach)
+    }
+
+    /// What the journal of a host says; nothing where there is none.
+    fn contents(self, world: &World) -> Result<Contents> {
+        if !world.files.has(Place::default().journal()) {
+            return Ok(Contents::default());
+        }
+        Contents::parse(&read_as(self.policy, bytes(world)), steps::origin)
     }
 }
 

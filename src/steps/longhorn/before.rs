@@ -132,6 +132,10 @@ impl Step for Before {
         "longhorn.before"
     }
 
+    fn recipe(&self) -> Value {
+        self.common.recipe()
+    }
+
     fn title(&self) -> String {
         "what was there before Longhorn".to_owned()
     }

@@ -49,6 +49,10 @@ impl Step for Cache {
         "longhorn.manifest"
     }
 
+    fn recipe(&self) -> Value {
+        self.common.recipe()
+    }
+
     fn title(&self) -> String {
         format!("manifest of Longhorn {}", self.common.version())
     }
@@ -105,7 +109,9 @@ impl Step for Cache {
             return Ok(stays);
         }
         let files = memory.wants.iter().filter_map(|w| w["file"].as_str()).map(PathBuf::from);
-        let there: Vec<PathBuf> = files.filter(|f| host.exists(f)).collect();
+        // A write that died half-way left its own beside it.
+        let all = files.flat_map(|file| [PathBuf::from(format!("{}.new", file.display())), file]);
+        let there: Vec<PathBuf> = all.filter(|f| host.exists(f)).collect();
         if !there.is_empty() {
             return Ok(Undo::Acts(there.into_iter().map(|path| Act::Remove { path, all: false }).collect()));
         }

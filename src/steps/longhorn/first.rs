@@ -3,20 +3,37 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::{
     error::Result,
     host::{Host, Watch},
+    spec::Longhorn,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
 
 /// A step that goes by itself, whatever it is inside of.
 pub(in crate::steps) struct First {
     pub(in crate::steps) inner: Box<dyn Step>,
+    pub(in crate::steps) longhorn: Longhorn,
 }
 
 impl Step for First {
     fn id(&self) -> &str {
         self.inner.id()
+    }
+
+    fn key(&self) -> String {
+        self.inner.key()
+    }
+
+    fn recipe(&self) -> Value {
+        let mut recipe = self.inner.recipe();
+        if recipe.is_object() {
+            // It tells a teardown that this step goes before Longhorn.
+            recipe["longhorn"] = json!(self.longhorn);
+        }
+        recipe
     }
 
     fn title(&self) -> String {
@@ -60,7 +77,7 @@ impl Step for First {
         self.inner.scope()
     }
 
-    fn used_by(&self) -> Option<&'static str> {
+    fn used_by(&self) -> Option<String> {
         self.inner.used_by()
     }
 

@@ -38,6 +38,10 @@ impl Step for Service {
         "longhorn.iscsid"
     }
 
+    fn recipe(&self) -> Value {
+        self.common.recipe()
+    }
+
     fn title(&self) -> String {
         "service iscsid".to_owned()
     }

@@ -50,7 +50,7 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
         read: Arc::default(),
     };
     let mut steps: Vec<Box<dyn Step>> = vec![
-        Box::new(packages::Lists::new()),
+        Box::new(packages::Lists::new(&common)),
         Box::new(packages::Packages::new(&common)),
         Box::new(iscsid::Service::new(&common)),
         Box::new(module::Module::new(&common)),
@@ -73,10 +73,12 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
 
 /// The steps of IRIS, whose volumes lie on Longhorn, in the form in which they go before it.
 pub(super) fn before_it(spec: &Spec, steps: Vec<Box<dyn Step>>) -> Vec<Box<dyn Step>> {
-    if spec.longhorn.is_none() {
-        return steps;
-    }
-    steps.into_iter().map(|inner| Box::new(first::First { inner }) as Box<dyn Step>).collect()
+    let Some(longhorn) = &spec.longhorn else { return steps };
+    let first = |inner: Box<dyn Step>| -> Box<dyn Step> {
+        // The steps of Longhorn itself, and of what it does not stand on, are none of these.
+        Box::new(first::First { inner, longhorn: longhorn.clone() })
+    };
+    steps.into_iter().map(first).collect()
 }
 
 /// What all of them want to know.
@@ -93,6 +95,16 @@ struct Common {
 impl Common {
     fn version(&self) -> LonghornVersion {
         self.wanted.version
+    }
+
+    /// What an undo of any of these needs to know.
+    fn recipe(&self) -> Value {
+        serde_json::json!({
+            "longhorn": self.wanted,
+            "channel": format!("{}/stable", self.minor),
+            "iris": super::recall::names(&self.iris),
+            "timeouts": {"longhorn": self.deadline.as_secs()},
+        })
     }
 
     /// The manifest: the one that we keep, else the file that was given; none when it has not been fetched yet.

@@ -46,6 +46,10 @@ impl Step for Module {
         "longhorn.module"
     }
 
+    fn recipe(&self) -> serde_json::Value {
+        self.common.recipe()
+    }
+
     fn title(&self) -> String {
         format!("kernel module {MODULE}")
     }

@@ -98,6 +98,10 @@ impl Step for Blacklist {
         "longhorn.multipath"
     }
 
+    fn recipe(&self) -> Value {
+        self.common.recipe()
+    }
+
     fn title(&self) -> String {
         "multipathd leaves Longhorn's disks alone".to_owned()
     }

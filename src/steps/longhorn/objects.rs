@@ -82,6 +82,10 @@ impl Step for Objects {
         self.id
     }
 
+    fn recipe(&self) -> Value {
+        self.common.recipe()
+    }
+
     fn title(&self) -> String {
         let what = match self.part {
             Part::Namespace => "its namespace",
@@ -175,7 +179,7 @@ impl Step for Objects {
         }
         if let Some(found) = Installed::find(host)? {
             if !found.is_ours() {
-                return Ok(Undo::Keep("somebody replaced Longhorn since by one of their own".to_owned()));
+                return Ok(Undo::Theirs("somebody replaced Longhorn since by one of their own".to_owned()));
             }
             if let Some(why) = longhorn::needed_by_others(host, &self.common.iris)? {
                 return Ok(Undo::Keep(why));

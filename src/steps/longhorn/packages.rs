@@ -32,18 +32,22 @@ pub(super) struct Packages {
 
 /// apt knows where to get them: its lists are empty on many fresh images, and what comes along can be written down only with them.
 pub(super) struct Lists {
-    _private: (),
+    common: Common,
 }
 
 impl Lists {
-    pub(super) fn new() -> Self {
-        Self { _private: () }
+    pub(super) fn new(common: &Common) -> Self {
+        Self { common: common.clone() }
     }
 }
 
 impl Step for Lists {
     fn id(&self) -> &'static str {
         "longhorn.package-lists"
+    }
+
+    fn recipe(&self) -> Value {
+        self.common.recipe()
     }
 
     fn title(&self) -> String {
@@ -146,6 +150,10 @@ impl Step for Packages {
         "longhorn.packages"
     }
 
+    fn recipe(&self) -> Value {
+        self.common.recipe()
+    }
+
     fn title(&self) -> String {
         format!("package {ISCSI}")
     }
@@ -190,7 +198,7 @@ impl Step for Packages {
             return Ok(stays);
         }
         if !memory.prior.is_null() {
-            return Ok(Undo::Keep("it was there before, half; it was made whole and stays".to_owned()));
+            return Ok(Undo::Theirs("it was there before, half; it was made whole and stays".to_owned()));
         }
         let mut ours = Vec::new();
         for want in &memory.wants {

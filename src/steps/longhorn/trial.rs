@@ -207,6 +207,10 @@ impl Step for Trial {
         "longhorn.trial"
     }
 
+    fn recipe(&self) -> Value {
+        self.common.recipe()
+    }
+
     fn title(&self) -> String {
         "a volume of Longhorn's, tried out".to_owned()
     }
@@ -299,6 +303,10 @@ impl Step for End {
         "longhorn.trial-end"
     }
 
+    fn recipe(&self) -> Value {
+        self.common.recipe()
+    }
+
     fn title(&self) -> String {
         "the trial is over".to_owned()
     }
@@ -313,7 +321,7 @@ impl Step for End {
         Ok(match end(host)? {
             Undo::Acts(_) => Probe::differs(json!({"left": TRIAL}), "its claim is still there"),
             Undo::Pending(why) => Probe::pending(why),
-            Undo::Done | Undo::Keep(_) => Probe::satisfied("noted; nothing of it is left"),
+            Undo::Done | Undo::Keep(_) | Undo::Theirs(_) => Probe::satisfied("noted; nothing of it is left"),
         })
     }
 
