@@ -60,6 +60,7 @@ pub const LONGHORN_CLASS: &str = "longhorn";
 
 /// Where images are fetched.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Registries {
     /// Who answers for a registry.
     pub mirrors: Vec<Mirror>,

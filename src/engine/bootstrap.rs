@@ -8,7 +8,7 @@ use std::{
 use super::{Engine, Plan, Reached, Verdict};
 use crate::{
     error::{Error, ExitCode, Result},
-    event::{Change, Event, Outcome},
+    event::{Event, Outcome},
     journal::{Journal, Record},
     spec::Spec,
     step::Stage,
@@ -98,13 +98,7 @@ impl Engine<'_> {
                 }
                 let Ok(end) = ended.recv() else { break };
                 running.remove(&end.at);
-                for reached in end.reached {
-                    match reached {
-                        Reached::Kept => outcome.kept += 1,
-                        Reached::By(Change::Created) => outcome.created += 1,
-                        Reached::By(Change::Changed) => outcome.changed += 1,
-                    }
-                }
+                end.reached.iter().for_each(|reached| reached.count(outcome));
                 match end.error {
                     None => _ = done.insert(self.stages[end.at].id),
                     Some(error) => errors.push(error),

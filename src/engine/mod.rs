@@ -13,7 +13,7 @@ use std::{ops::ControlFlow, time::Duration};
 
 use crate::{
     error::{Error, ExitCode, Result},
-    event::{Change, Event, Events},
+    event::{Change, Event, Events, Outcome},
     host::{Changes, Heard, Host},
     journal::{Journal, Record},
     step::{Act, Probe, Progress, Stage, Step},
@@ -55,6 +55,16 @@ pub struct Engine<'a> {
 enum Reached {
     Kept,
     By(Change),
+}
+
+impl Reached {
+    fn count(self, outcome: &mut Outcome) {
+        match self {
+            Self::Kept => outcome.kept += 1,
+            Self::By(Change::Created) => outcome.created += 1,
+            Self::By(Change::Changed) => outcome.changed += 1,
+        }
+    }
 }
 
 impl Engine<'_> {
@@ -134,37 +144,28 @@ impl Engine<'_> {
         }
     }
 
-    /// Waits until the facts of all steps hold, and makes none of them.
-    ///
-    /// # Errors
-    /// One of them does not come true in time, or cannot any more.
-    pub fn await_all(&self) -> Result<()> {
-        for step in self.stages.iter().flat_map(|stage| &stage.steps) {
-            self.await_one(&**step).map_err(|e| e.in_step(step.id()))?;
-        }
-        Ok(())
+    /// Makes the facts of all steps hold, one after the other: what a person switches, and no bootstrap.
+    pub fn switch(&self, journal: &Journal, run: &str, command: &str) -> (Outcome, Result<()>) {
+        let mut outcome = Outcome::new(ExitCode::Done);
+        let result = self.switch_all(journal, run, command, &mut outcome);
+        outcome.seconds = self.events.elapsed();
+        (outcome, result)
     }
 
-    fn await_one(&self, step: &dyn Step) -> Result<()> {
-        let start = self.host.now();
-        let mut wait = Wait::default();
-        loop {
-            let why = match self.look(step)? {
-                Probe::Satisfied { note, warnings } => {
-                    self.warn(&warnings);
-                    self.tell_done(step, None, &note, start);
-                    return Ok(());
+    fn switch_all(&self, journal: &Journal, run: &str, command: &str, outcome: &mut Outcome) -> Result<()> {
+        self.settle_leftovers()?;
+        let (run, command, at) = (run.to_owned(), command.to_owned(), self.host.unix_time());
+        journal.append(&Record::Run { run, command, at, spec: None })?;
+        for step in self.stages.iter().flat_map(|stage| &stage.steps) {
+            match self.check_stop().and_then(|()| self.converge(journal, &**step)).map_err(|e| e.in_step(step.id())) {
+                Ok(reached) => reached.count(outcome),
+                Err(error) => {
+                    self.events.send(Event::StepFailed { step: step.id().to_owned(), error: (&error).into() });
+                    return Err(error);
                 }
-                Probe::Refused { why, hint } | Probe::Hopeless { why, hint } => {
-                    return Err(Error::new(ExitCode::Unverified, format!("{}: {why}", step.title())).hint(hint));
-                }
-                Probe::Pending { why, .. } | Probe::Differs { why, .. } => why,
-                Probe::Absent => "not there yet".to_owned(),
-            };
-            self.check(step, start, &why, None)?;
-            wait.tell(self.events, step, &why);
-            wait.next(self.host, step);
+            }
         }
+        Ok(())
     }
 
     /// A probe; what cannot be said yet is "on its way".

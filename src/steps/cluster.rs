@@ -29,10 +29,10 @@ pub fn is_stopped(host: &dyn Host) -> bool {
 }
 
 /// The name of the step.
-pub const RUNNING: &str = "cluster.running";
+pub(super) const RUNNING: &str = "cluster.running";
 
 /// What the journal holds of a cluster that is started or stopped.
-pub fn switched(stopped: bool) -> Value {
+pub(super) fn switched(stopped: bool) -> Value {
     json!({"stopped": stopped})
 }
 

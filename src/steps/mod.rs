@@ -47,18 +47,19 @@ mod ready;
 mod recall;
 mod registries;
 mod snap;
+mod switch;
 
 pub use alias::kubectl_in_the_way;
-pub use cluster::{RUNNING, SWITCH_WITHIN, is_stopped, stopped, switched};
+pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
 pub use iris::{SET, WEB, claim_names, set_key, stateful_set_of};
 pub(crate) use longhorn::{
     apt_knows, iscsi_module_there, longhorn_sessions, longhorn_sign, multipath_in_use, multipath_takes_disks,
 };
 pub use metallb_pool::{configured, pool};
-pub use object::applied;
 pub use ready::address;
 pub use recall::{origin, recall};
+pub use switch::{start, stop};
 
 /// The step that takes everything in the cluster along when it is undone.
 const SNAP: &str = "snap.microk8s";

@@ -169,7 +169,7 @@ pub(super) fn recalled(id: &'static str, recipe: &Value, spec: &Spec) -> Result<
 }
 
 /// What the journal holds of an object that is applied.
-pub fn applied(object: &Value) -> Value {
+pub(super) fn applied(object: &Value) -> Value {
     json!({"applied": without_secrets(object)})
 }
 

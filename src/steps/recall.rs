@@ -187,7 +187,7 @@ mod tests {
         spec.iris.storage_class = Some("longhorn".to_owned());
         spec.iris.namespace = "team".to_owned();
         spec.iris.name = "db".to_owned();
-        spec.addons.push("dashboard".to_owned());
+        spec.addons.push("rook-ceph".to_owned());
         spec.registries.proxy = Some("http://proxy.lan:3128".to_owned());
         let mirror = |registry: &str| crate::spec::Mirror { registry: registry.into(), url: "http://lan".into() };
         spec.registries.mirrors = vec![mirror("docker.io"), mirror("quay.io")];

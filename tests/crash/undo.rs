@@ -389,3 +389,41 @@ fn what_an_earlier_spec_made_is_taken_back_without_it() {
     };
     assert_eq!(crate::model::compare::difference(&settled(fresh), &settled(reset.world)), Vec::<String>::new());
 }
+
+/// A stop of our own is neither a change by somebody else nor what was there before us.
+#[test]
+fn stop_and_start_change_nothing_about_whose_it_is() {
+    use crate::model::{
+        compare::{difference, facts},
+        initial::Before,
+    };
+    let tool = Tool::new(Policy::Proposed);
+    let settled = |mut world: crate::model::world::World| {
+        world.settle();
+        facts(&world)
+    };
+    for microk8s in [Before::Absent, Before::Running] {
+        let initial = Initial { microk8s: microk8s.clone(), ..Initial::fresh(Era::Today) };
+        let before = initial.world();
+        let up = tool.bootstrap(before.clone());
+        assert_eq!(up.code, ExitCode::Done, "{:?}", up.error);
+        let converged = settled(up.world.clone());
+        let stopped = tool.stop(up.world);
+        assert_eq!(stopped.code, ExitCode::Done, "{:?}", stopped.error);
+        assert_eq!(tool.stop(stopped.world.clone()).acts, 0, "a second stop acts");
+        let started = tool.start(stopped.world.clone());
+        assert_eq!(started.code, ExitCode::Done, "{:?}", started.error);
+        let other = |facts: std::collections::BTreeSet<String>| crate::model::compare::without_hold(facts);
+        assert_eq!(difference(&other(converged.clone()), &other(settled(started.world.clone()))), Vec::<String>::new());
+        // All of IRIS goes after a stop and a start.
+        let down = tool.teardown(started.world, Scope::App);
+        assert_eq!(down.code, ExitCode::Done, "{:?}", down.error);
+        assert_eq!(down.outcome.expect("an outcome").kept, 0);
+        // And MicroK8s ends as it was found, although a bootstrap found it stopped.
+        let again = tool.bootstrap(stopped.world);
+        assert_eq!(again.code, ExitCode::Done, "{:?}", again.error);
+        let reset = tool.teardown(again.world, Scope::Host);
+        assert_eq!(reset.code, ExitCode::Done, "{:?}", reset.error);
+        assert_eq!(difference(&settled(before), &settled(reset.world)), Vec::<String>::new(), "{microk8s:?}");
+    }
+}

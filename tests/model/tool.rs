@@ -11,7 +11,7 @@ use iris_mk8s::{
     error::{Error, ExitCode, Result},
     event::{Events, Outcome},
     host::{Host, LOG_DIR},
-    journal::{Contents, Journal, Place},
+    journal::{Contents, Journal, Ledger, Place},
     profile,
     spec::Spec,
     step::{Scope, Stage},
@@ -137,6 +137,29 @@ impl Tool {
                 )
             };
             engine(&**model, &stages, &Events::channel().0).bootstrap(open, run, spec).1
+        })
+    }
+
+    /// `stop`: the database, then the cluster.
+    pub fn stop(self, world: World) -> Ran {
+        self.switch(world, "stop", |model, spec, ledger| steps::stop(model, spec, ledger))
+    }
+
+    /// `start`: the cluster, then the database.
+    pub fn start(self, world: World) -> Ran {
+        self.switch(world, "start", |_, spec, ledger| steps::start(spec, ledger))
+    }
+
+    fn switch(self, world: World, command: &str, stages: fn(&Model, &Spec, &Ledger) -> Vec<Stage>) -> Ran {
+        self.run(world, command, |model, run, _| {
+            let contents = self.contents(&model.world())?;
+            let Some(spec) = &contents.ledger.spec else {
+                return Err(Error::new(ExitCode::Preflight, "no bootstrap has run on this host"));
+            };
+            let stages = stages(model, spec, &contents.ledger);
+            let store = Box::new(ModelStore::open(model, self.policy, false));
+            let journal = Journal::over(store, Place::default().journal(), steps::origin)?;
+            engine(&**model, &stages, &Events::channel().0).switch(&journal, run, command).1
         })
     }
 
