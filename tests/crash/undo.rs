@@ -403,7 +403,7 @@ fn stop_and_start_change_nothing_about_whose_it_is() {
         facts(&world)
     };
     for microk8s in [Before::Absent, Before::Running] {
-        let initial = Initial { microk8s: microk8s.clone(), ..Initial::fresh(Era::Today) };
+        let initial = Initial { microk8s, ..Initial::fresh(Era::Today) };
         let before = initial.world();
         let up = tool.bootstrap(before.clone());
         assert_eq!(up.code, ExitCode::Done, "{:?}", up.error);
