@@ -127,17 +127,19 @@ fn stage_names(stages: &[Stage]) -> Vec<String> {
     stages.iter().map(|s| s.id.to_owned()).collect()
 }
 
-/// The channel that suits the host.
-fn suitable_channel() -> Result<Channel> {
-    let (channel, why) = proposal::channel(&Real::new("proposal", |_| {})?)?;
-    report::prompt(&format!("--channel auto: {channel}, {why}\n"));
+/// The channel that suits the host, where an earlier bootstrap may have wanted one.
+fn suitable_channel(before: Option<&Spec>) -> Result<Channel> {
+    let (channel, why) = proposal::channel(&Real::new("proposal", |_| {})?, before.map(|spec| &spec.channel))?;
+    report::prompt(&format!("channel auto: {channel}, {why}\n"));
     Ok(channel)
 }
 
 /// The wanted state and the password that goes with it. Addresses that `--lb auto` finds are taken when that is agreed to.
 fn wanted(flags: &cli::SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec, Credentials)> {
+    let known = || Contents::read(&Place::default(), steps::origin).map(|contents| contents.ledger.spec);
+    let choose = || suitable_channel(known()?.as_ref());
     let find = |channel: &Channel| {
-        let known = Contents::read(&Place::default(), steps::origin)?.ledger.spec.map(|spec| spec.lb);
+        let known = known()?.map(|spec| spec.lb);
         let host = Real::new("proposal", |_| {})?;
         let (range, why) = proposal::find(&host, known.as_ref(), channel, flags.lb_size.unwrap_or(proposal::SIZE))?;
         let found = format!("--lb auto: {range}, {why}");
@@ -150,7 +152,7 @@ fn wanted(flags: &cli::SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec
         Ok(range)
     };
     let input = profile::Input { data_goes, ..profile::Input::of_process(flags)? };
-    let (spec, _) = profile::resolve_with(&input, suitable_channel, find)?;
+    let (spec, _) = profile::resolve_with(&input, choose, find)?;
     let known = nix::unistd::User::from_name(&spec.user).ok().flatten().is_some();
     if !known {
         return Err(Error::usage(format!("--user {}: there is no such user on this host", spec.user))
@@ -300,7 +302,7 @@ fn supposed(host: &Real) -> Result<Spec> {
     if profile::Settings::gather(&input)?.get("lb").is_none() {
         input.flags.lb = Some(cli::Lb::Auto);
     }
-    Ok(profile::resolve_with(&input, suitable_channel, find)?.0)
+    Ok(profile::resolve_with(&input, || suitable_channel(None), find)?.0)
 }
 
 fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {

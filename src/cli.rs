@@ -193,7 +193,8 @@ pub struct SpecFlags {
     /// A built-in profile (see `profile list`), or a file when it contains a `/` or ends in `.toml` [default: current]
     #[arg(long, value_name = "NAME|FILE", value_parser = NonEmptyStringValueParser::new())]
     pub profile: Option<String>,
-    /// Channel of the snap microk8s, such as 1.34 or 1.34/stable; `auto` takes the newest one known to work that this host can run
+    /// Channel of the snap microk8s, such as 1.36 or 1.36/stable; `auto` takes the one that is there, else the newest one known to
+    /// work that this host can run [default: auto]
     #[arg(long, value_name = "CHANNEL")]
     pub channel: Option<Wish>,
     /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else who runs this]

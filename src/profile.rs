@@ -151,8 +151,10 @@ pub fn resolve_with(
     find: impl FnOnce(&Channel) -> Result<LbRange>,
 ) -> Result<(Spec, Settings)> {
     let mut settings = Settings::gather(input)?;
+    settings.named()?;
     if settings.is_auto("channel") {
         settings.take("channel", Value::Channel(choose()?));
+        settings.agree()?;
     }
     if settings.is_auto("lb") {
         let found = find(&settings.channel("channel")?)?;

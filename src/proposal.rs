@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr, path::Path};
 
+use serde_json::Value;
+
 use crate::{
     checks,
     error::{Error, ExitCode, Result},
@@ -11,16 +13,34 @@ use crate::{
     version::Channel,
 };
 
-/// The channel, and why it is that one. MicroK8s that is there stays in its own: another minor is a person's decision.
+/// The channel, and why it is that one. MicroK8s that is there stays in its own: another minor is a person's decision. So does what an
+/// earlier bootstrap wanted and did not get to the end of, as far as this host can run it.
 ///
 /// # Errors
 /// snapd does not answer.
-pub fn channel(host: &dyn Host) -> Result<(Channel, &'static str)> {
+pub fn channel(host: &dyn Host, before: Option<&Channel>) -> Result<(Channel, &'static str)> {
     let snap = host.snapd_get("/v2/snaps/microk8s")?.unwrap_or_default();
     if let Some(there) = snap["tracking-channel"].as_str().and_then(|tracking| tracking.parse().ok()) {
         return Ok((there, "the one that MicroK8s on this host is from"));
     }
-    Ok(Channel::for_host(host.exists(Path::new("/sys/fs/cgroup/cgroup.controllers"))))
+    if let Some(there) = version_of(&snap) {
+        return Ok((there, "the version of MicroK8s on this host, which follows no channel"));
+    }
+    let cgroup_v2 = host.exists(Path::new("/sys/fs/cgroup/cgroup.controllers"));
+    if let Some(before) = before.filter(|before| before.row().runs_with(cgroup_v2)) {
+        return Ok((before.clone(), "that of the last bootstrap on this host"));
+    }
+    Ok(Channel::for_host(cgroup_v2))
+}
+
+/// The channel of a snap from a file, which tracks none: that of its version, `v1.34.4`.
+fn version_of(snap: &Value) -> Option<Channel> {
+    if !snap["tracking-channel"].as_str().unwrap_or_default().is_empty() {
+        return None;
+    }
+    let version = snap["version"].as_str()?.trim_start_matches('v');
+    let (minor, _patch) = version.rsplit_once('.')?;
+    minor.parse().ok()
 }
 
 /// How many addresses are looked for, unless it is said.

@@ -161,5 +161,7 @@ pub(crate) fn example() -> Spec {
     let lb = "192.168.11.110-130".parse().expect("a range");
     let flags = crate::cli::SpecFlags { lb: Some(lb), user: Some("ubuntu".to_owned()), ..Default::default() };
     let input = crate::profile::Input { flags, ..Default::default() };
-    crate::profile::resolve(&input).expect("the built-in profile").0
+    let channel = || Ok(crate::version::Channel::for_host(true).0);
+    let addresses = |_: &_| panic!("the range is given");
+    crate::profile::resolve_with(&input, channel, addresses).expect("the built-in profile").0
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+mod life;
 mod longhorn;
 
 pub use longhorn::LonghornVersion;
@@ -38,7 +39,7 @@ impl FromStr for Channel {
     fn from_str(s: &str) -> Result<Self> {
         let wrong = |why: &str| {
             Error::usage(format!("channel `{s}`: {why}"))
-                .hint("name a track of MicroK8s, for example `1.34` or `1.34/stable`")
+                .hint("name a track of MicroK8s, for example `1.36` or `1.36/stable`")
         };
         let (track, risk) = s.split_once('/').unwrap_or((s, "stable"));
         if track == "latest" || matches!(track, "stable" | "candidate" | "beta" | "edge") {
@@ -114,6 +115,8 @@ pub struct Row {
     pub mirror_folders: bool,
     /// The oldest snapd that takes its snap.
     pub snapd: (u32, u32),
+    /// Addons that it no longer has.
+    pub gone: &'static [&'static str],
 }
 
 /// The first minor that takes mirrors from folders.
@@ -134,11 +137,13 @@ const OLDEST: Row = Row {
     raises_inotify: false,
     mirror_folders: false,
     snapd: (2, 32),
+    gone: &[],
 };
 
-/// The table, oldest first. Sources: MicroK8s' release branches 1.20 to 1.35 (scripts, addons, snapcraft files) and their issues:
+/// The table, oldest first. Sources: MicroK8s' release branches 1.20 to 1.36 (scripts, addons, snapcraft files) and their issues:
 /// metallb images canonical/microk8s#3854, cgroup v2 #1691, kubelet and cgroup v1 from Kubernetes 1.35's release notes,
-/// sudo-rs canonical/microk8s#5319, AppArmor #5218.
+/// sudo-rs canonical/microk8s#5319, AppArmor #5218, the dashboard canonical/microk8s#5485. MetalLB is 0.15.2 in 1.34 and 1.35 and 0.15.3
+/// in 1.36, which is configured in the same way.
 const TABLE: &[Row] = &[
     OLDEST,
     Row { from: Minor(1, 22), metallb_images: None, cgroups: (true, true), ..OLDEST },
@@ -156,6 +161,14 @@ const TABLE: &[Row] = &[
     Row { from: Minor(1, 28), ..TODAY },
     Row { from: Minor(1, 32), apparmor_4_1: true, ..TODAY },
     Row { from: Minor(1, 35), cgroups: (false, true), sudo_rs: true, apparmor_4_1: true, ..TODAY },
+    Row {
+        from: Minor(1, 36),
+        cgroups: (false, true),
+        sudo_rs: true,
+        apparmor_4_1: true,
+        gone: &["dashboard"],
+        ..TODAY
+    },
 ];
 
 /// What 1.25 has in common with its successors.
@@ -173,9 +186,14 @@ const MODERN: Row = Row {
 const TODAY: Row = Row { enables_dns: true, raises_inotify: true, ..MODERN };
 
 /// The newest minor that was tried. A newer one takes the newest line.
-pub const NEWEST_KNOWN: Minor = Minor(1, 35);
+pub const NEWEST_KNOWN: Minor = Minor(1, 36);
 
 impl Row {
+    /// Whether it runs on a host with cgroup v2, or else with v1.
+    pub fn runs_with(&self, cgroup_v2: bool) -> bool {
+        if cgroup_v2 { self.cgroups.1 } else { self.cgroups.0 }
+    }
+
     /// The line that holds for a track. Newer tracks than the newest line take that line.
     ///
     /// # Errors
@@ -183,7 +201,7 @@ impl Row {
     pub fn of(minor: Minor) -> Result<&'static Self> {
         TABLE.iter().rev().find(|row| row.from <= minor).ok_or_else(|| {
             Error::usage(format!("channel {minor} is older than {}, the oldest one this tool knows", TABLE[0].from))
-                .hint("take a newer channel, for example --channel 1.34")
+                .hint("take a newer channel; --channel auto takes the newest one that this host can run")
         })
     }
 }
@@ -191,8 +209,7 @@ impl Row {
 impl Channel {
     /// The newest channel that a host with these control groups can run, and why it is that one.
     pub fn for_host(cgroup_v2: bool) -> (Self, &'static str) {
-        let runs = |row: &&Row| if cgroup_v2 { row.cgroups.1 } else { row.cgroups.0 };
-        let newest = TABLE.iter().enumerate().rev().find(|(_, row)| runs(row)).map_or(0, |(at, _)| at);
+        let newest = TABLE.iter().enumerate().rev().find(|(_, row)| row.runs_with(cgroup_v2)).map_or(0, |(at, _)| at);
         // The line holds up to the one below it.
         let minor = TABLE.get(newest + 1).map_or(NEWEST_KNOWN, |next| Minor(next.from.0, next.from.1 - 1));
         let why = if cgroup_v2 {
@@ -279,15 +296,16 @@ mod tests {
             (false, true, true, true)
         );
         assert_eq!((row(24).snapd, row(25).snapd), ((2, 32), (2, 52)));
-        assert_eq!(row(40).from, Minor(1, 35));
+        assert_eq!((row(35).gone, row(36).gone), (&[][..], &["dashboard"][..]));
+        assert_eq!(row(40).from, Minor(1, 36));
         let untried = |minor| Channel { minor: Minor(1, minor), risk: "stable".to_owned() }.untried();
-        assert!(untried(36).is_some_and(|said| said.contains("1.36 is newer than 1.35")));
-        assert_eq!((untried(35), untried(20)), (None, None));
+        assert!(untried(37).is_some_and(|said| said.contains("1.37 is newer than 1.36")));
+        assert_eq!((untried(36), untried(20)), (None, None));
     }
 
     #[test]
     fn the_host_decides_what_auto_is() {
         assert_eq!(Channel::for_host(false).0.to_string(), "1.34/stable");
-        assert_eq!(Channel::for_host(true).0.to_string(), "1.35/stable");
+        assert_eq!(Channel::for_host(true).0.to_string(), "1.36/stable");
     }
 }

@@ -45,7 +45,7 @@ fn pod(namespace: &str, name: &str, labels: &Value) -> Value {
 fn converged() -> Facts {
     let mut facts = good();
     facts
-        .snapd("/v2/snaps/microk8s", json!({"status": "active", "tracking-channel": "1.34/stable", "version": "v1.34.4", "revision": "1"}))
+        .snapd("/v2/snaps/microk8s", json!({"status": "active", "tracking-channel": "1.36/stable", "version": "v1.36.2", "revision": "1"}))
         .snapd(
             "/v2/apps?names=microk8s&select=service",
             json!(["daemon-kubelite", "daemon-containerd", "daemon-k8s-dqlite", "daemon-apiserver-kicker", "daemon-cluster-agent"]

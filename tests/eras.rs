@@ -6,7 +6,11 @@
 mod recorded;
 
 use iris_mk8s::{
+    checks,
     credentials::Credentials,
+    engine::Engine,
+    event::Events,
+    finding::Severity,
     journal::Place,
     proposal,
     step::{Act, Probe, Step},
@@ -170,18 +174,92 @@ fn the_group_of_the_volumes_is_that_of_the_image() {
 }
 
 #[test]
-fn auto_is_the_newest_that_this_host_runs_or_what_is_there() {
-    let channel = |facts: Facts| {
-        let (channel, why) = proposal::channel(&host(facts)).unwrap();
+fn auto_is_what_is_there_or_was_wanted_or_the_newest_that_this_host_runs() {
+    let channel = |facts: &Facts, before: Option<&str>| {
+        let before = before.map(|channel| channel.parse().unwrap());
+        let (channel, why) = proposal::channel(&host(facts.clone()), before.as_ref()).unwrap();
         (channel.to_string(), why)
     };
-    assert_eq!(channel(good()), ("1.35/stable".to_owned(), "the newest one known to work; this host has cgroup v2"));
-    let mut old = good();
-    old.files.remove("/sys/fs/cgroup/cgroup.controllers");
+    let is = |channel: &str, why| (channel.to_owned(), why);
+    let newest = "the newest one known to work; this host has cgroup v2";
+    let newest_of_v1 = "the newest one that runs with cgroup v1, which this host has";
+    let of_before = "that of the last bootstrap on this host";
+    let there = "the one that MicroK8s on this host is from";
+
+    let mut facts = good();
+    assert_eq!(channel(&facts, None), is("1.36/stable", newest));
+    // An earlier run did not get as far as the snap.
+    assert_eq!(channel(&facts, Some("1.35/candidate")), is("1.35/candidate", of_before));
+    // This host cannot run it (any more).
+    assert_eq!(channel(&facts, Some("1.20")), is("1.36/stable", newest));
+    facts.files.remove("/sys/fs/cgroup/cgroup.controllers");
+    assert_eq!(channel(&facts, None), is("1.34/stable", newest_of_v1));
+    assert_eq!(channel(&facts, Some("1.20")), is("1.20/stable", of_before));
+    assert_eq!(channel(&facts, Some("1.36")), is("1.34/stable", newest_of_v1));
+
+    // What is there is kept, whatever was wanted and however old it is.
+    for facts in [&mut facts, &mut good()] {
+        facts.snapd("/v2/snaps/microk8s", json!({"tracking-channel": "1.28/stable", "version": "v1.28.15"}));
+        assert_eq!(channel(facts, Some("1.33")), is("1.28/stable", there));
+        facts.snapd("/v2/snaps/microk8s", json!({"version": "v1.29.4"}));
+        let follows_none = "the version of MicroK8s on this host, which follows no channel";
+        assert_eq!(channel(facts, Some("1.33")), is("1.29/stable", follows_none));
+    }
+}
+
+/// A channel past its end of life is told of with the day and a way on, and never refused.
+#[test]
+fn a_life_that_has_ended_is_told_with_the_way_on() {
+    let told = |facts: &Facts, flags: &[&str]| {
+        let (host, spec) = (host(facts.clone()), spec(flags));
+        let check = checks::HOST.iter().find(|check| check.id == "channel").unwrap();
+        let found = checks::run(&checks::Facts::read(&host, &spec), &[check]);
+        assert!(found.iter().all(|f| f.severity != Severity::Refused), "{found:?}");
+        found
+            .into_iter()
+            .filter(|f| f.severity == Severity::Warned)
+            .map(|f| format!("{} ({})", f.message, f.hint))
+            .collect::<Vec<_>>()
+    };
+    let mut facts = good();
+    assert_eq!(told(&facts, &[]), [""; 0]);
+    assert_eq!(told(&facts, &["--channel", "1.35"]), [""; 0]);
     assert_eq!(
-        channel(old.clone()),
-        ("1.34/stable".to_owned(), "the newest one that runs with cgroup v1, which this host has")
+        told(&facts, &["--channel", "1.34"]),
+        [
+            "MicroK8s 1.34 reached its end of life on 2026-10-27 and gets no more security fixes (take --channel auto, which is 1.36 on this host)"
+        ]
     );
-    old.snapd("/v2/snaps/microk8s", json!({"tracking-channel": "1.28/stable"}));
-    assert_eq!(channel(old), ("1.28/stable".to_owned(), "the one that MicroK8s on this host is from"));
+    facts.snapd("/v2/snaps/microk8s", json!({"tracking-channel": "1.34/stable"}));
+    assert_eq!(
+        told(&facts, &["--channel", "1.34"]),
+        [
+            "MicroK8s 1.34 reached its end of life on 2026-10-27 and gets no more security fixes (it is upgraded one minor at a time, up to 1.36: bootstrap with --channel 1.35, and so on; where it was there before iris-mk8s, `snap refresh microk8s --channel=1.35/stable`)"
+        ]
+    );
+    // A host that runs nothing newer.
+    facts.files.remove("/sys/fs/cgroup/cgroup.controllers");
+    let told_of_v1 = told(&facts, &["--channel", "1.34"]);
+    assert!(
+        told_of_v1[0].ends_with(
+            "(no MicroK8s that still gets fixes runs with cgroup v1: use a host with cgroup v2 (Ubuntu 22.04 or later))"
+        ),
+        "{told_of_v1:?}"
+    );
+    // And a day on which nothing that is known here is alive.
+    let late = Facts { now: 1_850_000_000, ..good() };
+    let told_late = told(&late, &[]);
+    assert!(told_late[0].contains("1.36 reached its end of life on 2027-06-28"), "{told_late:?}");
+    assert!(told_late[0].ends_with("(a newer version of this tool may know a newer MicroK8s)"), "{told_late:?}");
+
+    // In a plan, and with it in status and at the beginning of a bootstrap.
+    let (host, spec) = (host(good()), spec(&["--channel", "1.34"]));
+    let place = Place { dir: tempfile::tempdir().unwrap().path().to_owned() };
+    let credentials = Credentials::load_or_make(&place, None, Some("hash,salt")).unwrap();
+    let preflight = steps::until(steps::catalog(&spec, &credentials), "preflight").unwrap();
+    let (events, _) = Events::channel();
+    let plan = Engine { host: &host, stages: &preflight, events: &events, workers: 1 }.plan().unwrap();
+    plan.refusals().unwrap();
+    let shown = plan.show();
+    assert!(shown.contains("warning: channel: MicroK8s 1.34 reached its end of life on 2026-10-27"), "{shown}");
 }

@@ -28,6 +28,8 @@ fn look(facts: Facts, flags: &[&str]) -> Vec<Finding> {
 }
 
 /// Flags of somebody who wants Longhorn.
+const DASHBOARD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/dashboard.toml");
+
 const ON_LONGHORN: &[&str] = &["--storage", "longhorn"];
 
 /// The same host, as it can carry Longhorn.
@@ -115,7 +117,7 @@ fn listens(f: &mut Facts, line: &str) {
 }
 
 fn installed(f: &mut Facts) {
-    f.snapd("/v2/snaps/microk8s", json!({"name": "microk8s", "status": "active", "tracking-channel": "1.34/stable"}));
+    f.snapd("/v2/snaps/microk8s", json!({"name": "microk8s", "status": "active", "tracking-channel": "1.36/stable"}));
 }
 
 const CASES: &[Case] = &[
@@ -182,7 +184,7 @@ const CASES: &[Case] = &[
     warned(
         "sudo",
         "sudo-rs and channel 1.34",
-        &[],
+        &["--channel", "1.34"],
         |f| _ = f.command("sudo --version", 0, "sudo-rs 0.2.8\n"),
         "sudo-rs 0.2.8 does not pass the environment on",
     ),
@@ -417,7 +419,7 @@ const CASES: &[Case] = &[
         "snapd 2.51",
         &[],
         |f| _ = f.snapd("/v2/system-info", json!({"version": "2.51.1+20.04"})),
-        "snapd 2.51.1+20.04 is too old for MicroK8s 1.34",
+        "snapd 2.51.1+20.04 is too old for MicroK8s 1.36",
     ),
     refused(
         "snapd-seeded",
@@ -469,12 +471,26 @@ const CASES: &[Case] = &[
     warned(
         "channel",
         "a minor that nobody tried",
-        &["--channel", "1.36"],
+        &["--channel", "1.37"],
         |f| {
             let channels = &mut f.snapd.get_mut("/v2/find?name=microk8s").expect("the store")[0]["channels"];
-            channels["1.36/stable"] = json!({"version": "v1.36.0", "size": 200_000_000});
+            channels["1.37/stable"] = json!({"version": "v1.37.0", "size": 200_000_000});
         },
-        "MicroK8s 1.36 is newer than 1.35, the newest one that this tool knows: it is driven as if it were 1.35",
+        "MicroK8s 1.37 is newer than 1.36, the newest one that this tool knows: it is driven as if it were 1.36",
+    ),
+    warned(
+        "channel",
+        "a minor whose life has ended",
+        &["--channel", "1.34"],
+        |_| (),
+        "MicroK8s 1.34 reached its end of life on 2026-10-27",
+    ),
+    refused(
+        "addons",
+        "an addon that is gone",
+        &["--profile", DASHBOARD],
+        |_| (),
+        "MicroK8s 1.36 no longer has the addon dashboard",
     ),
     warned(
         "registries",

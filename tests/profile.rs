@@ -8,7 +8,7 @@ use iris_mk8s::{
     cli::SpecFlags,
     error::{Error, ExitCode},
     profile::{self, Input, KEYS, Origin, Settings},
-    spec::Seconds,
+    spec::{Seconds, Spec},
 };
 
 const LB: &str = "192.168.11.110-130";
@@ -38,13 +38,18 @@ fn origin(settings: &Settings, key: &str) -> String {
     settings.get(key).unwrap_or_else(|| panic!("{key} is not set")).origin.to_string()
 }
 
+/// The wanted state on a host that runs 1.36 and has no room for addresses.
+fn resolve(input: &Input) -> Result<(Spec, Settings), Error> {
+    profile::resolve_with(input, || Ok("1.36".parse().unwrap()), |_| Err(Error::usage("no addresses are free")))
+}
+
 #[test]
 fn the_default_is_the_profile_current() {
-    let (spec, settings) = profile::resolve(&input(&[])).unwrap();
+    let (spec, settings) = resolve(&input(&[])).unwrap();
     assert_eq!(spec.profile, "current");
     assert_eq!(spec.user, "ubuntu");
     assert_eq!(spec.lb, LB.parse().unwrap());
-    assert_eq!(spec.channel.to_string(), "1.34/stable");
+    assert_eq!(spec.channel.to_string(), "1.36/stable", "what the host says");
     assert_eq!(spec.addons, ["dns", "registry", "hostpath-storage"]);
     let iris = &spec.iris;
     assert_eq!((iris.namespace.as_str(), iris.name.as_str(), iris.service.as_str()), ("default", "data", "iris"));
@@ -74,7 +79,7 @@ fn the_default_is_the_profile_current() {
 fn the_article_keeps_its_values_and_its_hash() {
     let mut input = input(&[]);
     input.flags.profile = Some("article".to_owned());
-    let (spec, settings) = profile::resolve(&input).unwrap();
+    let (spec, settings) = resolve(&input).unwrap();
     assert_eq!(spec.channel.to_string(), "1.20/stable");
     assert_eq!(spec.iris.image, "intersystemsdc/iris-community:2022.1.0.209.0-zpm");
     assert_eq!(spec.iris.time_zone.as_deref(), Some("JST-9"));
@@ -106,6 +111,12 @@ fn auto_is_what_the_host_says_and_nothing_without_one() {
         (error.code, error.what.as_str()),
         (ExitCode::Usage, "`--channel auto` finds the channel that suits the host that it is for")
     );
+    // What the host says has to go with the rest.
+    let mirrored =
+        write(dir.path(), "mirrored.toml", "channel = \"auto\"\nregistries.mirrors = [\"docker.io=http://m\"]\n");
+    let old = Input { flags: SpecFlags { profile: Some(mirrored), ..input.flags.clone() }, ..input.clone() };
+    let error = profile::resolve_with(&old, || Ok("1.22".parse().unwrap()), no_addresses).unwrap_err();
+    assert!(error.what.contains("needs MicroK8s 1.23 or newer, and the channel is 1.22"), "{error}");
     // What is named is not asked for.
     input.flags.channel = Some("1.32".parse().unwrap());
     let nobody = || panic!("the channel is named");
@@ -123,7 +134,7 @@ fn flag_beats_environment_beats_file_beats_default() {
     ]);
     input.flags.profile = Some(file.clone());
     input.flags.namespace = Some("five".to_owned());
-    let (spec, settings) = profile::resolve(&input).unwrap();
+    let (spec, settings) = resolve(&input).unwrap();
     assert_eq!((spec.iris.namespace.as_str(), spec.iris.replicas), ("five", 4));
     assert_eq!(spec.channel.to_string(), "1.32/stable");
     assert_eq!(spec.iris.storage_class, None, "an empty variable is no value");
@@ -165,9 +176,9 @@ fn every_key_has_a_variable_that_is_heard() {
 
 #[test]
 fn who_called_sudo_is_the_user() {
-    let (spec, settings) = profile::resolve(&input(&[("SUDO_USER", "taro")])).unwrap();
+    let (spec, settings) = resolve(&input(&[("SUDO_USER", "taro")])).unwrap();
     assert_eq!((spec.user.as_str(), origin(&settings, "user").as_str()), ("taro", "SUDO_USER"));
-    let (spec, _) = profile::resolve(&input(&[("SUDO_USER", "taro"), ("IRIS_MK8S_USER", "hanako")])).unwrap();
+    let (spec, _) = resolve(&input(&[("SUDO_USER", "taro"), ("IRIS_MK8S_USER", "hanako")])).unwrap();
     assert_eq!(spec.user, "hanako");
 }
 
@@ -175,14 +186,14 @@ fn who_called_sudo_is_the_user() {
 fn the_range_and_the_user_have_no_default() {
     let mut without = input(&[]);
     without.flags.lb = None;
-    let error = profile::resolve(&without).unwrap_err();
+    let error = resolve(&without).unwrap_err();
     assert_eq!(error.code, ExitCode::Usage);
     assert_eq!(error.what, "no addresses are given for the load balancer");
     // Showing the settings needs neither.
     without.login = None;
     let shown = Settings::gather(&without).unwrap().to_string();
     assert!(shown.lines().any(|line| line.starts_with("lb ") && line.ends_with("not set")), "{shown}");
-    let error = profile::resolve(&Input { login: None, ..input(&[]) }).unwrap_err();
+    let error = resolve(&Input { login: None, ..input(&[]) }).unwrap_err();
     assert_eq!(error.what, "nobody is named who works with the cluster");
 }
 
@@ -212,7 +223,7 @@ fn a_cpf_may_be_a_file_beside_the_profile() {
     let file = write(dir.path(), "mine.toml", "[iris]\ncpf_file = \"merge.cpf\"\n");
     let mut input = input(&[]);
     input.flags.profile = Some(file.clone());
-    let (spec, settings) = profile::resolve(&input).unwrap();
+    let (spec, settings) = resolve(&input).unwrap();
     assert_eq!(spec.iris.databases, ["A-DATA", "B"]);
     assert!(!spec.iris.cpf.contains('\r') && spec.iris.cpf.ends_with("/iris-mgr/b\n"));
     assert_eq!(origin(&settings, "iris.cpf"), format!("{file}, line 2"));
@@ -272,11 +283,11 @@ fn bad_profiles_are_refused_by_name_and_line() {
         ("[iris]\nreplicas = -1", "p.toml, line 2: iris.replicas: -1 is negative or far too large"),
         (
             "channel = \"latest/stable\"",
-            "p.toml, line 1: channel: channel `latest/stable`: `latest` moves to the next minor version by itself, which MicroK8s does not support for a running cluster; name a track of MicroK8s, for example `1.34` or `1.34/stable`",
+            "p.toml, line 1: channel: channel `latest/stable`: `latest` moves to the next minor version by itself, which MicroK8s does not support for a running cluster; name a track of MicroK8s, for example `1.36` or `1.36/stable`",
         ),
         (
             "channel = \"1.32-strict\"",
-            "p.toml, line 1: channel: channel `1.32-strict`: strict confinement needs other groups and commands, which this tool does not drive; name a track of MicroK8s, for example `1.34` or `1.34/stable`",
+            "p.toml, line 1: channel: channel `1.32-strict`: strict confinement needs other groups and commands, which this tool does not drive; name a track of MicroK8s, for example `1.36` or `1.36/stable`",
         ),
         (
             "[registries]\nmirrors = [\"docker.io\"]",
@@ -327,7 +338,7 @@ fn bad_profiles_are_refused_by_name_and_line() {
         ),
         (
             "channel = \"1.19\"",
-            "p.toml, line 1: channel: channel 1.19 is older than 1.20, the oldest one this tool knows; take a newer channel, for example --channel 1.34",
+            "p.toml, line 1: channel: channel 1.19 is older than 1.20, the oldest one this tool knows; take a newer channel; --channel auto takes the newest one that this host can run",
         ),
         (
             "[storage]\nclass = \"hostpath\"",
@@ -457,7 +468,7 @@ fn flags_variables_and_profile_names_are_refused_by_name() {
     let of = |change: &dyn Fn(&mut Input), environment: &[(&str, &str)]| -> Error {
         let mut input = input(environment);
         change(&mut input);
-        profile::resolve(&input).unwrap_err()
+        resolve(&input).unwrap_err()
     };
     let shown = |e: Error| {
         assert_eq!(e.code, ExitCode::Usage);

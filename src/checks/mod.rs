@@ -117,6 +117,7 @@ pub const HOST: &[Check] = &[
     may("kubectl", Before, others::kubectl),
     // Where everything comes from.
     may("channel", Always, snapd::channel),
+    may("addons", Always, snapd::addons),
     must("snapd", Always, snapd::answers),
     must("snapd-version", Before, snapd::version),
     may("snapd-seeded", Before, snapd::seeded),

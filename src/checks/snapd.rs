@@ -1,7 +1,7 @@
 //! snapd, and the store behind it.
 
 use super::{Facts, system::numbers};
-use crate::{error::Result, finding::Finding};
+use crate::{error::Result, finding::Finding, version::Channel};
 
 pub(super) fn answers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     Ok(vec![match facts.host.snapd_get("/v2/system-info") {
@@ -31,12 +31,58 @@ pub(super) fn version(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 }
 
 pub(super) fn channel(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+    let minor = facts.spec.channel.minor;
+    let untried = facts.spec.channel.untried().map(|why| {
+        Finding::warned(why, "if something fails, take a newer version of this tool, or an older --channel")
+    });
+    let ended = minor.ended(facts.host.unix_time()).map(|end| {
+        let message = format!("MicroK8s {minor} reached its end of life on {end} and gets no more security fixes");
+        Finding::warned(message, instead(facts))
+    });
+    let mut found: Vec<Finding> = untried.into_iter().chain(ended).collect();
+    if found.is_empty() {
+        let until = minor.end().map(|end| format!(", and gets fixes until {end}")).unwrap_or_default();
+        found.push(Finding::fine(format!("MicroK8s {minor} is known{until}")));
+    }
+    Ok(found)
+}
+
+/// What to do about a MicroK8s whose life has ended.
+fn instead(facts: &Facts<'_>) -> String {
     let channel = &facts.spec.channel;
-    Ok(vec![match channel.untried() {
-        Some(why) => {
-            Finding::warned(why, "if something fails, take a newer version of this tool, or an older --channel")
-        }
-        None => Finding::fine(format!("MicroK8s {} is known", channel.minor)),
+    let cgroup_v2 = facts.exists("/sys/fs/cgroup/cgroup.controllers");
+    let newest = Channel::for_host(cgroup_v2).0;
+    if newest.minor.ended(facts.host.unix_time()).is_none() && newest.minor > channel.minor {
+        let (next, newest) = (channel.next(), newest.minor);
+        return if facts.installed() {
+            format!(
+                "it is upgraded one minor at a time, up to {newest}: bootstrap with --channel {}, and so on; where it was \
+                 there before iris-mk8s, `snap refresh microk8s --channel={next}`",
+                next.minor
+            )
+        } else {
+            format!("take --channel auto, which is {newest} on this host")
+        };
+    }
+    if cgroup_v2 {
+        "a newer version of this tool may know a newer MicroK8s".to_owned()
+    } else {
+        "no MicroK8s that still gets fixes runs with cgroup v1: use a host with cgroup v2 (Ubuntu 22.04 or later)"
+            .to_owned()
+    }
+}
+
+/// Addons that this MicroK8s no longer has.
+pub(super) fn addons(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+    let (channel, wanted) = (&facts.spec.channel, &facts.spec.addons);
+    let gone: Vec<&str> = channel.row().gone.iter().copied().filter(|name| wanted.iter().any(|w| w == name)).collect();
+    Ok(vec![if gone.is_empty() {
+        Finding::fine("no addon is wanted that is known to be gone")
+    } else {
+        Finding::refused(
+            format!("MicroK8s {} no longer has the addon {}", channel.minor, gone.join(", ")),
+            "take it out of `addons` (`iris-mk8s profile show` tells where that was set), or take an older --channel",
+        )
     }])
 }
 
@@ -117,5 +163,5 @@ pub(super) fn store(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 
 /// Whether this tool takes a track.
 fn is_track(track: &str) -> bool {
-    track.parse::<crate::version::Channel>().is_ok()
+    track.parse::<Channel>().is_ok()
 }

@@ -93,9 +93,8 @@ pub(super) fn container(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 pub(super) fn control_groups(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let v2 = facts.exists("/sys/fs/cgroup/cgroup.controllers");
     let version = if v2 { "v2" } else { "v1" };
-    let (with_v1, with_v2) = facts.spec.channel.row().cgroups;
     let minor = facts.spec.channel.minor;
-    if if v2 { with_v2 } else { with_v1 } {
+    if facts.spec.channel.row().runs_with(v2) {
         return Ok(vec![Finding::fine(format!("cgroup {version}"))]);
     }
     let channel = Channel::for_host(v2).0;
@@ -123,7 +122,7 @@ pub(super) fn apparmor(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     } else {
         Finding::refused(
             format!("AppArmor {version} would deny sockets to the containers of MicroK8s {}", channel.minor),
-            "take --channel 1.34 or newer",
+            "take --channel auto, which is newer",
         )
     }])
 }
@@ -135,7 +134,7 @@ pub(super) fn sudo(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     Ok(vec![if version.contains("sudo-rs") && !channel.row().sudo_rs {
         Finding::warned(
             format!("{version} does not pass the environment on, which commands of MicroK8s {} rely on", channel.minor),
-            "make the other sudo the default (`update-alternatives --set sudo /usr/bin/sudo.ws`), or take --channel 1.35",
+            "make the other sudo the default (`update-alternatives --set sudo /usr/bin/sudo.ws`), or take --channel 1.35 or newer",
         )
     } else {
         Finding::fine(version)

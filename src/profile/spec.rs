@@ -11,18 +11,30 @@ use crate::{
 };
 
 impl Settings {
+    /// That what has no default was named: the addresses and the user.
+    ///
+    /// # Errors
+    /// Exit code 2: what is missing.
+    pub(super) fn named(&self) -> Result<()> {
+        if self.get("lb").is_none() {
+            return Err(Error::usage("no addresses are given for the load balancer")
+                .hint("name free addresses in a subnet of this host, for example --lb 192.168.11.110-130"));
+        }
+        if self.get("user").is_none() {
+            return Err(
+                Error::usage("nobody is named who works with the cluster").hint("name the user with --user NAME")
+            );
+        }
+        Ok(())
+    }
+
     /// The plain value.
     ///
     /// # Errors
-    /// Exit code 2 when the range or the user is missing, the only ones without a default.
+    /// Exit code 2: a value that does not go with the others.
     pub fn spec(&self) -> Result<Spec> {
-        let lb = self.range("lb").ok_or_else(|| {
-            Error::usage("no addresses are given for the load balancer")
-                .hint("name free addresses in a subnet of this host, for example --lb 192.168.11.110-130")
-        })?;
-        let user = self.optional_text("user").ok_or_else(|| {
-            Error::usage("nobody is named who works with the cluster").hint("name the user with --user NAME")
-        })?;
+        let lb = self.range("lb").ok_or_else(|| bug("lb"))?;
+        let user = self.text("user")?;
         let cpf = self.text("iris.cpf")?;
         let channel = self.channel("channel")?;
         let storage_class = self.optional_text("storage.class");

@@ -52,7 +52,8 @@ struct Fit {
     version: Option<LonghornVersion>,
 }
 
-/// The table, oldest first. 1.25 to 1.31 lie between what is tried of both eras.
+/// The table, oldest first. 1.25 to 1.31 lie between what is tried of both eras. v1.11.3 is tested by its makers with 1.34 to 1.36; no
+/// release names 1.37. v1.12.1, tested with 1.33 to 1.36, brings NetworkPolicies that may cut a volume off (longhorn/longhorn#13802).
 const FITS: &[Fit] = &[
     Fit { from: Minor(1, 20), version: Some(LonghornVersion(1, 2, 3)) },
     Fit { from: Minor(1, 25), version: None },
@@ -209,6 +210,7 @@ mod tests {
             (33, "v1.11.2"),
             (34, "v1.11.3"),
             (35, "v1.11.3"),
+            (36, "v1.11.3"),
             (40, "v1.11.3"),
         ] {
             let found = LonghornVersion::for_minor(Minor(1, minor)).map_or_else(|e| e.what, |v| v.to_string());
@@ -244,9 +246,15 @@ mod tests {
             let error = version(named).fits(Minor(1, minor)).unwrap_err();
             assert!(error.what.contains(reason), "{named} on 1.{minor}: {error}");
         }
-        for (named, minor) in
-            [("v1.3.3", 20), ("1.2.6", 24), ("v1.11.2", 35), ("v1.12.1", 33), ("v1.11.3", 34), ("v1.9.2", 31)]
-        {
+        for (named, minor) in [
+            ("v1.3.3", 20),
+            ("1.2.6", 24),
+            ("v1.11.2", 35),
+            ("v1.12.1", 33),
+            ("v1.11.3", 36),
+            ("v1.11.3", 34),
+            ("v1.9.2", 31),
+        ] {
             version(named).fits(Minor(1, minor)).expect("it fits");
         }
     }

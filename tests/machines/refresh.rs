@@ -12,18 +12,18 @@ fn one_minor_at_a_time(era: Era) {
     let auto = format!("plan --lb {} --channel auto", machine.range());
     let newest = machine.root("test -e /sys/fs/cgroup/cgroup.controllers").code == 0;
     let newest = if newest {
-        "1.35/stable, the newest one known to work"
+        "1.36/stable, the newest one known to work"
     } else {
         "1.34/stable, the newest one that runs with cgroup v1"
     };
     let said = machine.product(&auto).stderr;
-    assert!(said.contains(&format!("--channel auto: {newest}")), "{said}");
+    assert!(said.contains(&format!("channel auto: {newest}")), "{said}");
 
     machine.product(&bootstrap(first)).ok();
-    machine.product(&auto).exits(0).says(&[
-        &format!("--channel auto: {first}/stable, the one that MicroK8s on this host is from"),
-        "nothing to do",
-    ]);
+    machine
+        .product(&auto)
+        .exits(0)
+        .says(&[&format!("channel auto: {first}/stable, the one that MicroK8s on this host is from"), "nothing to do"]);
     machine.kubectl("exec data-0 -- sh -c 'echo precious >/vol-data/kept'").ok();
 
     machine.product(&bootstrap(after)).exits(23).says(&[

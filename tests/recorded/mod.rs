@@ -131,7 +131,8 @@ pub fn good() -> Facts {
                 "1.20/stable": {"version": "v1.20.13", "size": 218_000_000},
                 "1.34/stable": {"version": "v1.34.4", "size": 178_000_000},
                 "1.34/edge": {"version": "v1.34.5", "size": 178_000_000},
-                "latest/stable": {"version": "v1.35.0", "size": 178_000_000}}}]),
+                "1.36/stable": {"version": "v1.36.2", "size": 178_000_000},
+                "latest/stable": {"version": "v1.36.2", "size": 178_000_000}}}]),
         );
     free(&mut facts, 40);
     facts
@@ -162,7 +163,10 @@ pub fn spec(flags: &[&str]) -> Spec {
     let cli = iris_mk8s::cli::Cli::try_parse_from(words).expect("good flags");
     let iris_mk8s::cli::Command::Plan(plan) = cli.command else { unreachable!("plan is plan") };
     let input = iris_mk8s::profile::Input { flags: plan.spec, ..Default::default() };
-    iris_mk8s::profile::resolve(&input).expect("a spec").0
+    // The recorded host has cgroup v2.
+    let channel = || Ok(iris_mk8s::version::Channel::for_host(true).0);
+    let addresses = |_: &_| panic!("the range is given");
+    iris_mk8s::profile::resolve_with(&input, channel, addresses).expect("a spec").0
 }
 
 fn changed(what: &str) -> ! {

@@ -21,7 +21,9 @@ pub(crate) fn snap(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     } else if !tracking.is_empty() && tracking.parse::<Channel>().is_ok_and(|c| c != *wanted) {
         Finding::warned(
             format!("the snap microk8s tracks {tracking}, and the last bootstrap wanted {wanted}"),
-            format!("somebody refreshed it; tell the next bootstrap: --channel {tracking}"),
+            format!(
+                "somebody refreshed it; the next bootstrap keeps that where it is told no other: --channel {tracking}, or auto"
+            ),
         )
     } else {
         Finding::fine(format!("{} ({tracking})", text("version")))
