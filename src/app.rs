@@ -409,6 +409,13 @@ fn profiles(global: &Global, what: cli::Profile) -> Result<ExitCode> {
                 Format::Json => print_json(&settings),
             }
         }
+        cli::Profile::Check { file } if file.extension().is_some_and(|end| end.eq_ignore_ascii_case("cpf")) => {
+            let report = profile::check_cpf(&file)?;
+            match global.output {
+                Format::Text => Ok(print(&report.to_string())),
+                Format::Json => print_json(&report),
+            }
+        }
         cli::Profile::Check { file } => {
             profile::check_file(&file)?;
             Ok(print(&format!("{} is a good profile\n", file.display())))

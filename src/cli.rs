@@ -298,9 +298,9 @@ pub enum Profile {
     List,
     /// Print every key with its value and where the value comes from
     Show(Box<SpecFlags>),
-    /// Check a profile; exit code 2 when something in it is wrong
+    /// Check a profile or a CPF merge (FILE.cpf); exit code 2 when something in it is wrong
     Check {
-        /// The file
+        /// The profile, or the CPF
         file: PathBuf,
     },
 }

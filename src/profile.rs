@@ -4,7 +4,8 @@
 //! knows is refused wherever it stands, since a misspelt key that is silently ignored is the dearest mistake of all.
 
 mod check;
-pub(crate) mod cpf;
+pub mod cpf;
+mod cpf_file;
 mod file;
 mod keys;
 mod show;
@@ -16,6 +17,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cpf::Cpf;
+pub use cpf_file::{DIRECTORY, Report as CpfReport, check_cpf};
 use file::{Source, nearest};
 pub use keys::{KEYS, Key, Value};
 use keys::{Kind, Refusal};
@@ -174,7 +177,7 @@ pub fn check_file(path: &Path) -> Result<Settings> {
     let mut settings = Settings { profile: path.display().to_string(), values: BTreeMap::new() };
     settings.built_in(DEFAULT)?;
     settings.file(path)?;
-    settings.agree()?;
+    settings.agree(&[])?;
     Ok(settings)
 }
 
@@ -195,7 +198,7 @@ impl Settings {
         }
         settings.environment(input)?;
         settings.flags(&input.flags)?;
-        settings.agree()?;
+        settings.agree(&input.flags.skip_check)?;
         Ok(settings)
     }
 
@@ -337,8 +340,14 @@ impl Settings {
         content.verdict(source)
     }
 
-    /// What no single value can tell.
-    fn agree(&self) -> Result<()> {
+    /// What no single value can tell, and what may be skipped.
+    fn agree(&self, skipped: &[String]) -> Result<()> {
+        if let Some(Setting { value: Value::Text(text), origin }) = self.get("iris.cpf")
+            && !skipped.iter().any(|check| check == DIRECTORY)
+            && let Some(why) = cpf_file::joined(&Cpf::read(text).outside())
+        {
+            return Err(Error::usage(format!("{origin}: iris.cpf: {why}")).hint(cpf_file::mounted()));
+        }
         let class = self.get("storage.class").map(|class| class.value.to_string());
         for name in ["longhorn.version", "longhorn.manifest"] {
             if let Some(Setting { origin: origin @ Origin::Flag(_), .. }) = self.get(name)
@@ -380,10 +389,12 @@ fn cpf_in_file(path: &str, origin: &Origin) -> Result<Value> {
         Origin::File(profile, _) => profile.parent().unwrap_or(Path::new("")).join(path),
         _ => PathBuf::from(path),
     };
-    let text = fs::read_to_string(&full)
-        .map_err(|e| Error::usage(format!("{origin}: the CPF {} cannot be read ({e})", full.display())))?;
+    let file = format!("{origin}: the CPF {}", full.display());
+    let text = cpf_file::read(&full).map_err(|why| Error::usage(format!("{file} {why}")))?;
     let text = cpf::normalise(&text);
-    cpf::check(&text).map_err(|why| Error::usage(format!("{origin}: {}: {why}", full.display())))?;
+    if let Some(why) = cpf_file::joined(&Cpf::read(&text).mistakes()) {
+        return Err(Error::usage(format!("{file}: {why}")));
+    }
     Ok(Value::Text(text))
 }
 

@@ -286,7 +286,30 @@ const CASES: &[Case] = &[
         "a CPF that leaves the buffers to IRIS, on a large host",
         &["--profile", "tests/data/greedy.toml"],
         |f| _ = f.file("/proc/meminfo", "MemTotal: 16777216 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"),
-        "IRIS would take 4622 MiB (globals 4096, which is a quarter of the host's memory, routines 80, heap 256, its processes 190)",
+        "IRIS would take 4951 MiB (globals 4096, which is a quarter of the host's memory, routines 409, heap 256, journal 64, its processes 126), \
+         and an instance gets at most 2048 MiB (iris.memory_limit)",
+    ),
+    warned(
+        "iris-memory",
+        "a CPF with large buffers for the journal",
+        &["--profile", "tests/data/journal.toml"],
+        |f| memory(f, 16_384, 0),
+        "IRIS would take 1594 MiB (globals 64, routines 80, heap 300, journal 1024, its processes 126), and an instance asks for only \
+         768 MiB (iris.memory_request)",
+    ),
+    refused(
+        "memory",
+        "the same on a host that has no more than what is asked for",
+        &["--profile", "tests/data/journal.toml"],
+        |f| memory(f, 4096, 0),
+        "4724 MiB are needed (1536 for Kubernetes, 3188 for 2 of IRIS)",
+    ),
+    warned(
+        "cpf-directory",
+        "a database outside of the volumes, and somebody who knows better",
+        &["--profile", "tests/data/outside.toml", "--skip-check", "cpf-directory"],
+        |_| (),
+        "line 2 of the CPF: the database in `/usr/irissys/mgr/ORDERS` would be lost with its pod",
     ),
     refused(
         "host-name",

@@ -428,7 +428,12 @@ fn bad_profiles_are_refused_by_name_and_line() {
         ),
         (
             "[iris]\ncpf = \"[Actions]\\nCreateDatabase:Name=A,Directory=/tmp/a\"",
-            "p.toml, line 2: iris.cpf: line 2 of the CPF: the database in `/tmp/a` would be lost with its pod; put it into /vol-data/, the volume for databases",
+            "p.toml, line 2: iris.cpf: line 2 of the CPF: the database in `/tmp/a` would be lost with its pod, because only /vol-data and /iris-mgr are volumes; write: CreateDatabase:Name=A,Directory=/vol-data/a\n  hint:  if the data may be lost, or lies on a volume of your own: --skip-check cpf-directory makes a warning of it",
+        ),
+        (
+            "[iris]\ncpf = \"[Startup]\\nWebServer=0\\nDefaultPort=51773\"",
+            "p.toml, line 2: iris.cpf: line 2 of the CPF: `WebServer=0` turns off the web server, which serves the portal and the metrics that show whether an instance is ready; remove the setting; \
+             line 3 of the CPF: `DefaultPort=51773` moves IRIS away from port 1972, which the pod's services and readiness check use; each pod has all ports for itself; remove the setting",
         ),
         (
             "[iris]\ncpf_file = \"nope.cpf\"",

@@ -19,6 +19,8 @@ use crate::{
 };
 
 mod cluster;
+#[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
+mod cpf;
 mod facts;
 mod lan;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
@@ -95,6 +97,7 @@ pub const HOST: &[Check] = &[
     may("iris-cores", Always, room::iris_cores),
     may("iris-memory", Always, room::iris_memory),
     may("iris-image", Always, room::iris_image),
+    may(crate::profile::DIRECTORY, Always, cpf::directories),
     // Longhorn, where it is wanted.
     may("longhorn-container", Always, longhorn::container),
     may("longhorn-mounts", Always, longhorn::mounts),

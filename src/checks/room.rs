@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::Facts;
-use crate::{cluster::state::quantity, error::Result, finding::Finding, profile::cpf};
+use crate::{
+    cluster::state::quantity,
+    error::Result,
+    finding::Finding,
+    profile::cpf::{Cpf, Memory},
+};
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
@@ -156,8 +161,10 @@ pub(super) fn memory(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         return Ok(vec![Finding::warned("/proc/meminfo does not say how much memory there is", "")]);
     };
     let iris = &facts.spec.iris;
-    let asked = bytes(&iris.memory_request) / MIB * u64::from(iris.replicas);
-    let need = SYSTEM_MIB + asked;
+    // What is asked for is kept free for it; what is taken beyond that is missing all the same.
+    let each = (bytes(&iris.memory_request) / MIB).max(of_iris(facts)?.total());
+    let asked = each.saturating_mul(u64::from(iris.replicas));
+    let need = asked.saturating_add(SYSTEM_MIB);
     let message = format!(
         "the host has {have} MiB of memory; {need} MiB are needed ({SYSTEM_MIB} for Kubernetes, {asked} for {} of IRIS)",
         iris.replicas
@@ -171,33 +178,28 @@ pub(super) fn memory(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }])
 }
 
-/// What IRIS takes when the CPF does not say (routines, and the heap for locks and the like), and what its processes take. Seen with
-/// 2023.1: 80 MiB for routines, 300 for the heap.
-const ROUTINES_MIB: u64 = 80;
-const HEAP_MIB: u64 = 300;
-const PROCESSES_MIB: u64 = 190;
+/// What an instance takes on this host.
+fn of_iris(facts: &Facts<'_>) -> Result<Memory> {
+    Ok(Cpf::read(&facts.spec.iris.cpf).memory(memory_value(facts, "MemTotal")?))
+}
 
-/// An instance that takes more than its limit is ended by the kernel, again and again.
+/// An instance that takes more than its limit is ended by the kernel, again and again; one that takes more than it asks for is placed
+/// where that much may not be.
 pub(super) fn iris_memory(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let iris = &facts.spec.iris;
-    let setting = |key| cpf::setting(&iris.cpf, "config", key).unwrap_or("");
-    let number = |text: &str| text.trim().parse::<u64>().unwrap_or(0);
-    let globals: u64 = setting("globals").split(',').map(number).sum();
-    let (globals, why) = match (globals, memory_value(facts, "MemTotal")?) {
-        (0, Some(have)) => (have / 4, ", which is a quarter of the host's memory"),
-        (globals, _) => (globals, ""),
-    };
-    let routines = Some(number(setting("routines"))).filter(|n| *n > 0).unwrap_or(ROUTINES_MIB);
-    let heap = Some(number(setting("gmheap")) / 1024).filter(|n| *n > 0).unwrap_or(HEAP_MIB);
-    let total = globals + routines + heap + PROCESSES_MIB;
-    let limit = bytes(&iris.memory_limit) / MIB;
-    let message = format!(
-        "IRIS would take {total} MiB (globals {globals}{why}, routines {routines}, heap {heap}, its processes {PROCESSES_MIB})"
-    );
-    Ok(vec![if total > limit {
+    let memory = of_iris(facts)?;
+    let message = format!("IRIS would take {memory}");
+    let settings = "set `globals` (of 8 KB buffers, in MB: globals=0,0,256,0,0,0), `gmheap` (KB) and `jrnbufs` (MB) in the CPF's section [config]";
+    let (limit, request) = (bytes(&iris.memory_limit) / MIB, bytes(&iris.memory_request) / MIB);
+    Ok(vec![if memory.total() > limit {
         Finding::refused(
             format!("{message}, and an instance gets at most {limit} MiB (iris.memory_limit)"),
-            "set `globals` (of 8 KB buffers, in MB: globals=0,0,256,0,0,0) and `gmheap` (KB) in the CPF's section [config], or raise iris.memory_limit",
+            format!("{settings}, or raise iris.memory_limit"),
+        )
+    } else if memory.total() > request {
+        Finding::warned(
+            format!("{message}, and an instance asks for only {request} MiB (iris.memory_request)"),
+            format!("raise iris.memory_request to {}Mi, or {settings}", memory.total()),
         )
     } else {
         Finding::fine(message)

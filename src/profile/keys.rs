@@ -7,7 +7,8 @@ use toml::de::{DeInteger, DeValue};
 
 use super::{
     check::{self, Check},
-    cpf,
+    cpf::{self, Cpf},
+    cpf_file,
 };
 use crate::{cli::AUTO, error::Error, lb_range::LbRange, version::Channel};
 
@@ -201,7 +202,10 @@ impl Key {
             }
             (Kind::Cpf, Value::Text(text)) => {
                 let text = cpf::normalise(&text);
-                cpf::check(&text).map(|()| Value::Text(text)).map_err(Refusal::from)
+                match cpf_file::joined(&Cpf::read(&text).mistakes()) {
+                    Some(why) => Err(why.into()),
+                    None => Ok(Value::Text(text)),
+                }
             }
             (Kind::Number(least, most), Value::Number(n)) if !(least..=most).contains(&&n) => {
                 Err(format!("{n} is not between {least} and {most}").into())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Settings, Value, bug, cpf};
+use super::{Settings, Value, bug, cpf::Cpf};
 use crate::{
     error::{Error, Result},
     lb_range::LbRange,
@@ -63,8 +63,8 @@ impl Settings {
                 mgr_size: self.text("storage.mgr_size")?,
                 data_size: self.text("storage.data_size")?,
                 time_zone: self.optional_text("iris.time_zone"),
-                databases: cpf::databases(&cpf),
-                namespaces: cpf::namespaces(&cpf),
+                databases: Cpf::read(&cpf).databases(),
+                namespaces: Cpf::read(&cpf).namespaces(),
                 cpf,
                 memory_request: self.text("iris.memory_request")?,
                 memory_limit: self.text("iris.memory_limit")?,

@@ -31,6 +31,7 @@ use crate::{
     cluster::{self, MANAGER},
     credentials::Credentials,
     host::{Host, Watch},
+    profile::cpf::essence,
     spec::{Iris, Spec},
     step::{Probe, Step},
 };
@@ -368,8 +369,9 @@ fn stateful_set(iris: &Iris) -> StatefulSet {
         spec: Some(claim_spec(iris, name)),
         ..PersistentVolumeClaim::default()
     };
-    // Memory settings of the CPF take effect only at a start: another CPF makes new pods.
-    let digest: String = Sha256::digest(iris.cpf.as_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect();
+    // Memory settings of the CPF take effect only at a start: a CPF that says something else makes new pods.
+    let digest: String =
+        Sha256::digest(essence(&iris.cpf).as_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect();
     let pod = PodSpec {
         security_context: Some(PodSecurityContext {
             fs_group: Some(group_of(&iris.image)),

@@ -6,6 +6,7 @@ use crate::{
     cluster::{self, state},
     error::Result,
     host::{Host, Output},
+    profile::cpf::Cpf,
     spec::Iris,
     step::Probe,
     steps::{
@@ -73,22 +74,8 @@ pub(super) fn missing_namespace(host: &dyn Host, iris: &Iris, pod: &str) -> Resu
         return Ok(None);
     }
     let output = run(host, iris, pod, &["cat", &format!("{DURABLE}/iris.cpf")], "")?;
-    let there = keys(&output.stdout, "Namespaces");
+    let there = Cpf::read(&output.stdout).namespaces();
     Ok(iris.namespaces.iter().find(|wanted| !there.iter().any(|n| n.eq_ignore_ascii_case(wanted))).cloned())
-}
-
-/// The keys of a section of a CPF.
-fn keys<'a>(text: &'a str, section: &str) -> Vec<&'a str> {
-    let mut inside = false;
-    let mut found = Vec::new();
-    for line in text.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-            inside = name.eq_ignore_ascii_case(section);
-        } else if let (true, Some((key, _))) = (inside, line.split_once('=')) {
-            found.push(key.trim());
-        }
-    }
-    found
 }
 
 /// A session exits with 0 whatever happened in it: only an answer that is in none of these lines tells that they were run.
@@ -125,13 +112,6 @@ pub(super) fn terminal(host: &dyn Host, iris: &Iris) -> Result<Probe> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_are_those_of_the_section() {
-        let cpf = "[Databases]\nTEST-DATA=/vol-data/TEST-DATA/\n\n[Namespaces]\n%SYS=IRISSYS\nTEST=TEST-DATA\n[config]\nx=1\n";
-        assert_eq!(keys(cpf, "namespaces"), ["%SYS", "TEST"]);
-        assert!(keys(cpf, "Journal").is_empty());
-    }
 
     #[test]
     fn the_question_does_not_hold_its_answer() {

@@ -62,7 +62,10 @@ pub(super) fn databases(host: &dyn Host, iris: &Iris) -> Result<Probe> {
             Err(not_yet) => return Ok(not_yet),
         };
         let name = state::name(&pod);
-        let missing = iris.databases.iter().find(|d| !text.contains(&format!("iris_db_size_mb{{id=\"{d}\"")));
+        // IRIS keeps the names of databases in capitals, however the CPF writes them.
+        let there: Vec<&str> =
+            text.lines().filter_map(|l| l.strip_prefix("iris_db_size_mb{id=\"")?.split('"').next()).collect();
+        let missing = iris.databases.iter().find(|d| !there.iter().any(|name| name.eq_ignore_ascii_case(d)));
         let missing = match missing {
             Some(database) => Some(format!("database {database}")),
             None => inside::missing_namespace(host, iris, name)?.map(|n| format!("namespace {n}")),
