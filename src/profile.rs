@@ -157,7 +157,7 @@ pub fn resolve_with(
     settings.named()?;
     if settings.is_auto("channel") {
         settings.take("channel", Value::Channel(choose()?));
-        settings.agree()?;
+        settings.agree(&input.flags.skip_check)?;
     }
     if settings.is_auto("lb") {
         let found = find(&settings.channel("channel")?)?;

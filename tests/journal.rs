@@ -336,7 +336,7 @@ fn program(prepare: &str, args: &str) -> Option<(i32, String)> {
     Some((output.status.code().expect("no signal"), text.into_owned()))
 }
 
-const BOOTSTRAP: &str = "bootstrap --lb 192.168.11.110-130 --user root";
+const BOOTSTRAP: &str = "bootstrap --lb 192.168.11.110-130 --channel 1.34 --user root";
 
 #[test]
 fn a_full_disk_and_one_that_cannot_be_written_are_told_before_anything_is_done() {

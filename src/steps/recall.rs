@@ -142,14 +142,14 @@ fn one(id: &str, memory: &Memory) -> Result<Option<Box<dyn Step>>> {
 
 /// The part of a spec that a recipe holds, made whole: what it does not name, an undo does not read.
 fn spec_of(recipe: &Value) -> Result<Spec> {
-    static REST: OnceLock<Value> = OnceLock::new();
+    static REST: OnceLock<Result<Value>> = OnceLock::new();
     let rest = REST.get_or_init(|| {
-        let lb = "192.168.11.110-130".parse().ok();
-        let flags = crate::cli::SpecFlags { lb, user: Some("root".to_owned()), ..Default::default() };
-        let spec = profile::resolve(&profile::Input { flags, ..Default::default() }).map(|(spec, _)| spec);
-        spec.ok().and_then(|spec| serde_json::to_value(spec).ok()).unwrap_or_default()
+        let (lb, channel) = ("192.168.11.110-130".parse().ok(), "1.34".parse().ok());
+        let flags = crate::cli::SpecFlags { lb, channel, user: Some("root".to_owned()), ..Default::default() };
+        let (spec, _) = profile::resolve(&profile::Input { flags, ..Default::default() })?;
+        serde_json::to_value(spec).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))
     });
-    let mut spec = rest.clone();
+    let mut spec = rest.clone()?;
     spec["longhorn"] = Value::Null;
     overlay(&mut spec, recipe);
     serde_json::from_value(spec).map_err(|e| {
