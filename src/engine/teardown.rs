@@ -224,16 +224,24 @@ impl Engine<'_> {
             self.events.send(Event::StepUndone { step: step.id().to_owned(), title: step.title(), seconds });
             return Ok(1 + inside.len());
         }
-        // They come first: once this step is dealt with, nothing would keep them. They are still ours, whosever the step is.
-        for part in ours.iter().filter(|s| s.used_by().is_some_and(|name| is_named(&step.key(), &name))) {
+        // They come first: once this step is dealt with, nothing would keep them.
+        self.leave_parts(journal, step, ours, left)?;
+        self.leave(journal, step, taken, left)?;
+        Ok(0)
+    }
+
+    /// Leaves what a step that stays cannot do without, and what that cannot. It is still ours, whosever the step is.
+    fn leave_parts(&self, journal: &Journal, of: &dyn Step, ours: &[&dyn Step], left: &mut Left) -> Result<()> {
+        for part in ours.iter().filter(|s| s.used_by().is_some_and(|name| is_named(&of.key(), &name))) {
+            let ledger = journal.ledger();
             let is_left = left.kept.iter().any(|(key, _)| *key == part.key());
-            if !is_left && journal.ledger().memory(&part.key()).is_some() {
-                let why = self.why_used(&ledger, *part, step.id())?;
+            if !is_left && ledger.memory(&part.key()).is_some() {
+                let why = self.why_used(&ledger, *part, of.id())?;
+                self.leave_parts(journal, *part, ours, left)?;
                 self.leave(journal, *part, Taken::Kept(why), left)?;
             }
         }
-        self.leave(journal, step, taken, left)?;
-        Ok(0)
+        Ok(())
     }
 
     /// Writes down and tells that a step stays, as ours or as somebody else's.

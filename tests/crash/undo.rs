@@ -256,6 +256,20 @@ fn what_is_somebody_elses_by_now_is_named_and_forgotten() {
     assert!(took.plan.expect("a plan").steps[0].theirs);
 }
 
+/// The password belongs to the claims, and these to a StatefulSet that stays.
+#[test]
+fn what_is_needed_by_what_is_needed_stays_too() {
+    let steps = vec![
+        Fake { used_by: Some("b.needed"), ..fake("a.below", goes) },
+        Fake { used_by: Some("c.changed"), ..fake("b.needed", goes) },
+        fake("c.changed", stays),
+    ];
+    let took = take_back(steps, &[]);
+    assert_eq!(took.ours(), ["a.below", "b.needed", "c.changed"]);
+    assert_eq!((took.outcome.undone, took.outcome.kept), (0, 3));
+    assert!(took.plan.expect("a plan").steps.iter().all(|step| step.keep.is_some()));
+}
+
 #[test]
 fn why_it_stays_with_another_one_is_found_out_or_told() {
     let broken = |_| Err(Error::failed("broken"));
