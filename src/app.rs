@@ -2,17 +2,17 @@
 
 mod forward;
 mod operate;
+mod question;
 mod repair;
 
-use std::{
-    io::{BufRead, IsTerminal},
-    path::Path,
-    thread::JoinHandle,
-};
+use std::{path::Path, thread::JoinHandle};
+
+use question::{Making, Removing, ask, looking};
 
 use crate::{
     cli::{self, Cli, Command, Format, Global},
     credentials::Credentials,
+    data::{self, Agreed, Sight},
     doctor::{self, Bundle, Known},
     engine::Engine,
     error::{Error, ExitCode, Result},
@@ -24,7 +24,7 @@ use crate::{
     spec::Spec,
     step::{Scope, Stage},
     steps,
-    summary::{Summary, volumes},
+    summary::Summary,
     version::Channel,
 };
 
@@ -163,6 +163,11 @@ fn wanted(flags: &cli::SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec
     Ok((spec, credentials))
 }
 
+/// An engine for plans: nothing may be deleted.
+fn engine_that_looks<'a>(host: &'a dyn Host, stages: &'a [Stage], events: &'a Events) -> Engine<'a> {
+    Engine { host, stages, events, workers: 1, agreed: Agreed::nothing() }
+}
+
 /// The stages of the spec: all of them, or those up to one.
 fn stages_of(spec: &Spec, credentials: &Credentials, until: Option<&str>) -> Result<Vec<Stage>> {
     let all = steps::catalog(spec, credentials);
@@ -176,8 +181,9 @@ fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     need_root()?;
     let (spec, credentials) = wanted(&options.spec, options.yes, options.data)?;
     let stages = stages_of(&spec, &credentials, options.until.as_deref())?;
+    let agreed = if options.data { question::may_change_class(&spec, options.yes)? } else { Agreed::default() };
     let run = Run::begin(global, "bootstrap", stage_names(&stages))?;
-    let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: WORKERS };
+    let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: WORKERS, agreed: &agreed };
     let place = Place::default();
     let (outcome, ended) = engine.bootstrap(|| Journal::open(&place, steps::origin), &run.name, &spec);
     let whole = stages.iter().any(|s| s.id == "ready");
@@ -202,10 +208,11 @@ fn plan(global: &Global, flags: &cli::SpecFlags, data: bool, until: Option<&str>
     let stages = stages_of(&spec, &credentials, until)?;
     let host = Real::new("plan", |_| {})?;
     let (events, _) = Events::channel();
-    let plan = Engine { host: &host, stages: &stages, events: &events, workers: 1 }.plan()?;
+    let plan = engine_that_looks(&host, &stages, &events).plan()?;
+    let lost = if data { question::of_another_class(&host, &spec)? } else { Vec::new() };
     match global.output {
-        Format::Text => results(&plan.show()),
-        Format::Json => _ = print_json(&plan)?,
+        Format::Text => results(&(plan.show() + &question::named(&lost))),
+        Format::Json => _ = print_json(&Making { plan: &plan, data: &lost })?,
     }
     plan.refusals()?;
     Ok(if check && !plan.is_empty() { ExitCode::Differs } else { ExitCode::Done })
@@ -240,7 +247,7 @@ fn status(global: &Global) -> Result<ExitCode> {
     };
     let host = Real::new("status", |_| {})?;
     let (events, _) = Events::channel();
-    let plan = Engine { host: &host, stages: &stages, events: &events, workers: 1 }.plan()?;
+    let plan = engine_that_looks(&host, &stages, &events).plan()?;
     let summary = Summary::read(&host, &spec);
     match global.output {
         Format::Text => {
@@ -274,7 +281,7 @@ fn doctor(global: &Global, options: &cli::Doctor) -> Result<ExitCode> {
     }
     if let Some(file) = &options.bundle {
         let (events, _) = Events::channel();
-        let plan = known.map(|known| Engine { host: &host, stages: known.stages, events: &events, workers: 1 }.plan());
+        let plan = known.map(|known| engine_that_looks(&host, known.stages, &events).plan());
         let plan = plan.and_then(Result::ok);
         let bundle = Bundle::gather(&host, Some(&spec), &report, plan.as_ref());
         bundle.write(file, host.unix_time())?;
@@ -316,7 +323,7 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
     let why = if remembered.is_some() { NOTHING_OURS } else { NOTHING_KNOWN };
     // A reset that died in its last moment knows of nothing either, but then MicroK8s is gone.
     let ours = remembered.filter(|(contents, ..)| !contents.ledger.is_empty() || !Path::new(MICROK8S).exists());
-    let Some((contents, spec, _)) = ours else {
+    let Some((contents, ..)) = ours else {
         // A run that died before its first record, and a reset that died in its last moment, leave a journal that says nothing.
         if reach == Scope::Host && !options.dry_run && Place::default().dir.exists() {
             Journal::open(&Place::default(), steps::origin)?.discard()?;
@@ -331,34 +338,57 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
     };
     // What is taken back, and how, the journal alone says: what is wanted today may be something else.
     let stages = steps::recall(&contents.ledger)?;
-    let run = Run::begin(global, "teardown", stage_names(&stages))?;
-    let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: 1 };
-    let mut outcome = Outcome::new(ExitCode::Done);
-    let planned = if reach < Scope::Host && steps::is_stopped(&run.host) {
-        Err(Error::failed("MicroK8s is stopped: what IRIS has in the cluster can be removed only while it runs")
-            .hint("`sudo iris-mk8s start`, then the same command again"))
-    } else {
-        engine.undo_plan(&contents.ledger, reach)
-    };
-    let undo = match planned {
-        Ok(undo) => undo,
-        Err(e) => return Ok(run.end(outcome, Err(e), None)),
-    };
+    let host = looking("teardown")?;
+    if reach < Scope::Host && steps::is_stopped(&host) {
+        return Err(Error::failed(
+            "MicroK8s is stopped: what IRIS has in the cluster can be removed only while it runs",
+        )
+        .hint("`sudo iris-mk8s start`, then the same command again"));
+    }
+    let tell = |text: &str| report::prompt(&format!("{text}\n"));
+    let sight = data::look(&host, &contents.ledger, reach, !options.without_looking, &mut { tell })?;
+    let (events, _) = Events::channel();
+    let agreed = sight.planned(options.without_looking);
+    let plan =
+        Engine { agreed: &agreed, ..engine_that_looks(&host, &stages, &events) }.undo_plan(&contents.ledger, reach)?;
+    let removing = Removing { plan: &plan, stake: &sight.stake(|step| plan.goes(step)) };
     if options.dry_run {
-        let code = run.end(outcome, Ok(()), serde_json::to_value(&undo).ok());
+        let run = Run::begin(global, "teardown", stage_names(&stages))?;
+        let refused = sight.refuse_unseen(options.without_looking);
+        let code = run.end(Outcome::new(ExitCode::Done), refused, serde_json::to_value(&removing).ok());
         if global.output == Format::Text {
-            results(&undo.show());
+            results(&removing.show());
         }
         return Ok(code);
     }
-    let ask = reach >= Scope::Data && !options.yes && !undo.steps.is_empty();
-    let ended = if ask { confirm(&run.host, &spec, &undo.show()) } else { Ok(()) };
-    let ended = ended.and_then(|()| take_back(&run, &engine, reach, &mut outcome));
-    Ok(run.end(outcome, ended, None))
+    sight.refuse_unseen(options.without_looking)?;
+    if reach >= Scope::Data && !options.yes && !plan.steps.is_empty() {
+        removing.confirm()?;
+    }
+    drop(host);
+    let run = Run::begin(global, "teardown", stage_names(&stages))?;
+    let mut outcome = Outcome::new(ExitCode::Done);
+    let ended = take_back(&run, &stages, reach, &sight, &removing, &mut outcome);
+    let result = serde_json::to_value(removing.stake).ok();
+    Ok(run.end(outcome, ended, result))
 }
 
-fn take_back(run: &Run, engine: &Engine<'_>, reach: Scope, outcome: &mut Outcome) -> Result<()> {
+fn take_back(
+    run: &Run,
+    stages: &[Stage],
+    reach: Scope,
+    sight: &Sight,
+    removing: &Removing<'_>,
+    outcome: &mut Outcome,
+) -> Result<()> {
     let journal = Journal::open(&Place::default(), steps::origin)?;
+    // Under the lock: while the question was open, the cluster went on.
+    let tell = |text: &str| run.events.send(Event::Note { message: text.to_owned() });
+    let wait = removing.stake.unseen.is_none();
+    let now = data::look(&run.host, &journal.ledger(), reach, wait, &mut { tell })?;
+    sight.refuse_new(removing.stake, &now, |step| removing.plan.goes(step))?;
+    let agreed = sight.agreed(removing.stake);
+    let engine = Engine { host: &run.host, stages, events: &run.events, workers: 1, agreed: &agreed };
     let (done, ended) = engine.teardown(&journal, &run.name, reach);
     *outcome = done;
     ended?;
@@ -368,33 +398,6 @@ fn take_back(run: &Run, engine: &Engine<'_>, reach: Scope, outcome: &mut Outcome
         journal.remove()?;
     }
     Ok(())
-}
-
-/// Shows what will be lost, and asks.
-fn confirm(host: &Real, spec: &Spec, plan: &str) -> Result<()> {
-    let mut text = format!("this will be taken back:\n{plan}");
-    // While the cluster does not answer, the claims cannot be named; the plan above says what goes.
-    for volume in volumes(host, spec).unwrap_or_default() {
-        let at = volume.path.map(|p| format!(" at {p}")).unwrap_or_default();
-        text.push_str(&format!("  DATA   {} ({}){at}\n", volume.claim, volume.size));
-    }
-    let question = format!("{text}All data of these volumes will be lost. Type `yes` to go on: ");
-    ask(&question).map_err(|why| {
-        Error::usage(format!("{why}: the data would be lost"))
-            .because(text)
-            .hint("say --yes, or leave --data and --reset out")
-    })
-}
-
-/// Asks a question that only `yes` answers.
-fn ask(question: &str) -> Result<(), &'static str> {
-    if !std::io::stdin().is_terminal() {
-        return Err("nobody can be asked here");
-    }
-    report::prompt(question);
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|_| "no answer")?;
-    if answer.trim() == "yes" { Ok(()) } else { Err("not confirmed") }
 }
 
 fn profiles(global: &Global, what: cli::Profile) -> Result<ExitCode> {

@@ -125,7 +125,7 @@ pub struct Bootstrap {
     /// Show what would be done and change nothing (the same as `plan`)
     #[arg(long)]
     pub dry_run: bool,
-    /// Take the addresses that `--lb auto` finds without asking
+    /// Do not ask: take the addresses that `--lb auto` finds, and with --data delete the volumes (needed where there is no terminal)
     #[arg(long)]
     pub yes: bool,
     /// Delete volumes of another StorageClass than the wanted one, with their data, and make them anew; without it a change of
@@ -172,6 +172,10 @@ pub struct Teardown {
     /// Do not ask before data is deleted (needed where there is no terminal)
     #[arg(long)]
     pub yes: bool,
+    /// Go on with --reset although the cluster cannot be asked what data is in it: everything in it is lost. For a MicroK8s that
+    /// cannot be started any more
+    #[arg(long, requires = "reset")]
+    pub without_looking: bool,
     /// Show what would be taken back and change nothing
     #[arg(long)]
     pub dry_run: bool,

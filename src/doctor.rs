@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     checks::{self, Check, Cluster, Facts, When},
+    data::Agreed,
     engine::{Engine, Verdict, one_line},
     error::Error,
     event::Events,
@@ -84,7 +85,13 @@ fn drift(facts: &Facts<'_>, known: Known<'_>, answers: bool) -> Vec<Finding> {
     let (events, _) = Events::channel();
     // What comes before the host is touched has been looked at.
     let checks = known.stages.iter().take_while(|stage| stage.id == "preflight").count();
-    let engine = Engine { host: facts.host, stages: &known.stages[checks..], events: &events, workers: 1 };
+    let engine = Engine {
+        host: facts.host,
+        stages: &known.stages[checks..],
+        events: &events,
+        workers: 1,
+        agreed: Agreed::nothing(),
+    };
     let plan = match engine.plan() {
         Ok(plan) => plan,
         Err(e) => {

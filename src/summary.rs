@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     cluster::{self, state},
+    data::{self, Known, Whose},
     error::Result,
     host::Host,
     journal::Place,
@@ -54,6 +55,8 @@ pub struct Pod {
 /// A claim and where its data lies.
 #[derive(Clone, Debug, Serialize)]
 pub struct Volume {
+    /// Its namespace.
+    pub namespace: String,
     /// The claim.
     pub claim: String,
     /// Its capacity.
@@ -107,31 +110,22 @@ fn longhorn(host: &dyn Host) -> Result<Option<String>> {
     Ok(there.then(|| format!("`sudo iris-mk8s forward` shows its page (service {service}:{port}) on this host alone: it asks for no password")))
 }
 
-/// The claims of the spec that exist, with their places on this host.
+/// The volumes of IRIS: all that we made, in any namespace and for any number of instances, and those that it works on.
 ///
 /// # Errors
 /// The cluster does not answer.
-pub fn volumes(host: &dyn Host, spec: &Spec) -> Result<Vec<Volume>> {
-    let mut found = Vec::new();
-    for (name, _) in steps::claim_names(&spec.iris) {
-        let Some(claim) = host.get(&cluster::PERSISTENT_VOLUME_CLAIM, Some(&spec.iris.namespace), &name)? else {
-            continue;
-        };
-        let volume = match claim["spec"]["volumeName"].as_str() {
-            Some(volume) => host.get(&cluster::PERSISTENT_VOLUME, None, volume)?,
-            None => None,
-        };
-        let source = volume.unwrap_or_default()["spec"].take();
-        let path = source["hostPath"]["path"].as_str().or_else(|| source["local"]["path"].as_str());
-        let text = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
-        found.push(Volume {
-            claim: name,
-            size: text(&claim["spec"]["resources"]["requests"]["storage"]),
-            class: text(&claim["spec"]["storageClassName"]),
-            path: path.map(str::to_owned),
-        });
-    }
-    Ok(found)
+fn volumes(host: &dyn Host, spec: &Spec) -> Result<Vec<Volume>> {
+    let in_use = steps::claim_names(&spec.iris);
+    let is_in_use = |v: &data::Volume| {
+        v.namespace.as_ref() == Some(&spec.iris.namespace)
+            && in_use.iter().any(|(name, _)| Some(name) == v.claim.as_ref())
+    };
+    let all = data::volumes(host, &Known::wanted(spec))?.into_iter();
+    let of_iris = all.filter(|v| v.whose == Whose::Iris || is_in_use(v)).filter_map(|v| {
+        let (namespace, claim) = (v.namespace?, v.claim?);
+        Some(Volume { namespace, claim, size: v.size, class: v.class, path: v.paths.into_iter().next() })
+    });
+    Ok(of_iris.collect())
 }
 
 impl fmt::Display for Summary {
@@ -149,7 +143,9 @@ impl fmt::Display for Summary {
             line(if at == 0 { "pods" } else { "" }, &format!("{}: {}", pod.name, pod.state))?;
         }
         for (at, volume) in self.volumes.iter().enumerate() {
-            let mut text = format!("{} {} {}", volume.claim, volume.size, volume.class);
+            let elsewhere =
+                if volume.namespace == self.namespace { String::new() } else { format!("{}/", volume.namespace) };
+            let mut text = format!("{elsewhere}{} {} {}", volume.claim, volume.size, volume.class);
             if let Some(path) = &volume.path {
                 let _ = write!(text, " {path}");
             }

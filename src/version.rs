@@ -97,6 +97,8 @@ pub struct Row {
     pub from: Minor,
     /// Name of the addon that provides volumes.
     pub storage_addon: &'static str,
+    /// Whether its storage makes a volume only when the first pod uses the claim.
+    pub waits_for_consumer: bool,
     /// How MetalLB is configured.
     pub metallb: MetallbApi,
     /// Where MetalLB's images are by now, when those that the addon names are gone: repository prefix and tag.
@@ -128,6 +130,7 @@ const OLD_METALLB: Option<(&str, &str)> = Some(("quay.io/metallb", "v0.9.3"));
 const OLDEST: Row = Row {
     from: Minor(1, 20),
     storage_addon: "storage",
+    waits_for_consumer: false,
     metallb: MetallbApi::ConfigMap,
     metallb_images: OLD_METALLB,
     enables_dns: false,
@@ -152,6 +155,7 @@ const TABLE: &[Row] = &[
         from: Minor(1, 24),
         mirror_folders: true,
         storage_addon: "hostpath-storage",
+        waits_for_consumer: true,
         metallb_images: None,
         cgroups: (true, true),
         ..OLDEST
@@ -175,6 +179,7 @@ const TABLE: &[Row] = &[
 const MODERN: Row = Row {
     mirror_folders: true,
     storage_addon: "hostpath-storage",
+    waits_for_consumer: true,
     metallb_images: None,
     cgroups: (true, true),
     metallb: MetallbApi::Crd,

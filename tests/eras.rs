@@ -8,6 +8,7 @@ mod recorded;
 use iris_mk8s::{
     checks,
     credentials::Credentials,
+    data::Agreed,
     engine::Engine,
     event::Events,
     finding::Severity,
@@ -258,7 +259,9 @@ fn a_life_that_has_ended_is_told_with_the_way_on() {
     let credentials = Credentials::load_or_make(&place, None, Some("hash,salt")).unwrap();
     let preflight = steps::until(steps::catalog(&spec, &credentials), "preflight").unwrap();
     let (events, _) = Events::channel();
-    let plan = Engine { host: &host, stages: &preflight, events: &events, workers: 1 }.plan().unwrap();
+    let plan = Engine { host: &host, stages: &preflight, events: &events, workers: 1, agreed: Agreed::nothing() }
+        .plan()
+        .unwrap();
     plan.refusals().unwrap();
     let shown = plan.show();
     assert!(shown.contains("warning: channel: MicroK8s 1.34 reached its end of life on 2026-10-27"), "{shown}");

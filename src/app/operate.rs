@@ -5,6 +5,7 @@ use std::{os::unix::process::CommandExt, process};
 use super::{NOTHING_KNOWN, Run, need_root, remembered, stage_names};
 use crate::{
     cli::Global,
+    data::Agreed,
     engine::Engine,
     error::{Error, ExitCode, Result},
     host::Real,
@@ -37,7 +38,7 @@ pub(super) fn start(global: &Global) -> Result<ExitCode> {
 fn switch(global: &Global, command: &str, stages: &[Stage]) -> Result<ExitCode> {
     let journal = Journal::open(&Place::default(), steps::origin)?;
     let run = Run::begin(global, command, stage_names(stages))?;
-    let engine = Engine { host: &run.host, stages, events: &run.events, workers: 1 };
+    let engine = Engine { host: &run.host, stages, events: &run.events, workers: 1, agreed: Agreed::nothing() };
     let (outcome, ended) = engine.switch(&journal, &run.name, command);
     Ok(run.end(outcome, ended, None))
 }

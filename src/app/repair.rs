@@ -1,15 +1,21 @@
 //! `repair longhorn`: what a removal in the wrong order left is shown, asked for, and taken away.
 
-use super::{Run, ask, need_root, stage_names};
+use super::{
+    Run, need_root,
+    question::{ask, looking},
+    stage_names,
+};
 use crate::{
     cli::{Format, Global, RepairOptions},
+    data::{self, Agreed, Volume},
     engine::Engine,
     error::{Error, ExitCode, Result},
     event::Outcome,
+    host::Host,
     journal::{Journal, Place},
     longhorn::repair,
     report::results,
-    step::{Memory, Undo},
+    step::{Memory, Stage, Undo},
     steps,
 };
 
@@ -18,31 +24,28 @@ const NOTHING: &str = "nothing of Longhorn is there: nothing to repair\n";
 pub(super) fn longhorn(global: &Global, options: &RepairOptions) -> Result<ExitCode> {
     need_root()?;
     let stages = repair::stages();
-    let run = Run::begin(global, "repair", stage_names(&stages))?;
-    let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: 1 };
+    let host = looking("repair")?;
+    let wrong = repair::diagnose(&host)?;
+    let lost = if wrong.is_some() { data::on_longhorn(&host)? } else { Vec::new() };
+    let shown = wrong.as_ref().map_or_else(|| NOTHING.to_owned(), |wrong| show(&host, &stages, wrong, &lost));
     let mut outcome = Outcome::new(ExitCode::Done);
-    let wrong = match repair::diagnose(&run.host) {
-        Ok(wrong) => wrong,
-        Err(e) => return Ok(run.end(outcome, Err(e), None)),
-    };
-    let shown = match &wrong {
-        Some(wrong) => show(&engine, wrong)?,
-        None => NOTHING.to_owned(),
-    };
     if wrong.is_none() || options.dry_run {
+        let run = Run::begin(global, "repair", stage_names(&stages))?;
         let code = run.end(outcome, Ok(()), serde_json::to_value(&shown).ok());
         if global.output == Format::Text {
             results(&shown);
         }
         return Ok(code);
     }
-    let asked = if options.yes {
-        Ok(())
-    } else {
+    if !options.yes {
         ask(&format!("{shown}Nothing of Longhorn's data survives. Type `yes` to go on: "))
-            .map_err(|why| Error::usage(format!("{why}: the data would be lost")).because(shown).hint("say --yes"))
-    };
-    let ended = asked.and_then(|()| mend(&engine, &mut outcome));
+            .map_err(|why| Error::usage(format!("{why}: the data would be lost")).because(&shown).hint("pass --yes"))?;
+    }
+    drop(host);
+    let run = Run::begin(global, "repair", stage_names(&stages))?;
+    let agreed = Agreed::to(&lost);
+    let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: 1, agreed: &agreed };
+    let ended = mend(&engine, &mut outcome);
     Ok(run.end(outcome, ended, None))
 }
 
@@ -58,11 +61,11 @@ fn mend(engine: &Engine<'_>, outcome: &mut Outcome) -> Result<()> {
 }
 
 /// What is wrong, whose data goes, and what would be done; later acts show only when the first ones have been done.
-fn show(engine: &Engine<'_>, wrong: &str) -> Result<String> {
+fn show(host: &dyn Host, stages: &[Stage], wrong: &str, lost: &[Volume]) -> String {
     let mut text = format!("Longhorn: {wrong}\nthis will be done:\n");
-    for step in engine.stages.iter().flat_map(|stage| &stage.steps) {
+    for step in stages.iter().flat_map(|stage| &stage.steps) {
         // What is verified in the end cannot hold yet.
-        let Ok(todo) = step.undo(engine.host, &Memory::default()) else { continue };
+        let Ok(todo) = step.undo(host, &Memory::default()) else { continue };
         match todo {
             Undo::Acts(acts) => {
                 text.push_str(&format!("  remove {:<20} {}\n", step.id(), step.title()));
@@ -72,8 +75,5 @@ fn show(engine: &Engine<'_>, wrong: &str) -> Result<String> {
             Undo::Done | Undo::Keep(_) | Undo::Theirs(_) => {}
         }
     }
-    for claim in repair::data(engine.host)? {
-        text.push_str(&format!("  DATA   {claim}\n"));
-    }
-    Ok(text)
+    text + &super::question::named(lost)
 }

@@ -51,6 +51,8 @@ kinds! {
     CLUSTER_ROLE = "rbac.authorization.k8s.io" "v1" "ClusterRole" "clusterroles";
     CLUSTER_ROLE_BINDING = "rbac.authorization.k8s.io" "v1" "ClusterRoleBinding" "clusterrolebindings";
     CONFIG_MAP = "" "v1" "ConfigMap" "configmaps";
+    CRON_JOB = "batch" "v1" "CronJob" "cronjobs";
+    CRON_JOB_BETA = "batch" "v1beta1" "CronJob" "cronjobs";
     CSI_DRIVER = "storage.k8s.io" "v1" "CSIDriver" "csidrivers";
     CSI_NODE = "storage.k8s.io" "v1" "CSINode" "csinodes";
     CUSTOM_RESOURCE_DEFINITION = "apiextensions.k8s.io" "v1" "CustomResourceDefinition" "customresourcedefinitions";
@@ -69,6 +71,7 @@ kinds! {
     POD = "" "v1" "Pod" "pods";
     POD_SECURITY_POLICY = "policy" "v1beta1" "PodSecurityPolicy" "podsecuritypolicies";
     PRIORITY_CLASS = "scheduling.k8s.io" "v1" "PriorityClass" "priorityclasses";
+    REPLICA_SET = "apps" "v1" "ReplicaSet" "replicasets";
     ROLE = "rbac.authorization.k8s.io" "v1" "Role" "roles";
     ROLE_BINDING = "rbac.authorization.k8s.io" "v1" "RoleBinding" "rolebindings";
     SECRET = "" "v1" "Secret" "secrets";

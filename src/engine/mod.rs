@@ -12,6 +12,7 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use crate::{
+    data::Agreed,
     error::{Error, ExitCode, Result},
     event::{Change, Event, Events, Outcome},
     host::{Changes, Heard, Host},
@@ -48,6 +49,8 @@ pub struct Engine<'a> {
     pub events: &'a Events,
     /// Stages that may run side by side; one for a host with a modelled clock.
     pub workers: usize,
+    /// The data that the person agreed to lose.
+    pub agreed: &'a Agreed,
 }
 
 /// How a step came to be as wanted.
@@ -124,7 +127,14 @@ impl Engine<'_> {
                                 self.check(step, start, &why, trouble.as_ref())?;
                                 continue;
                             }
-                            Err(e) if matches!(e.code, ExitCode::Interrupted | ExitCode::Unverified) => return Err(e),
+                            Err(e)
+                                if matches!(
+                                    e.code,
+                                    ExitCode::Interrupted | ExitCode::Unverified | ExitCode::NotOurs
+                                ) =>
+                            {
+                                return Err(e);
+                            }
                             Err(e) => {
                                 // Its words count only if the host does not show the effect all the same.
                                 rounds = if e.code == ExitCode::TimedOut { ROUNDS } else { rounds + 1 };
@@ -176,8 +186,9 @@ impl Engine<'_> {
         }
     }
 
-    /// Executes acts in order.
+    /// Executes acts in order, if all of them delete only data that was agreed to.
     fn act(&self, step: &dyn Step, acts: &[Act]) -> Result<()> {
+        acts.iter().try_for_each(|act| self.agreed.check(self.host, act))?;
         for act in acts {
             self.events.send(Event::StepActing { step: step.id().to_owned(), title: step.title(), act: act.show() });
             self.execute(step, act)?;

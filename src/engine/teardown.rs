@@ -40,6 +40,12 @@ pub struct UndoPlan {
 }
 
 impl UndoPlan {
+    /// Whether a step goes, by itself or with another one: by its key, by its name, or by a part of its key that ends in a slash.
+    pub fn goes(&self, name: &str) -> bool {
+        let is = |key: &str| is_named(key, name) || (name.ends_with('/') && key.starts_with(name));
+        self.steps.iter().any(|step| is(&step.key) && step.keep.is_none())
+    }
+
     /// The plan for people.
     pub fn show(&self) -> String {
         let mut text = String::new();
@@ -60,6 +66,9 @@ impl UndoPlan {
         text
     }
 }
+
+/// The step that removes MicroK8s.
+const SNAP: &str = "snap.microk8s";
 
 /// Writes down that a step is ours no longer, without an act of its own.
 fn forget(journal: &Journal, step: &dyn Step) -> Result<()> {
@@ -82,11 +91,26 @@ enum Taken {
     Theirs(String),
 }
 
+/// Whether nothing more may be taken back after this: the person interrupted it, or data is there that nobody agreed to lose.
+fn ends_the_run(error: &Error) -> bool {
+    matches!(error.code, ExitCode::Interrupted | ExitCode::NotOurs)
+}
+
 impl Engine<'_> {
     /// The steps that a teardown of this reach takes back, the last one first.
     fn ours<'e>(&'e self, ledger: &Ledger, reach: Scope) -> Vec<&'e dyn Step> {
         let all = self.stages.iter().rev().flat_map(|stage| stage.steps.iter().rev());
-        all.map(|step| &**step).filter(|step| step.scope() <= reach && ledger.memory(&step.key()).is_some()).collect()
+        let is_ours = |step: &&dyn Step| step.scope() <= reach && ledger.memory(&step.key()).is_some();
+        let mut ours: Vec<&dyn Step> = all.map(|step| &**step).filter(is_ours).collect();
+        if self.agreed.is_unseen() {
+            // What is in a cluster that cannot be asked goes with it: nothing in it can be taken back by itself before.
+            ours.sort_by_key(|step| match step.inside() {
+                Some(SNAP) => 0,
+                _ if step.id() == SNAP => 1,
+                _ => 2,
+            });
+        }
+        ours
     }
 
     /// The step whose undo takes `step` along, if that one goes for certain.
@@ -142,6 +166,7 @@ impl Engine<'_> {
                     Ok(Undo::Keep(why)) => removal.keep = Some(why),
                     Ok(Undo::Theirs(why)) => (removal.keep, removal.theirs) = (Some(why), true),
                     Ok(Undo::Done | Undo::Pending(_)) => {}
+                    Err(e) if e.transient && self.agreed.is_unseen() => removal.with = Some(SNAP.to_owned()),
                     Err(e) if e.transient => removal.keep = Some(one_line(&e)),
                     Err(e) => return Err(e.in_step(step.id())),
                 }
@@ -184,7 +209,7 @@ impl Engine<'_> {
             let inner: Vec<&dyn Step> = carried.extract_if(.., |c| of_step(c)).map(|(inner, _)| inner).collect();
             match self.undo(journal, *step, &inner, &ours, &mut left) {
                 Ok(undone) => outcome.undone += undone,
-                Err(e) if e.code == ExitCode::Interrupted => return Err(e),
+                Err(e) if ends_the_run(&e) => return Err(e),
                 Err(e) => {
                     let e = e.in_step(step.id());
                     self.events.send(Event::StepFailed { step: step.id().to_owned(), error: (&e).into() });
@@ -316,7 +341,7 @@ impl Engine<'_> {
                 Undo::Acts(acts) => {
                     trouble = self.act(step, &acts).err();
                     acted_at = Some(self.host.now());
-                    if let Some(e) = trouble.take_if(|e| e.code == ExitCode::Interrupted) {
+                    if let Some(e) = trouble.take_if(|e| ends_the_run(e)) {
                         return Err(e);
                     }
                     self.check(step, start, "not gone yet", trouble.as_ref())?;

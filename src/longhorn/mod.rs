@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::{
     cluster::{self, Kind, longhorn as kinds, state},
+    data::{self, Whose},
     error::Result,
     host::Host,
     journal::Place,
-    spec::Iris,
     version::LonghornVersion,
 };
 
@@ -174,53 +174,26 @@ pub fn volumes(host: &dyn Host) -> Result<Vec<Value>> {
     Ok(all.into_iter().filter(|v| v["spec"]["csi"]["driver"] == DRIVER).collect())
 }
 
-/// Volumes on it that are neither those of our IRIS nor our trial's, each by the name that its owner knows.
+/// Volumes on it that are somebody else's, each by the name that its owner knows. A claim that was there before us holds somebody's data,
+/// although it has the name of one of ours.
 ///
 /// # Errors
 /// The cluster does not answer.
-pub fn of_others(host: &dyn Host, iris: &Iris) -> Result<Vec<String>> {
-    let volumes = volumes(host)?;
-    let mut found = Vec::new();
-    for volume in &volumes {
-        let claim = &volume["spec"]["claimRef"];
-        let (namespace, name) = (claim["namespace"].as_str().unwrap_or("?"), claim["name"].as_str().unwrap_or("?"));
-        if namespace == NAMESPACE && name == TRIAL {
-            continue;
-        }
-        let there = host.get(&cluster::PERSISTENT_VOLUME_CLAIM, Some(namespace), name)?;
-        // A claim that was there before us holds somebody's data, although it has the name of one of ours.
-        let theirs = there.is_some_and(|claim| !cluster::is_ours(&claim));
-        if theirs || namespace != iris.namespace || !is_claim_of(iris, name) {
-            found.push(format!("claim {namespace}/{name}"));
-        }
-    }
-    for volume in list(host, "volumes")? {
-        let name = state::name(&volume);
-        // One that no claim knows was made in its web page. A volume that goes outlives its claim by a moment.
-        if !state::going(&volume) && !volumes.iter().any(|v| v["spec"]["csi"]["volumeHandle"] == name) {
-            found.push(format!("volume {name}"));
-        }
-    }
-    Ok(found)
+pub fn of_others(host: &dyn Host) -> Result<Vec<String>> {
+    let theirs = data::on_longhorn(host)?.into_iter().filter(|v| v.whose == Whose::Others);
+    Ok(theirs.map(|v| if v.claim.is_some() { format!("claim {v}") } else { v.to_string() }).collect())
 }
 
 /// The claim and the pod that try it out.
 pub const TRIAL: &str = "iris-mk8s-trial";
 
-/// `dbv-mgr-data-0`, whatever the number of instances was when it was made.
-pub(crate) fn is_claim_of(iris: &Iris, name: &str) -> bool {
-    let number =
-        |claim: &str| name.strip_prefix(&format!("{claim}-{}-", iris.name)).is_some_and(|n| n.parse::<u32>().is_ok());
-    ["dbv-mgr", "dbv-data"].into_iter().any(number)
-}
-
 /// Why a Longhorn of ours must stay; none when nobody else needs it.
 ///
 /// # Errors
 /// The cluster does not answer.
-pub fn needed_by_others(host: &dyn Host, iris: &Iris) -> Result<Option<String>> {
-    let others = of_others(host, iris)?;
-    Ok((!others.is_empty()).then(|| format!("volumes of somebody else lie on Longhorn: {}", others.join(", "))))
+pub fn needed_by_others(host: &dyn Host) -> Result<Option<String>> {
+    let others = of_others(host)?;
+    Ok((!others.is_empty()).then(|| format!("volumes of somebody else lie on Longhorn: {}", others.join("; "))))
 }
 
 /// A session on the host with one of Longhorn's targets: target and portal. Others are never named.
@@ -256,12 +229,5 @@ mod tests {
         let set = json!({"spec": {"template": {"spec": {"containers": [
             {"name": "longhorn-manager", "image": "registry:5000/longhornio/longhorn-manager:v1.11.3"}]}}}});
         assert_eq!(version_of(&set).map(|v| v.to_string()).as_deref(), Some("v1.11.3"));
-    }
-
-    #[test]
-    fn claims_of_ours_are_known_by_their_names() {
-        let iris = crate::spec::example().iris;
-        assert!(is_claim_of(&iris, "dbv-mgr-data-0") && is_claim_of(&iris, "dbv-data-data-11"));
-        assert!(!is_claim_of(&iris, "dbv-mgr-other-0") && !is_claim_of(&iris, "dbv-mgr-data-x"));
     }
 }

@@ -89,19 +89,6 @@ pub fn diagnose(host: &dyn Host) -> Result<Option<String>> {
     Ok((!found.is_empty()).then(|| found.join("; ")))
 }
 
-/// Claims whose data goes, for the question.
-///
-/// # Errors
-/// The cluster does not answer.
-pub fn data(host: &dyn Host) -> Result<Vec<String>> {
-    let name = |volume: &Value| {
-        let claim = &volume["spec"]["claimRef"];
-        let text = |field: &str| claim[field].as_str().unwrap_or("?").to_owned();
-        format!("{}/{} (volume {})", text("namespace"), text("name"), state::name(volume))
-    };
-    Ok(volumes(host)?.iter().map(name).collect())
-}
-
 impl Step for Mend {
     fn id(&self) -> &str {
         self.id

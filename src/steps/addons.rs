@@ -1,13 +1,16 @@
 //! MicroK8s' addons, one per call, judged by what they should bring and never by MicroK8s' own "enabled", which only means that
 //! some object exists.
+//!
+//! An addon that is partially installed is completed and never disabled: with the registry its images would go.
 
 use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{SNAP, image};
+use super::{SNAP, image, iris};
 use crate::{
     cluster::{self, Kind, state},
+    data::{self, Known},
     error::Result,
     host::{Cmd, Host, Watch},
     spec::Spec,
@@ -52,6 +55,52 @@ fn brings(name: &str) -> Option<&'static [Brings]> {
     }
 }
 
+/// The address of the name service where kubelet's arguments name none.
+const DNS_ADDRESS: &str = "10.152.183.10";
+
+/// Objects that only their addon's manifest names, as it has them: what holds data and what tells where it is. The workloads are not among
+/// them: without its workload MicroK8s takes an addon for disabled, and `enable` brings back all that is missing.
+fn missing_object(host: &dyn Host, row: &Row, (kind, namespace, name): &Brings) -> Result<Option<Value>> {
+    let meta = |labels: Value| json!({"name": name, "namespace": namespace, "labels": labels});
+    let port = |name: &str, port: u16, protocol: &str| json!({"name": name, "port": port, "protocol": protocol});
+    Ok(match (kind.kind, *name) {
+        ("Service", "kube-dns") => {
+            let arguments = host.read(Path::new(KUBELET))?.unwrap_or_default();
+            let arguments = String::from_utf8_lossy(&arguments);
+            let told = arguments.lines().find_map(|l| l.trim().strip_prefix("--cluster-dns="));
+            let labels = json!({"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"});
+            let ports = json!([port("dns", 53, "UDP"), port("dns-tcp", 53, "TCP"), port("metrics", 9153, "TCP")]);
+            let spec =
+                json!({"selector": {"k8s-app": "kube-dns"}, "clusterIP": told.unwrap_or(DNS_ADDRESS), "ports": ports});
+            Some(json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(labels), "spec": spec}))
+        }
+        ("Service", "registry") => {
+            let ports =
+                json!([{"name": "registry", "port": 5000, "targetPort": 5000, "nodePort": 32000, "protocol": "TCP"}]);
+            let spec = json!({"type": "NodePort", "selector": {"app": "registry"}, "ports": ports});
+            Some(
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(json!({"app": "registry"})), "spec": spec}),
+            )
+        }
+        ("PersistentVolumeClaim", "registry-claim") => {
+            let spec = json!({"accessModes": ["ReadWriteMany"], "volumeMode": "Filesystem",
+                "resources": {"requests": {"storage": "20Gi"}}});
+            let meta = json!({"name": name, "namespace": namespace});
+            Some(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": spec}))
+        }
+        ("StorageClass", "microk8s-hostpath") => {
+            // Where there is another default by now, a second one would take new claims away from it.
+            let is_default = !host.list(&cluster::STORAGE_CLASS, None, "")?.iter().any(super::claims::is_default);
+            let annotations = json!({"storageclass.kubernetes.io/is-default-class": is_default.to_string()});
+            let mode = if row.waits_for_consumer { "WaitForFirstConsumer" } else { "Immediate" };
+            Some(json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+                "metadata": {"name": name, "annotations": annotations}, "provisioner": "microk8s.io/hostpath",
+                "reclaimPolicy": "Delete", "volumeBindingMode": mode}))
+        }
+        _ => None,
+    })
+}
+
 /// What IRIS itself needs, in the order in which one needs the other.
 const BASICS: &[&str] = &["dns", "hostpath-storage"];
 
@@ -66,12 +115,13 @@ pub(super) fn others(spec: &Spec) -> Vec<Box<dyn Step>> {
 }
 
 fn steps<'a>(spec: &Spec, names: impl Iterator<Item = &'a str>) -> Vec<Box<dyn Step>> {
-    names.map(|name| Box::new(Addon::new(spec, name)) as Box<dyn Step>).collect()
+    let known = Known::wanted(spec);
+    names.map(|name| one(spec, name, &known)).collect()
 }
 
 /// An addon by its name.
-pub(super) fn one(spec: &Spec, name: &str) -> Box<dyn Step> {
-    Box::new(Addon::new(spec, name))
+pub(super) fn one(spec: &Spec, name: &str, known: &Known) -> Box<dyn Step> {
+    Box::new(Addon::new(spec, name, known))
 }
 
 /// One addon.
@@ -82,11 +132,12 @@ pub(super) struct Addon {
     called: String,
     brings: Option<&'static [Brings]>,
     row: &'static Row,
+    known: Known,
     deadline: Duration,
 }
 
 impl Addon {
-    fn new(spec: &Spec, name: &str) -> Self {
+    fn new(spec: &Spec, name: &str, known: &Known) -> Self {
         let row = spec.channel.row();
         let called = if name == "hostpath-storage" { row.storage_addon } else { name };
         let id = format!("addon.{name}");
@@ -96,8 +147,38 @@ impl Addon {
             called: called.to_owned(),
             brings: brings(name),
             row,
+            known: known.clone(),
             deadline: spec.timeouts.addon.into(),
         }
+    }
+
+    /// Today's name of it.
+    fn name(&self) -> &str {
+        self.id.strip_prefix("addon.").unwrap_or(&self.id)
+    }
+
+    /// What it should bring and is not there.
+    fn missing(&self, host: &dyn Host) -> Result<Vec<&'static Brings>> {
+        let mut missing = Vec::new();
+        for object in self.brings.unwrap_or_default() {
+            let (kind, namespace, name) = object;
+            if host.get(kind, *namespace, name)?.is_none() {
+                missing.push(object);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// A pod of a workload that is gone: as long as it is there, MicroK8s takes the addon for enabled.
+    fn outlives(&self, host: &dyn Host) -> Result<Option<String>> {
+        for (_, namespace, name) in self.missing(host)?.into_iter().filter(|brings| is_workload(brings)) {
+            let pods = host.list(&cluster::POD, *namespace, "")?;
+            let begin = format!("{name}-");
+            if let Some(pod) = pods.iter().find(|pod| state::name(pod).starts_with(&begin)) {
+                return Ok(Some(format!("pod {} of before ends", state::name(pod))));
+            }
+        }
+        Ok(None)
     }
 
     /// The name service, and no pod would be told of it.
@@ -109,6 +190,13 @@ impl Addon {
         Act::Run(Cmd::changes(self.deadline, ["microk8s", verb, &self.called]))
     }
 }
+
+fn is_workload((kind, ..): &Brings) -> bool {
+    **kind == cluster::DEPLOYMENT || **kind == cluster::DAEMON_SET
+}
+
+/// What a probe says is missing.
+const NO_CLUSTER_DNS: &str = "--cluster-dns";
 
 /// MicroK8s' own word. It only means that some object exists.
 fn status(host: &dyn Host, addon: &str) -> Result<bool> {
@@ -136,8 +224,7 @@ pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
             return Ok(Probe::pending(format!("{} {name} is being deleted", kind.kind)));
         }
         found += 1;
-        let workload = **kind == cluster::DEPLOYMENT || **kind == cluster::DAEMON_SET;
-        if workload && !state::rolled_out(&object) {
+        if is_workload(&(kind, *namespace, name)) && !state::rolled_out(&object) {
             let pods = host.list(&cluster::POD, *namespace, &state::selector(&object))?;
             if let Some(missing) =
                 pods.iter().filter(|p| state::of_template(p, &object)).find_map(|p| image::missing(host, p))
@@ -162,7 +249,7 @@ pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
         (_, [], None) => Probe::satisfied("works"),
         (_, [], Some(why)) => Probe::pending(why),
         (_, missing, _) => {
-            Probe::differs(json!({"missing": missing}), format!("half there: {} missing", missing.join(", ")))
+            Probe::differs(json!({"missing": missing}), format!("partially installed: {} missing", missing.join(", ")))
         }
     })
 }
@@ -183,9 +270,14 @@ impl Step for Addon {
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         let found = match self.brings {
             Some(brings) => match judge(host, brings)? {
-                Probe::Satisfied { .. } | Probe::Pending { .. } if self.is_untold(host)? => {
-                    Probe::differs(json!({"missing": "--cluster-dns"}), "half there: kubelet does not tell pods of it")
-                }
+                Probe::Satisfied { .. } | Probe::Pending { .. } if self.is_untold(host)? => Probe::differs(
+                    json!({"missing": NO_CLUSTER_DNS}),
+                    "partially installed: kubelet does not tell pods of it",
+                ),
+                Probe::Differs { now, why } => match self.outlives(host)? {
+                    Some(pod) => Probe::pending(format!("{why}; {pod}")),
+                    None => Probe::Differs { now, why },
+                },
                 found => found,
             },
             None if status(host, &self.called)? => Probe::satisfied("enabled, as MicroK8s says"),
@@ -202,10 +294,21 @@ impl Step for Addon {
         Ok(found)
     }
 
-    fn apply(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
         let enable = self.run("enable");
-        // MicroK8s takes half an addon for an enabled one and would do nothing.
-        Ok(if let Probe::Differs { .. } = found { vec![self.run("disable"), enable] } else { vec![enable] })
+        let Probe::Differs { now, .. } = found else { return Ok(vec![enable]) };
+        // The name service holds nothing, and only an `enable` that does all of its work tells kubelet.
+        if now["missing"] == NO_CLUSTER_DNS {
+            return Ok(vec![self.run("disable"), enable]);
+        }
+        let missing = self.missing(host)?;
+        if missing.iter().any(|brings| is_workload(brings)) {
+            return Ok(vec![enable]);
+        }
+        // MicroK8s takes an addon with its workload for an enabled one, and would do nothing.
+        let objects = missing.into_iter().map(|brings| missing_object(host, self.row, brings));
+        let objects: Vec<Option<Value>> = objects.collect::<Result<_>>()?;
+        Ok(objects.into_iter().flatten().map(|object| Act::Apply(Box::new(object))).collect())
     }
 
     fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
@@ -228,6 +331,9 @@ impl Step for Addon {
         };
         if gone {
             return Ok(Undo::Done);
+        }
+        if let Some(user) = data::needed(host, self.name(), &self.known)? {
+            return Ok(Undo::Keep(format!("{user} needs it, and is somebody else's")));
         }
         Ok(Undo::Acts(take_away(host, &self.called, self.run("enable"), self.run("disable"))?))
     }
@@ -254,5 +360,14 @@ impl Step for Addon {
 
     fn inside(&self) -> Option<&'static str> {
         Some(SNAP)
+    }
+
+    fn used_by(&self) -> Option<String> {
+        let user = match self.name() {
+            "dns" => iris::SET,
+            "hostpath-storage" => "iris.claims",
+            _ => return None,
+        };
+        Some(user.to_owned())
     }
 }

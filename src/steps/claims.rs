@@ -76,7 +76,20 @@ impl Claims {
     }
 }
 
-fn is_default(class: &Value) -> bool {
+/// Claims of another class than the wanted one that a bootstrap with `--data` deletes, with their data.
+///
+/// # Errors
+/// The cluster cannot be asked.
+pub fn that_go(host: &dyn Host, spec: &Spec) -> Result<Vec<Value>> {
+    let claims = Claims { iris: spec.iris.clone(), wanted: Vec::new(), deadline: Duration::ZERO, data_goes: true };
+    let there = found(host, &spec.iris)?;
+    match claims.judge_class(host, &there)? {
+        Some(Probe::Differs { .. }) => claims.of_other_class(host, &there),
+        _ => Ok(Vec::new()),
+    }
+}
+
+pub(super) fn is_default(class: &Value) -> bool {
     class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
 }
 

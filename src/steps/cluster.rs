@@ -1,11 +1,12 @@
 //! The cluster runs: services, API, node, pod network. MicroK8s' own "running" is the text ` Ready ` in a list, and its API says
 //! ready before a node exists: what is waited for is counted here, and an empty list is not ready.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{SNAP, image};
+pub use crate::microk8s::is_stopped;
 use crate::{
     cluster::{self, state},
     error::Result,
@@ -14,19 +15,11 @@ use crate::{
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
 
-/// Written by `microk8s stop`.
-const STOPPED: &str = "/var/snap/microk8s/current/var/lock/stopped.lock";
-
 /// Services without which nothing works; which of them exist depends on the version.
 const SERVICES: &[&str] = &["daemon-kubelite", "daemon-apiserver", "daemon-kubelet", "daemon-containerd"];
 
 /// `microk8s start` waits up to a minute for the node by itself, and stop for the pods.
 pub const SWITCH_WITHIN: Duration = Duration::from_secs(180);
-
-/// Whether `microk8s stop` was called and no start since.
-pub fn is_stopped(host: &dyn Host) -> bool {
-    host.exists(Path::new(STOPPED))
-}
 
 /// The name of the step.
 pub(super) const RUNNING: &str = "cluster.running";

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     cluster::{self, Kind, state},
+    data::{self, Known},
     error::Result,
     host::{Cmd, Host, Watch},
     lb_range::LbRange,
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// The steps.
-pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
+pub(super) fn all(spec: &Spec, known: &Known) -> Vec<Box<dyn Step>> {
     let (lb, deadline, row) = (spec.lb.clone(), spec.timeouts.addon.into(), spec.channel.row());
     vec![
         Box::new(Addon {
@@ -29,8 +30,9 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
             deadline,
             images: row.metallb_images,
             api: row.metallb,
+            known: known.clone(),
         }),
-        Box::new(Pool { channel: spec.channel.clone(), lb, deadline, api: row.metallb }),
+        Box::new(Pool { channel: spec.channel.clone(), lb, deadline, api: row.metallb, known: known.clone() }),
     ]
 }
 
@@ -42,6 +44,13 @@ struct Addon {
     /// Where the images are, when those of the addon are gone.
     images: Option<(&'static str, &'static str)>,
     api: MetallbApi,
+    known: Known,
+}
+
+/// What of somebody else's has an address of MetalLB's, for as long as MicroK8s stays.
+pub(super) fn stays(host: &dyn Host, known: &Known) -> Result<Option<Undo>> {
+    let user = data::needed(host, "metallb", known)?;
+    Ok(user.map(|user| Undo::Keep(format!("{user} needs it, and is somebody else's"))))
 }
 
 /// The addon's workloads, each with one container of the same name.
@@ -165,6 +174,9 @@ impl Step for Addon {
         }
         if left.is_empty() {
             return Ok(Undo::Done);
+        }
+        if let Some(stays) = stays(host, &self.known)? {
+            return Ok(stays);
         }
         if self.api == MetallbApi::ConfigMap {
             return Ok(Undo::Acts(vec![delete_namespace()]));

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{SNAP, iris::MANAGED_BY};
 use crate::{
     cluster::{self, MANAGER},
+    data::Known,
     error::{Error, Result},
     host::{Host, Watch},
     lb_range::LbRange,
@@ -130,6 +131,7 @@ pub(super) struct Pool {
     pub(super) lb: LbRange,
     pub(super) deadline: Duration,
     pub(super) api: MetallbApi,
+    pub(super) known: Known,
 }
 
 impl Pool {
@@ -316,6 +318,9 @@ impl Step for Pool {
         }
         if !memory.prior.is_null() {
             return Ok(Undo::Acts(self.acts(host, &memory.prior)));
+        }
+        if let Some(stays) = super::metallb::stays(host, &self.known)? {
+            return Ok(stays);
         }
         let objects: Vec<Value> = advertisement.into_iter().chain([self.object(&Value::Null)]).collect();
         Ok(Undo::Acts(deleted(&objects)))

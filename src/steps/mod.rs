@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::{
     credentials::Credentials,
+    data::Known,
     error::{Error, Result},
     spec::Spec,
     step::{Lock, Stage, Step},
@@ -50,6 +51,7 @@ mod snap;
 mod switch;
 
 pub use alias::kubectl_in_the_way;
+pub use claims::that_go as claims_that_go;
 pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
 pub use iris::{SET, WEB, claim_names, set_key, stateful_set_of};
@@ -70,6 +72,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// All stages, each after those it needs.
 pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
     let stage = |id, needs, lock, steps: Vec<Box<dyn Step>>| Stage { id, needs, lock, steps };
+    let known = Known::wanted(spec);
     vec![
         stage("preflight", &[], None, preflight::all(spec).map(|check| Box::new(check) as Box<dyn Step>).into()),
         stage(
@@ -79,7 +82,7 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
             [
                 vec![
                     Box::new(before::Before::new(spec)) as Box<dyn Step>,
-                    Box::new(snap::Snap::new(spec)),
+                    Box::new(snap::Snap::new(spec, &known)),
                     Box::new(snap::Hold::new(spec)),
                 ],
                 // Before any image is asked for again.
@@ -98,7 +101,7 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
         stage("iris", &["basics", "longhorn"], None, longhorn::before_it(spec, iris::all(spec, credentials))),
         // Apart from `ready`: what ails the pods is told while the addons are still on their way.
         stage("pods", &["iris"], None, ready::of_pods(spec)),
-        stage("metallb", &["basics"], Some(Lock::Addons), metallb::all(spec)),
+        stage("metallb", &["basics"], Some(Lock::Addons), metallb::all(spec, &known)),
         stage("addons", &["basics"], Some(Lock::Addons), addons::others(spec)),
         stage("ready", &["pods", "metallb"], None, ready::all(spec)),
     ]

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     credentials::Credentials,
+    data::Known,
     error::{Error, ExitCode, Result},
     journal::{Ledger, Origin},
     profile,
@@ -80,11 +81,12 @@ pub fn origin(spec: &Spec, id: &str) -> Option<Origin> {
 /// # Errors
 /// The journal holds a step that this program does not know.
 pub fn recall(ledger: &Ledger) -> Result<Vec<Stage>> {
+    let known = Known::of(ledger);
     let mut found = Vec::new();
     for (key, memory) in ledger.memories() {
         let id = key.split_once('@').map_or(key, |(id, _)| id);
         let Some((stage, at)) = rank(id) else { return Err(unknown(key)) };
-        let step = one(id, memory)?.ok_or_else(|| unknown(key))?;
+        let step = one(id, memory, &known)?.ok_or_else(|| unknown(key))?;
         found.push((at, stage, step));
     }
     // Stable: of the same name, in the order of their keys.
@@ -106,13 +108,13 @@ fn unknown(key: &str) -> Error {
 }
 
 /// One step.
-fn one(id: &str, memory: &Memory) -> Result<Option<Box<dyn Step>>> {
+fn one(id: &str, memory: &Memory, known: &Known) -> Result<Option<Box<dyn Step>>> {
     let recipe = &memory.recipe;
     let spec = spec_of(recipe)?;
     let object = |id| object::recalled(id, recipe, &spec);
     let step: Box<dyn Step> = match id {
         "snap.before" => Box::new(before::Before::new(&spec)),
-        "snap.microk8s" => Box::new(snap::Snap::new(&spec)),
+        "snap.microk8s" => Box::new(snap::Snap::new(&spec, known)),
         "snap.hold" => Box::new(snap::Hold::new(&spec)),
         "group.member" => Box::new(group::Member::new(&spec)),
         "alias.kubectl" => Box::new(alias::Alias::new(&spec)),
@@ -129,8 +131,9 @@ fn one(id: &str, memory: &Memory) -> Result<Option<Box<dyn Step>>> {
             return Ok(match id.split_once('.').map_or(id, |(area, _)| area) {
                 "longhorn" => of(longhorn::all(&spec)),
                 "mirror" | "registries" => of(registries::all(&spec)),
-                "metallb" => of(metallb::all(&spec)),
-                "addon" => of(metallb::all(&spec)).or_else(|| id.strip_prefix("addon.").map(|n| addons::one(&spec, n))),
+                "metallb" => of(metallb::all(&spec, known)),
+                "addon" => of(metallb::all(&spec, known))
+                    .or_else(|| id.strip_prefix("addon.").map(|n| addons::one(&spec, n, known))),
                 _ => None,
             });
         }

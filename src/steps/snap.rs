@@ -1,96 +1,38 @@
 //! The snap `microk8s`, by snapd's own changes, and its refreshes held while it is ours.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{SNAP, SOON};
 use crate::{
-    cluster::{self, state},
+    data::{Known, List},
     error::Result,
     host::Host,
-    longhorn,
-    spec::{Iris, Spec},
-    step::{Act, Memo, Memory, Probe, Progress, Scope, SnapdChange, Step, Undo},
+    microk8s::{self, Doing},
+    spec::Spec,
+    step::{Act, Memo, Memory, Probe, Scope, SnapdChange, Step, Undo},
     version::Channel,
 };
 
-const PATH: &str = "/v2/snaps/microk8s";
-
-/// What snapd is doing with the snap right now, whoever asked for it.
-struct Doing {
-    why: String,
-    progress: Option<Progress>,
-    id: String,
-    /// It can be aborted: it installs, and is not being undone already.
-    installs: bool,
-    removes: bool,
-}
-
-fn in_progress(host: &dyn Host) -> Result<Option<Doing>> {
-    let changes = host.snapd_get("/v2/changes?select=in-progress&for=microk8s")?.unwrap_or_default();
-    Ok(changes.as_array().and_then(|c| c.first()).map(|change| {
-        let (why, progress) = crate::host::doing(change);
-        let removes = change["kind"] == "remove-snap";
-        let installs = change["kind"] == "install-snap" && (change["status"] == "Doing" || change["status"] == "Do");
-        Doing {
-            why: format!("snapd: {why}"),
-            progress,
-            id: change["id"].as_str().unwrap_or_default().to_owned(),
-            installs,
-            removes,
-        }
-    }))
-}
-
 /// What snapd does, while it removes the snap.
 pub(super) fn being_removed(host: &dyn Host) -> Result<Option<String>> {
-    Ok(in_progress(host)?.filter(|doing| doing.removes).map(|doing| doing.why))
-}
-
-/// The registry's claim, which its addon makes: namespace and name.
-const OF_THE_REGISTRY: (&str, &str) = ("container-registry", "registry-claim");
-
-/// Where the addon for storage puts its volumes, each in a folder NAMESPACE-CLAIM-pvc-UID.
-const VOLUMES: &str = "/var/snap/microk8s/common/default-storage";
-
-/// Claims that neither we nor an addon made: their data would go with the snap. Of a cluster that does not answer, the folders of its
-/// volumes tell them.
-fn claims_of_others(host: &dyn Host, iris: &Iris) -> Vec<String> {
-    let (space_of_registry, claim_of_registry) = OF_THE_REGISTRY;
-    match host.list(&cluster::PERSISTENT_VOLUME_CLAIM, None, "") {
-        Ok(claims) => claims
-            .iter()
-            .map(|claim| (claim, claim["metadata"]["namespace"].as_str().unwrap_or("?"), state::name(claim)))
-            .filter(|(claim, namespace, name)| !cluster::is_ours(claim) && (*namespace, *name) != OF_THE_REGISTRY)
-            .map(|(_, namespace, name)| format!("claim {namespace}/{name}"))
-            .collect(),
-        Err(_) => {
-            let folders = host.names(Path::new(VOLUMES)).into_iter();
-            let theirs = |folder: &String| {
-                let Some((claim, _)) = folder.split_once("-pvc-") else { return false };
-                let own = claim.strip_prefix(&format!("{}-", iris.namespace));
-                !own.is_some_and(|own| longhorn::is_claim_of(iris, own))
-                    && claim != format!("{space_of_registry}-{claim_of_registry}")
-            };
-            folders.filter(theirs).map(|folder| format!("folder {VOLUMES}/{folder}")).collect()
-        }
-    }
+    Ok(Doing::now(host)?.filter(|doing| doing.removes).map(|doing| doing.why))
 }
 
 /// The snap in its channel.
 pub(super) struct Snap {
     channel: Channel,
-    iris: Iris,
+    known: Known,
     deadline: Duration,
     removal: Duration,
 }
 
 impl Snap {
-    pub(super) fn new(spec: &Spec) -> Self {
+    pub(super) fn new(spec: &Spec, known: &Known) -> Self {
         Self {
             channel: spec.channel.clone(),
-            iris: spec.iris.clone(),
+            known: known.clone(),
             deadline: spec.timeouts.install.into(),
             removal: spec.timeouts.remove.into(),
         }
@@ -124,7 +66,7 @@ impl Snap {
     }
 
     fn change(body: Value, shown: &str) -> Act {
-        Act::Snapd(SnapdChange { method: "POST", path: PATH.to_owned(), body, shown: shown.to_owned() })
+        Act::Snapd(SnapdChange { method: "POST", path: microk8s::SNAP.to_owned(), body, shown: shown.to_owned() })
     }
 }
 
@@ -143,10 +85,10 @@ impl Step for Snap {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        if let Some(Doing { why, progress, .. }) = in_progress(host)? {
+        if let Some(Doing { why, progress, .. }) = Doing::now(host)? {
             return Ok(Probe::Pending { why, progress });
         }
-        let Some(snap) = host.snapd_get(PATH)? else { return Ok(Probe::Absent) };
+        let Some(snap) = host.snapd_get(microk8s::SNAP)? else { return Ok(Probe::Absent) };
         let version = snap["version"].as_str().unwrap_or("?");
         let tracking = snap["tracking-channel"].as_str().unwrap_or("");
         // A snap from a file tracks nothing; what counts then is that it is there.
@@ -181,7 +123,7 @@ impl Step for Snap {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        if let Some(doing) = in_progress(host)? {
+        if let Some(doing) = Doing::now(host)? {
             // An installation that an interrupted run of ours began would be finished only to be removed.
             if doing.installs && memory.open && memory.prior.is_null() {
                 let (path, shown) = (format!("/v2/changes/{}", doing.id), format!("snap abort {}", doing.id));
@@ -194,7 +136,7 @@ impl Step for Snap {
             }
             return Ok(Undo::Pending(doing.why));
         }
-        let Some(snap) = host.snapd_get(PATH)? else { return Ok(Undo::Done) };
+        let Some(snap) = host.snapd_get(microk8s::SNAP)? else { return Ok(Undo::Done) };
         if memory.prior["enabled"] == false {
             let disable = Self::change(json!({"action": "disable"}), "snap disable microk8s");
             return Ok(if snap["status"] == "active" { Undo::Acts(vec![disable]) } else { Undo::Done });
@@ -209,11 +151,12 @@ impl Step for Snap {
                 "somebody moved it to channel {tracking} since; remove it with `snap remove --purge microk8s`"
             )));
         }
-        let theirs = claims_of_others(host, &self.iris);
+        // What cannot be asked here was refused before, or agreed to: the engine asks again before it removes the snap.
+        let theirs = List::read(host, &self.known).map(|list| list.of_others()).unwrap_or_default();
         if !theirs.is_empty() {
             return Ok(Undo::Keep(format!(
-                "volumes of somebody else are in it: {}; they go with `snap remove --purge microk8s`",
-                theirs.join(", ")
+                "somebody else has something in it, which would go with it: {}; `snap remove --purge microk8s` removes it with all of that",
+                theirs.join("; ")
             )));
         }
         // snapd runs no hook of a disabled snap, and its data would stay: `device or resource busy`.
@@ -295,7 +238,7 @@ impl Step for Hold {
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         if Self::of_one_snap(host)? {
-            let held = host.snapd_get(PATH)?.is_some_and(|snap| snap["hold"].is_string());
+            let held = host.snapd_get(microk8s::SNAP)?.is_some_and(|snap| snap["hold"].is_string());
             return Ok(if held { Probe::satisfied("microk8s is held") } else { Probe::Absent });
         }
         Ok(match Self::system_hold(host)? {
@@ -325,7 +268,7 @@ impl Step for Hold {
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         if memory.wants.iter().any(|want| want["one"] == true) {
-            let held = host.snapd_get(PATH)?.is_some_and(|snap| snap["hold"].is_string());
+            let held = host.snapd_get(microk8s::SNAP)?.is_some_and(|snap| snap["hold"].is_string());
             let unhold = Snap::change(json!({"action": "unhold"}), "snap refresh --unhold microk8s");
             return Ok(if held { Undo::Acts(vec![unhold]) } else { Undo::Done });
         }

@@ -8,6 +8,7 @@
     reason = "the model is shared by several tests, each of which uses a part of it and prints its counts"
 )]
 
+mod data;
 mod matrix;
 #[path = "../model/mod.rs"]
 mod model;
@@ -146,9 +147,9 @@ fn a_secret_of_somebody_else_is_not_taken_for_ours() {
     }
 }
 
-/// snapd removes no disabled MicroK8s: its hook would not be run.
+/// snapd removes no disabled MicroK8s: its hook would not be run. And what is in it cannot be seen.
 #[test]
-fn a_snap_that_somebody_disabled_goes_all_the_same() {
+fn a_snap_that_somebody_disabled_goes_when_the_person_says_so() {
     for era in [Era::Today, Era::Old] {
         let tool = Tool::new(Policy::Proposed);
         let world = Initial::fresh(era).world();
@@ -156,7 +157,18 @@ fn a_snap_that_somebody_disabled_goes_all_the_same() {
         let mut world = tool.bootstrap(world).world;
         model::initial::ask(&mut world, "POST", "/v2/snaps/microk8s", serde_json::json!({"action": "disable"}));
         world.settle();
-        let mut down = tool.teardown(world, iris_mk8s::step::Scope::Host);
+        let refused = tool.teardown(world.clone(), iris_mk8s::step::Scope::Host);
+        assert_eq!((refused.code, refused.acts), (iris_mk8s::error::ExitCode::NotOurs, 0));
+        let said = refused.error.expect("a reason").to_string();
+        for text in [
+            "the snap microk8s is disabled",
+            "snap enable microk8s",
+            "--without-looking",
+            "default-dbv-data-data-0-pvc",
+        ] {
+            assert!(said.contains(text), "it should say `{text}`: {said}");
+        }
+        let mut down = Tool { without_looking: true, ..tool }.teardown(world, iris_mk8s::step::Scope::Host);
         assert_eq!(down.code, iris_mk8s::error::ExitCode::Done, "{:?}", down.error);
         down.world.settle();
         assert_eq!(model::compare::difference(&before, &model::compare::facts(&down.world)), [""; 0]);

@@ -8,6 +8,7 @@ use std::{
 
 use iris_mk8s::{
     cluster as kinds,
+    data::Agreed,
     engine::{Engine, UndoPlan},
     error::{Error, ExitCode, Result},
     event::{Event, Events, Outcome},
@@ -133,7 +134,7 @@ fn take_back(steps: Vec<Fake>, priors: &[(&str, Value)]) -> Took {
     let stages = [Stage { id: "all", needs: &[], lock: None, steps }];
     let (events, heard) = Events::channel();
     let host = Model::new(Initial::fresh(Era::Today).world(), "undo", false);
-    let engine = Engine { host: &host, stages: &stages, events: &events, workers: 1 };
+    let engine = Engine { host: &host, stages: &stages, events: &events, workers: 1, agreed: Agreed::nothing() };
     let plan = engine.undo_plan(&journal.ledger(), Scope::App);
     let begun = host.now();
     let (outcome, result) = engine.teardown(&journal, "undo", Scope::App);
@@ -316,7 +317,8 @@ fn a_repair_takes_away_whoever_made_it_and_stops_where_it_does_not_go() {
         let (events, heard) = Events::channel();
         let host = Model::new(Initial::fresh(Era::Today).world(), "repair", false);
         let mut outcome = Outcome::new(ExitCode::Done);
-        let result = Engine { host: &host, stages: &stages, events: &events, workers: 1 }.repair(&mut outcome);
+        let result = Engine { host: &host, stages: &stages, events: &events, workers: 1, agreed: Agreed::nothing() }
+            .repair(&mut outcome);
         drop(events);
         let told =
             heard.iter().filter(|s| matches!(s.event, Event::StepUndone { .. } | Event::StepLeft { .. })).count();

@@ -267,36 +267,42 @@ fn interrupted_by_a_person(era: Era) {
     machine.is_restored_to(&before);
 }
 
-/// Runs the product at a terminal, and types when that text is on it.
-fn at_a_terminal(machine: &Machine, args: &str, seen: &str, typed: &str) -> String {
-    let line = format!(
-        "rm -f /tmp/keys /tmp/screen; mkfifo /tmp/keys; \
-         script -qefc 'sudo {}iris-mk8s {args}' /tmp/screen </tmp/keys >/dev/null & exec 3>/tmp/keys; \
-         for n in $(seq 600); do grep -q '{seen}' /tmp/screen && break; sleep 0.1; done; printf '{typed}' >&3; \
-         wait %1; echo \"exit $?\"; cat /tmp/screen",
-        machine.era().variables()
-    );
-    machine.ubuntu(&line).ok()
-}
-
 fn control_c(machine: &Machine, bootstrap: &str) {
     machine.fault("registry --delay 3");
     machine.root("microk8s kubectl scale statefulset/data --replicas=0 || true").ok();
-    let screen = at_a_terminal(machine, bootstrap, "IRIS runs", "\\003");
-    assert!(screen.starts_with("exit 130\n"), "Ctrl-C ends it: {screen}");
-    assert!(screen.contains("the same command goes on from here"), "{screen}");
+    let seen = machine.at_a_terminal(bootstrap, "IRIS runs", "\\003");
+    assert_eq!(seen.code, 130, "Ctrl-C ends it: {}", seen.end);
+    assert!(seen.end.contains("the same command goes on from here"), "{}", seen.end);
     machine.fault("clear");
 }
 
+/// The question is the last thing on the screen, below all that it is about, and nothing draws over it. Whoever presses Ctrl-C there, or says
+/// no, has changed nothing.
 fn asks_at_a_terminal(machine: &Machine) {
     let converged = machine.root("cat /var/lib/iris-mk8s/journal.jsonl").ok();
-    let screen = at_a_terminal(machine, "teardown --reset", "Type `yes` to go on", "no\\n");
-    assert!(screen.starts_with("exit 2\n"), "{screen}");
-    for text in ["this will be taken back", "DATA   dbv-data-data-0", "snap remove --purge microk8s", "not confirmed"] {
-        assert!(screen.contains(text), "it should say `{text}`: {screen}");
+    let asked = |command: &str, keys: &str| {
+        let seen = machine.at_a_terminal(command, "Type `yes` to go on", keys);
+        let last = seen.asked.trim_end().lines().last().unwrap_or_default().to_owned();
+        assert!(last.ends_with("Type `yes` to go on:"), "the question is not to be seen:\n{}", seen.asked);
+        for text in ["DATA   default/dbv-mgr-data-1 (5Gi", "All data of these volumes will be lost."] {
+            assert!(seen.asked.contains(text), "it should show `{text}`:\n{}", seen.asked);
+        }
+        seen
+    };
+    for (command, keys, code) in [
+        ("teardown --reset", "\\003", 130),
+        ("teardown --data", "\\003", 130),
+        ("teardown --reset", "no\\n", 2),
+        ("teardown --data", "\\n", 2),
+    ] {
+        let seen = asked(command, keys);
+        assert_eq!(seen.code, code, "{command}: {}", seen.end);
+        assert!(seen.milliseconds < 2000, "{command} ended only after {} ms", seen.milliseconds);
+        let word = if code == 130 { "nothing was changed" } else { "not confirmed" };
+        assert!(seen.end.contains(word), "it should say `{word}`:\n{}", seen.end);
+        assert_eq!(machine.root("cat /var/lib/iris-mk8s/journal.jsonl").ok(), converged, "nothing was changed");
     }
-    assert_eq!(machine.root("cat /var/lib/iris-mk8s/journal.jsonl").ok(), converged, "nothing was changed");
-    let screen = at_a_terminal(machine, "teardown --data", "Type `yes` to go on", "yes\\n");
-    assert!(screen.starts_with("exit 0\n"), "{screen}");
+    let seen = asked("teardown --data", "yes\\n");
+    assert_eq!(seen.code, 0, "{}", seen.end);
     assert_eq!(machine.kubectl("get pvc -n default -o name").ok(), "", "the data went");
 }

@@ -5,6 +5,7 @@ mod support;
 
 mod article;
 mod between_core;
+mod between_data;
 mod clash;
 mod cures;
 mod data;

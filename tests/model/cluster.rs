@@ -285,7 +285,7 @@ impl Cluster {
             merge::prune(&mut new, before, object);
         }
         merge::merge(&mut new, object);
-        merge::defaults(&mut new, was.is_none(), self.serial);
+        merge::defaults(&mut new, was.is_none(), self.serial, now);
         if let Some(was) = &was
             && let Some(field) = merge::immutable(was, &new)
         {

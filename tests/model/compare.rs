@@ -124,6 +124,12 @@ fn object_facts(object: &Value) -> Vec<String> {
         // Who wrote the pool last says nothing: it is compared by what it holds.
         object["metadata"]["managedFields"] = Value::Null;
     }
+    let of_addon = ["kube-dns", "registry", "registry-claim", "microk8s-hostpath"].contains(&name.as_str())
+        && ["", "kube-system", "container-registry"].contains(&namespace.as_str());
+    if of_addon {
+        // MicroK8s' addon applied it, or we put it back: it is the same.
+        object["metadata"]["managedFields"] = Value::Null;
+    }
     if *kind == kinds::L2_ADVERTISEMENT {
         // The label of one that we made: MicroK8s' own one does the same.
         object["metadata"]["labels"] = Value::Null;

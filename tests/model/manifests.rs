@@ -31,6 +31,12 @@ fn service(namespace: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace}, "spec": spec})
 }
 
+/// The same with labels.
+fn labelled(mut object: Value, labels: Value) -> Value {
+    object["metadata"]["labels"] = labels;
+    object
+}
+
 /// The pod network, which comes with the cluster.
 pub fn calico(era: Era) -> Vec<Value> {
     let version = if era == Era::Today { "v3.29.3" } else { "v3.13.2" };
@@ -58,7 +64,16 @@ pub fn dns(era: Era) -> Vec<Value> {
     let image = if era == Era::Today { "coredns/coredns:1.12.3" } else { "coredns/coredns:1.6.6" };
     vec![
         workload("Deployment", "kube-system", "coredns", &json!({"k8s-app": "kube-dns"}), "coredns", image),
-        service("kube-system", "kube-dns", &json!({"selector": {"k8s-app": "kube-dns"}, "clusterIP": "10.152.183.10"})),
+        labelled(
+            service(
+                "kube-system",
+                "kube-dns",
+                &json!({"selector": {"k8s-app": "kube-dns"}, "clusterIP": "10.152.183.10", "ports": [
+                    {"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+                    {"name": "metrics", "port": 9153, "protocol": "TCP"}]}),
+            ),
+            json!({"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}),
+        ),
     ]
 }
 
@@ -87,12 +102,16 @@ pub fn registry(era: Era) -> Vec<Value> {
         namespace("container-registry"),
         json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
             "metadata": {"name": "registry-claim", "namespace": "container-registry"},
-            "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "20Gi"}}}}),
+            "spec": {"accessModes": ["ReadWriteMany"], "volumeMode": "Filesystem", "resources": {"requests": {"storage": "20Gi"}}}}),
         deployment,
-        service(
-            "container-registry",
-            "registry",
-            &json!({"type": "NodePort", "selector": labels, "ports": [{"name": "registry", "port": 5000}]}),
+        labelled(
+            service(
+                "container-registry",
+                "registry",
+                &json!({"type": "NodePort", "selector": labels, "ports": [
+                    {"name": "registry", "port": 5000, "targetPort": 5000, "nodePort": 32000, "protocol": "TCP"}]}),
+            ),
+            labels,
         ),
     ]
 }

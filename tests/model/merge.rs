@@ -62,7 +62,7 @@ pub fn prune(now: &mut Value, before: &Value, want: &Value) {
 }
 
 /// What the server adds by itself.
-pub fn defaults(object: &mut Value, is_new: bool, serial: u64) {
+pub fn defaults(object: &mut Value, is_new: bool, serial: u64, now: std::time::Duration) {
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
     let set = |object: &mut Value, field: &str, value: Value| {
         if object[field].is_null() {
@@ -70,7 +70,9 @@ pub fn defaults(object: &mut Value, is_new: bool, serial: u64) {
         }
     };
     if is_new {
-        object["metadata"]["creationTimestamp"] = json!("2027-01-15T08:00:00Z");
+        let seconds = i64::try_from(super::world::EPOCH + now.as_secs()).expect("a time");
+        let time = jiff::Timestamp::from_second(seconds).expect("a time");
+        object["metadata"]["creationTimestamp"] = json!(time.to_string());
     }
     let spec = &mut object["spec"];
     match kind.as_str() {

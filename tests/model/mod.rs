@@ -21,6 +21,6 @@ mod process;
 pub mod snapd;
 pub mod store;
 pub mod tool;
-mod volumes;
+pub mod volumes;
 mod workloads;
 pub mod world;

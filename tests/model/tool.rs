@@ -7,6 +7,7 @@ use std::{
 
 use iris_mk8s::{
     credentials::Credentials,
+    data::{self, Agreed, Stake},
     engine::{Engine, UndoPlan},
     error::{Error, ExitCode, Result},
     event::{Events, Outcome},
@@ -94,11 +95,13 @@ pub struct Tool {
     pub collect: bool,
     /// Whether the volumes shall lie on Longhorn.
     pub longhorn: bool,
+    /// `--without-looking`.
+    pub without_looking: bool,
 }
 
 impl Tool {
     pub fn new(policy: Policy) -> Self {
-        Self { policy, collect: false, longhorn: false }
+        Self { policy, collect: false, longhorn: false, without_looking: false }
     }
 
     pub fn collecting(self) -> Self {
@@ -127,6 +130,11 @@ impl Tool {
 
     /// `bootstrap` of another spec than the usual one.
     pub fn bootstrap_of(self, world: World, spec: &Spec) -> Ran {
+        self.bootstrap_agreed(world, spec, Agreed::nothing())
+    }
+
+    /// The same, with the data that the person agreed to lose.
+    pub fn bootstrap_agreed(self, world: World, spec: &Spec, agreed: &Agreed) -> Ran {
         self.run(world, "bootstrap", |model, run, credentials| {
             let stages = steps::catalog(spec, &credentials);
             let open = || {
@@ -136,7 +144,8 @@ impl Tool {
                     steps::origin,
                 )
             };
-            engine(&**model, &stages, &Events::channel().0).bootstrap(open, run, spec).1
+            let events = Events::channel().0;
+            Engine { agreed, ..engine(&**model, &stages, &events) }.bootstrap(open, run, spec).1
         })
     }
 
@@ -174,6 +183,11 @@ impl Tool {
 
     /// `teardown`, of that reach.
     pub fn teardown(self, world: World, reach: Scope) -> Ran {
+        self.teardown_agreed(world, reach, |_| {})
+    }
+
+    /// `teardown`; while its question was open, something happened.
+    pub fn teardown_agreed(self, world: World, reach: Scope, meanwhile: impl FnOnce(&mut World)) -> Ran {
         let mut counted = None;
         let ran = self.run(world, "teardown", |model, run, _| {
             let contents = self.contents(&model.world())?;
@@ -187,9 +201,18 @@ impl Tool {
             }
             let stages = steps::recall(&contents.ledger)?;
             let events = Events::channel().0;
-            let engine = engine(&**model, &stages, &events);
-            engine.undo_plan(&contents.ledger, reach)?;
+            let sight = data::look(&**model, &contents.ledger, reach, !self.without_looking, &mut |_| {})?;
+            let agreed = sight.planned(self.without_looking);
+            let plan = Engine { agreed: &agreed, ..engine(&**model, &stages, &events) };
+            let plan = plan.undo_plan(&contents.ledger, reach)?;
+            let stake = sight.stake(|step| plan.goes(step));
+            sight.refuse_unseen(self.without_looking)?;
+            meanwhile(&mut model.world());
             let journal = open()?;
+            let now = data::look(&**model, &journal.ledger(), reach, stake.unseen.is_none(), &mut |_| {})?;
+            sight.refuse_new(&stake, &now, |step| plan.goes(step))?;
+            let agreed = sight.agreed(&stake);
+            let engine = Engine { agreed: &agreed, ..engine(&**model, &stages, &events) };
             let (outcome, result) = engine.teardown(&journal, run, reach);
             counted = Some(outcome);
             result?;
@@ -200,6 +223,15 @@ impl Tool {
             Ok(())
         });
         Ran { outcome: counted, ..ran }
+    }
+
+    /// What a `teardown` of that reach names in its question.
+    pub fn stake(self, world: World, reach: Scope) -> Result<Stake> {
+        let plan = self.undo_plan(world.clone(), reach)?;
+        let contents = self.contents(&world)?;
+        let mut model = Model::new(world, "plan", false);
+        model.read_only = true;
+        Ok(data::look(&model, &contents.ledger, reach, true, &mut |_| {})?.stake(|step| plan.goes(step)))
     }
 
     /// What a `teardown` of that reach would do, on a host that may only be looked at.
@@ -221,7 +253,7 @@ impl Tool {
 }
 
 fn engine<'a>(host: &'a dyn Host, stages: &'a [Stage], events: &'a Events) -> Engine<'a> {
-    Engine { host, stages, events, workers: 1 }
+    Engine { host, stages, events, workers: 1, agreed: Agreed::nothing() }
 }
 
 /// How a run dies.

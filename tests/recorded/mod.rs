@@ -32,6 +32,8 @@ pub struct Facts {
     pub objects: BTreeMap<String, Vec<Value>>,
     /// Plain GETs on the API server; none at all: it does not answer.
     pub api: BTreeMap<String, String>,
+    /// The API server refuses to tell of its objects.
+    pub forbidden: bool,
     pub pages: BTreeMap<String, (u16, String)>,
     pub unreachable: BTreeSet<String>,
     pub neighbours: BTreeMap<Ipv4Addr, String>,
@@ -232,6 +234,11 @@ impl Host for Recorded {
     fn list(&self, kind: &'static Kind, namespace: Option<&str>, labels: &str) -> Result<Vec<Value>> {
         if self.facts.api.is_empty() {
             return Err(Error::transient("the API server does not answer").because("connection refused"));
+        }
+        if self.facts.forbidden {
+            return Err(
+                Error::failed("the API server refused").because(format!("list {}: forbidden (403)", kind.plural))
+            );
         }
         let fits = |object: &&Value| {
             let meta = &object["metadata"];

@@ -17,7 +17,8 @@ use crate::{
         self, Installed,
         manifest::{Manifest, Part},
     },
-    spec::{Iris, Longhorn, Spec},
+    microk8s,
+    spec::{Longhorn, Spec},
     step::{Act, Step, Undo},
     version::{LonghornVersion, Minor},
 };
@@ -44,7 +45,6 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
     let Some(wanted) = &spec.longhorn else { return Vec::new() };
     let common = Common {
         wanted: wanted.clone(),
-        iris: spec.iris.clone(),
         minor: spec.channel.minor,
         deadline: spec.timeouts.longhorn.into(),
         read: Arc::default(),
@@ -85,7 +85,6 @@ pub(super) fn before_it(spec: &Spec, steps: Vec<Box<dyn Step>>) -> Vec<Box<dyn S
 #[derive(Clone)]
 struct Common {
     wanted: Longhorn,
-    iris: Iris,
     minor: Minor,
     deadline: Duration,
     /// The manifest as it was read last, with its text's length and checksum.
@@ -102,7 +101,6 @@ impl Common {
         serde_json::json!({
             "longhorn": self.wanted,
             "channel": format!("{}/stable", self.minor),
-            "iris": super::recall::names(&self.iris),
             "timeouts": {"longhorn": self.deadline.as_secs()},
         })
     }
@@ -148,16 +146,21 @@ impl Common {
     /// Why what Longhorn needs of the host must stay; none when it may go.
     ///
     /// # Errors
-    /// Longhorn is ours and still there: its own removal comes first, and has failed.
+    /// The cluster cannot be asked; or Longhorn is ours and still there: its own removal comes first, and has failed.
     fn stays(&self, host: &dyn Host) -> Result<Option<Undo>> {
-        if !has_cluster(host)? {
+        if host.snapd_get(microk8s::SNAP)?.is_none() {
             return Ok(None);
+        }
+        // A cluster that cannot be asked may still have volumes on it.
+        if microk8s::is_stopped(host) {
+            return Err(Error::failed("MicroK8s is stopped: whether volumes lie on Longhorn cannot be seen")
+                .hint("`sudo iris-mk8s start`, then the same command again"));
         }
         let Some(found) = Installed::find(host)? else { return Ok(None) };
         if !found.is_ours() {
             return Ok(Some(Undo::Keep("somebody else's Longhorn needs it".to_owned())));
         }
-        if let Some(why) = longhorn::needed_by_others(host, &self.iris)? {
+        if let Some(why) = longhorn::needed_by_others(host)? {
             return Ok(Some(Undo::Keep(why)));
         }
         Err(Error::failed("Longhorn is still there, and needs it").hint(REPAIR))

@@ -181,7 +181,7 @@ impl Step for Objects {
             if !found.is_ours() {
                 return Ok(Undo::Theirs("somebody replaced Longhorn since by one of their own".to_owned()));
             }
-            if let Some(why) = longhorn::needed_by_others(host, &self.common.iris)? {
+            if let Some(why) = longhorn::needed_by_others(host)? {
                 return Ok(Undo::Keep(why));
             }
         }

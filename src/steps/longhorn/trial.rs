@@ -346,7 +346,7 @@ impl Step for End {
         if !super::has_cluster(host)? || host.get(&cluster::CONFIG_MAP, Some(NAMESPACE), TRIAL)?.is_none() {
             return Ok(Undo::Done);
         }
-        if longhorn::needed_by_others(host, &self.common.iris)?.is_some() {
+        if longhorn::needed_by_others(host)?.is_some() {
             return Ok(Undo::Keep("Longhorn stays, and it was tried out".to_owned()));
         }
         let (kind, namespace) = (&cluster::CONFIG_MAP, Some(NAMESPACE.to_owned()));

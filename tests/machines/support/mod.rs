@@ -4,6 +4,7 @@ mod era;
 mod machine;
 mod neighbour;
 mod run;
+mod screen;
 mod snapshot;
 
 pub(crate) use era::{Era, in_both_eras};

@@ -1,0 +1,54 @@
+//! MicroK8s as it is on this host: its snap, what snapd does with it right now, and whether it was stopped. It only reads.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{error::Result, host::Host, step::Progress};
+
+/// The snap in snapd's REST interface.
+pub const SNAP: &str = "/v2/snaps/microk8s";
+
+/// Written by `microk8s stop`, removed by `microk8s start`.
+const STOPPED: &str = "/var/snap/microk8s/current/var/lock/stopped.lock";
+
+/// Whether `microk8s stop` was called and no start since.
+pub fn is_stopped(host: &dyn Host) -> bool {
+    host.exists(Path::new(STOPPED))
+}
+
+/// What snapd is doing with the snap right now, whoever asked for it.
+pub struct Doing {
+    /// What it does, for people.
+    pub why: String,
+    /// How far it is, where that is known.
+    pub progress: Option<Progress>,
+    /// The number of the change.
+    pub id: String,
+    /// It can be aborted: it installs, and is not being undone already.
+    pub installs: bool,
+    /// It removes the snap.
+    pub removes: bool,
+}
+
+impl Doing {
+    /// The change that snapd works on; none when it works on none.
+    ///
+    /// # Errors
+    /// snapd does not answer.
+    pub fn now(host: &dyn Host) -> Result<Option<Self>> {
+        let changes = host.snapd_get("/v2/changes?select=in-progress&for=microk8s")?.unwrap_or_default();
+        Ok(changes.as_array().and_then(|c| c.first()).map(Self::of))
+    }
+
+    fn of(change: &Value) -> Self {
+        let (why, progress) = crate::host::doing(change);
+        Self {
+            why: format!("snapd: {why}"),
+            progress,
+            id: change["id"].as_str().unwrap_or_default().to_owned(),
+            installs: change["kind"] == "install-snap" && (change["status"] == "Doing" || change["status"] == "Do"),
+            removes: change["kind"] == "remove-snap",
+        }
+    }
+}
