@@ -111,6 +111,7 @@ impl Engine<'_> {
                     } else if rounds >= ROUNDS {
                         return Err(not_verified(step, &why, trouble));
                     } else {
+                        self.allow(&acts)?;
                         let memo = step.memo(self.host, &found)?;
                         journal.append(&Record::Intent { step: step.key(), memo, recipe: step.recipe() })?;
                         if let Probe::Differs { why, .. } = &found {
@@ -186,9 +187,13 @@ impl Engine<'_> {
         }
     }
 
-    /// Executes acts in order, if all of them delete only data that was agreed to.
+    /// Whether these acts delete only data that was agreed to.
+    fn allow(&self, acts: &[Act]) -> Result<()> {
+        acts.iter().try_for_each(|act| self.agreed.check(self.host, act))
+    }
+
+    /// Executes acts in order.
     fn act(&self, step: &dyn Step, acts: &[Act]) -> Result<()> {
-        acts.iter().try_for_each(|act| self.agreed.check(self.host, act))?;
         for act in acts {
             self.events.send(Event::StepActing { step: step.id().to_owned(), title: step.title(), act: act.show() });
             self.execute(step, act)?;

@@ -70,9 +70,17 @@ impl UndoPlan {
 /// The step that removes MicroK8s.
 const SNAP: &str = "snap.microk8s";
 
+/// Writes down that the undo of a step begins, unless that is written already.
+fn begin_undo(journal: &Journal, step: &dyn Step) -> Result<()> {
+    if journal.ledger().is_undoing(&step.key()) {
+        return Ok(());
+    }
+    journal.append(&Record::UndoIntent { step: step.key() })
+}
+
 /// Writes down that a step is ours no longer, without an act of its own.
 fn forget(journal: &Journal, step: &dyn Step) -> Result<()> {
-    journal.append(&Record::UndoIntent { step: step.key() })?;
+    begin_undo(journal, step)?;
     journal.append(&Record::Undone { step: step.key() })
 }
 
@@ -214,6 +222,8 @@ impl Engine<'_> {
                     let e = e.in_step(step.id());
                     self.events.send(Event::StepFailed { step: step.id().to_owned(), error: (&e).into() });
                     left.errors.push(e);
+                    // A claim that does not go still needs its password.
+                    self.leave_parts(journal, *step, &ours, &mut left)?;
                 }
             }
         }
@@ -233,11 +243,10 @@ impl Engine<'_> {
         let start = self.host.now();
         let ledger = journal.ledger();
         let Some(memory) = memory_of(&ledger, step) else { return Ok(0) };
-        if !ledger.is_undoing(&step.key()) {
-            journal.append(&Record::UndoIntent { step: step.key() })?;
-        }
-        let taken = self.take_away(step, &memory)?;
+        let mut begin = || begin_undo(journal, step);
+        let taken = self.take_away(step, &memory, &mut begin)?;
         if let Taken::Away = taken {
+            begin()?;
             // Once this step is forgotten, nothing would tell any more that the others went with it: they come first.
             for inner in inside {
                 forget(journal, *inner)?;
@@ -271,9 +280,7 @@ impl Engine<'_> {
 
     /// Writes down and tells that a step stays, as ours or as somebody else's.
     fn leave(&self, journal: &Journal, step: &dyn Step, how: Taken, left: &mut Left) -> Result<()> {
-        if !journal.ledger().is_undoing(&step.key()) {
-            journal.append(&Record::UndoIntent { step: step.key() })?;
-        }
+        begin_undo(journal, step)?;
         let why = match how {
             Taken::Away => return Ok(()),
             Taken::Theirs(why) => {
@@ -301,7 +308,7 @@ impl Engine<'_> {
             self.check_stop()?;
             let start = self.host.now();
             let (id, title) = (step.id().to_owned(), step.title());
-            match self.take_away(&**step, &Memory::default()).map_err(|e| e.in_step(step.id()))? {
+            match self.take_away(&**step, &Memory::default(), &mut || Ok(())).map_err(|e| e.in_step(step.id()))? {
                 Taken::Away => {
                     outcome.undone += 1;
                     let seconds = self.host.now().saturating_sub(start).as_secs_f64();
@@ -316,8 +323,8 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Acts until a step's undo has nothing left to do.
-    fn take_away(&self, step: &dyn Step, memory: &Memory) -> Result<Taken> {
+    /// Acts until a step's undo has nothing left to do. `begin` is called before each act that may be done.
+    fn take_away(&self, step: &dyn Step, memory: &Memory, begin: &mut dyn FnMut() -> Result<()>) -> Result<Taken> {
         let start = self.host.now();
         let mut wait = Wait::default();
         let mut acted_at = None;
@@ -339,7 +346,13 @@ impl Engine<'_> {
                     trouble.as_ref().map(one_line).unwrap_or_default()
                 }
                 Undo::Acts(acts) => {
-                    trouble = self.act(step, &acts).err();
+                    trouble = match self.allow(&acts) {
+                        Ok(()) => {
+                            begin()?;
+                            self.act(step, &acts).err()
+                        }
+                        Err(e) => Some(e),
+                    };
                     acted_at = Some(self.host.now());
                     if let Some(e) = trouble.take_if(|e| ends_the_run(e)) {
                         return Err(e);

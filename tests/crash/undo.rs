@@ -158,6 +158,16 @@ fn a_step_that_fails_keeps_the_others_from_nothing() {
     assert_eq!(failed.count(), 1);
 }
 
+/// What does not go is still there, and needs what it needs.
+#[test]
+fn what_fails_keeps_what_it_needs() {
+    let broken = |_| Err(Error::failed("broken"));
+    let needed = Fake { used_by: Some("c.broken"), ..fake("a.needed", goes) };
+    let took = take_back(vec![fake("z.other", goes), needed, fake("c.broken", broken)], &[]);
+    assert_eq!(took.result.as_ref().unwrap_err().code, ExitCode::Residue);
+    assert_eq!(took.ours(), ["a.needed", "c.broken"]);
+}
+
 #[test]
 fn who_interrupts_it_stops_it() {
     let interrupted = |_| Err(Error::new(ExitCode::Interrupted, "interrupted"));
