@@ -136,6 +136,9 @@ impl Engine<'_> {
                 removal.with = Some(carrier.id().to_owned());
             } else if let Some(of) = of {
                 removal.with = Some(format!("{of}: the traces that it leaves"));
+                if let Some(memory) = memory_of(ledger, *step) {
+                    removal.acts = step.foresees(self.host, &memory).map_err(|e| e.in_step(step.id()))?;
+                }
             } else if let Some(memory) = memory_of(ledger, *step) {
                 match step.undo(self.host, &memory) {
                     Ok(Undo::Acts(acts)) => removal.acts = acts.iter().map(Act::show).collect(),

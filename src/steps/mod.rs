@@ -50,6 +50,7 @@ mod snap;
 mod switch;
 
 pub use alias::kubectl_in_the_way;
+pub(crate) use before::OTHER_KUBERNETES;
 pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
 pub use iris::{SET, WEB, claim_names, set_key, stateful_set_of};

@@ -1,0 +1,321 @@
+//! What was there before MicroK8s, written down before it comes: a removed snap leaves processes, devices, rules, files, a group and kernel
+//! settings behind, and only a list made beforehand tells them from what is somebody else's. After the removal this step looks at each
+//! kind of them again, takes away what is proven to be MicroK8s', and names what stays and why.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use self::found::Found;
+use super::SOON;
+use crate::{
+    error::{Error, ExitCode, Result},
+    host::{Cmd, FileWrite, Host},
+    journal::Place,
+    spec::Spec,
+    step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+};
+
+mod files;
+mod found;
+mod links;
+mod mounts;
+mod others;
+mod processes;
+mod rules;
+mod settings;
+
+pub(crate) use others::KUBERNETES as OTHER_KUBERNETES;
+
+use others::Others;
+
+/// The services of the snap.
+const UNITS: &str = "snap.microk8s.*";
+
+/// How often an act is tried. What is still there then stays, and is named.
+const TRIES: u8 = 3;
+
+/// Where it is written down. It is there as long as the snap is ours.
+pub(super) fn file() -> PathBuf {
+    Place::default().dir.join("before.json")
+}
+
+/// Something that stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    pub(super) what: String,
+    pub(super) why: String,
+    /// It is known to be somebody else's, or somebody else needs it: then it does not count.
+    pub(super) theirs: bool,
+}
+
+impl Left {
+    /// It is ours, or may be.
+    pub(super) fn ours(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into(), theirs: false }
+    }
+
+    pub(super) fn theirs(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into(), theirs: true }
+    }
+}
+
+/// All of them, a line each.
+fn lines(left: &[Left]) -> String {
+    let lines: Vec<String> = left.iter().map(|l| format!("{}: {}", l.what, l.why)).collect();
+    lines.join("\n")
+}
+
+/// A command that takes something away; `gone`: what it says when that is gone already.
+fn run(argv: &[&str], gone: &'static str) -> Act {
+    Act::Run(Cmd::changes(SOON, argv.iter().copied()).or_gone(gone))
+}
+
+/// The step.
+pub(super) struct Before {
+    user: String,
+    file: PathBuf,
+    deadline: Duration,
+    /// How often each act was asked for.
+    tried: Mutex<BTreeMap<String, u8>>,
+    /// What stays for good, once the record is gone.
+    end: Mutex<Option<Vec<Left>>>,
+}
+
+/// Makes systemd forget units of these patterns that failed; none where none did.
+pub(super) fn forget_failed(host: &dyn Host, patterns: &[&str]) -> Result<Option<Act>> {
+    let look = ["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend"];
+    let failed = host.ask(&Cmd::reads(look.iter().chain(patterns).copied()))?;
+    let reset = || Act::Run(Cmd::changes(SOON, [&["systemctl", "reset-failed"], patterns].concat()));
+    Ok((!failed.stdout.trim().is_empty()).then(reset))
+}
+
+impl Before {
+    pub(super) fn new(spec: &Spec) -> Self {
+        Self {
+            user: spec.user.clone(),
+            file: file(),
+            deadline: spec.timeouts.remove.into(),
+            tried: Mutex::default(),
+            end: Mutex::default(),
+        }
+    }
+
+    fn homes(&self, host: &dyn Host) -> Result<Vec<PathBuf>> {
+        let mut homes = vec![PathBuf::from("/root")];
+        if let Some(home) = super::group::home(host, &self.user)?.filter(|home| home != Path::new("/root")) {
+            homes.push(home);
+        }
+        Ok(homes)
+    }
+
+    /// Everything that MicroK8s and we are known to leave: what to do about it, and what stays. While the snap is still there, what snapd
+    /// ends and removes by itself is left out.
+    fn look_after(&self, host: &dyn Host, before: &Found, is_there: bool) -> Result<(Vec<Act>, Vec<Left>)> {
+        let processes = processes::all(host)?;
+        let others = Others::look(host, &processes)?;
+        let (mut acts, mut left) = processes::orphans(host, &processes);
+        let mut add = |(more, stays): (Vec<Act>, Vec<Left>)| {
+            acts.extend(more);
+            left.extend(stays);
+        };
+        if !is_there {
+            add(mounts::left(host)?);
+            add((units(host)?, super::alias::left(host)?));
+        }
+        let (network, stays, forwards) = links::left(host, &before.links, &before.namespaces, &others)?;
+        add((network, stays));
+        add(rules::left(host, before.filter_rules, &others)?);
+        if !before.group {
+            add(super::group::left(host)?);
+        }
+        add(files::left(host, &before.absent, before.there.as_deref(), &self.homes(host)?, &others)?);
+        add(settings::left(host, &before.settings, &others, forwards.as_deref())?);
+        if is_there {
+            acts.retain(|act| match act {
+                Act::Kill { why, .. } => why != processes::OF_SERVICE,
+                Act::Remove { path, .. } => !path.starts_with("/var/snap/microk8s"),
+                _ => true,
+            });
+        }
+        Ok((acts, left))
+    }
+
+    /// Of these acts those that are to be tried now. One that was tried before comes alone, so that it does not keep others from being
+    /// tried; one that was tried often enough stays.
+    fn to_try(&self, acts: Vec<Act>, left: &mut Vec<Left>) -> Vec<Act> {
+        let Ok(mut tried) = self.tried.lock() else { return acts };
+        let times = |act: &Act, tried: &BTreeMap<String, u8>| tried.get(&act.show()).copied().unwrap_or(0);
+        let (given_up, mut todo): (Vec<Act>, Vec<Act>) = acts.into_iter().partition(|a| times(a, &tried) >= TRIES);
+        left.extend(
+            given_up.iter().map(|a| Left::ours(format!("what `{}` should take away", a.show()), "it is still there")),
+        );
+        let least = todo.iter().map(|a| times(a, &tried)).min().unwrap_or(0);
+        todo.retain(|a| times(a, &tried) == least);
+        if least > 0 {
+            todo.truncate(1);
+        }
+        for act in &todo {
+            *tried.entry(act.show()).or_default() += 1;
+        }
+        todo
+    }
+
+    /// The record is gone, and we did not remove it: nothing that depends on it is done.
+    fn without(&self, memory: &Memory) -> Undo {
+        // Whether it was ever written is not known.
+        if memory.open {
+            return Undo::Done;
+        }
+        Undo::Theirs(format!(
+            "{} is gone, and with it what was there before MicroK8s: what it left cannot be told from what is somebody else's, and stays",
+            self.file.display()
+        ))
+    }
+}
+
+/// What the services of the snap left with systemd.
+fn units(host: &dyn Host) -> Result<Vec<Act>> {
+    let mut acts = Vec::new();
+    // A machine that boots in the middle of a removal starts services again, and snapd has stopped them already.
+    let active = ["systemctl", "list-units", "--state=active", "--plain", "--no-legend", UNITS];
+    if host.ask(&Cmd::reads(active))?.stdout.contains("snap.microk8s.") {
+        acts.push(Act::Run(Cmd::changes(SOON, ["systemctl", "stop", UNITS])));
+    }
+    // systemd remembers a service that failed while it was stopped for good.
+    acts.extend(forget_failed(host, &[UNITS])?);
+    Ok(acts)
+}
+
+impl Step for Before {
+    fn id(&self) -> &'static str {
+        "snap.before"
+    }
+
+    fn recipe(&self) -> Value {
+        json!({"user": self.user, "timeouts": {"remove": self.deadline.as_secs()}})
+    }
+
+    fn title(&self) -> String {
+        "what was there before MicroK8s".to_owned()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        let written = Found::read(host, &self.file)?;
+        // What its pods leave can be seen only when it is gone.
+        if let (Some(_), Some(why)) = (&written, super::snap::being_removed(host)?) {
+            return Ok(Probe::pending(why));
+        }
+        if host.snapd_get("/v2/snaps/microk8s")?.is_some() {
+            return Ok(Probe::satisfied(match written {
+                Some(_) => "written down",
+                None => "MicroK8s was there before us: its traces are not ours",
+            }));
+        }
+        if written.is_none() {
+            return Ok(Probe::Absent);
+        }
+        let (acts, left) = processes::orphans(host, &processes::all(host)?);
+        if acts.is_empty() {
+            let warnings = left.iter().map(|l| format!("{}: {}", l.what, l.why)).collect();
+            return Ok(Probe::Satisfied { note: "written down".to_owned(), warnings });
+        }
+        Ok(Probe::differs(json!({"processes": acts.len()}), "pods of a MicroK8s that was removed still run"))
+    }
+
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        // They would be in the way of the new ones, and answer for addresses of its range.
+        let mut acts = if host.snapd_get("/v2/snaps/microk8s")?.is_some() || super::snap::is_busy(host)? {
+            Vec::new()
+        } else {
+            processes::orphans(host, &processes::all(host)?).0
+        };
+        if let Probe::Differs { .. } = found {
+            return Ok(acts);
+        }
+        let found = Found::look(host, &self.homes(host)?)?;
+        let bytes = serde_json::to_vec_pretty(&found).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
+        acts.push(Act::Write(FileWrite {
+            path: self.file.clone(),
+            bytes,
+            mode: 0o600,
+            owner: None,
+            secret: false,
+            keeps: false,
+        }));
+        Ok(acts)
+    }
+
+    fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
+        Ok(Memo { prior: Value::Null, want: json!({"file": self.file}) })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        let end = || self.end.lock().ok().and_then(|mut end| end.take());
+        if let Some(left) = (!host.exists(&self.file)).then(end).flatten() {
+            return Ok(if left.is_empty() { Undo::Done } else { Undo::Theirs(lines(&left)) });
+        }
+        let forget = || Act::Remove { path: self.file.clone(), all: false };
+        if host.snapd_get("/v2/snaps/microk8s")?.is_some() {
+            // Somebody installed it while we were about to: what it leaves one day is theirs.
+            return Ok(match (memory.clears_ours, host.exists(&self.file)) {
+                (true, _) => Undo::Keep("MicroK8s stays, and with it its traces".to_owned()),
+                (false, true) => Undo::Acts(vec![forget()]),
+                (false, false) => Undo::Done,
+            });
+        }
+        let Some(before) = Found::read(host, &self.file)? else { return Ok(self.without(memory)) };
+        let (acts, mut left) = self.look_after(host, &before, false)?;
+        let acts = self.to_try(acts, &mut left);
+        if !acts.is_empty() {
+            return Ok(Undo::Acts(acts));
+        }
+        if left.iter().any(|l| !l.theirs) {
+            return Ok(Undo::Keep(lines(&left)));
+        }
+        if let Ok(mut end) = self.end.lock() {
+            *end = Some(left);
+        }
+        Ok(Undo::Acts(vec![Act::Remove { path: self.file.clone(), all: false }]))
+    }
+
+    fn foresees(&self, host: &dyn Host, memory: &Memory) -> Result<Vec<String>> {
+        let Some(before) = Found::read(host, &self.file)? else {
+            return Ok(if let Undo::Theirs(why) = self.without(memory) {
+                vec![format!("stays: {why}")]
+            } else {
+                Vec::new()
+            });
+        };
+        let mut told = vec![
+            "# When MicroK8s is gone, its processes, mounts, network namespaces and devices, rules of the packet filter, units, group, files and \
+             kernel settings are looked at again. As they are now this would be done, unless MicroK8s' own removal does it:"
+                .to_owned(),
+        ];
+        let is_there = host.snapd_get("/v2/snaps/microk8s")?.is_some();
+        let (acts, left) = self.look_after(host, &before, is_there)?;
+        told.extend(acts.iter().map(|act| match act {
+            Act::Run(Cmd { stdin: Some(change), .. }) => format!("{} # {}", act.show(), rules::show(change)),
+            other => other.show(),
+        }));
+        told.extend(left.iter().map(|l| format!("stays: {}: {}", l.what, l.why)));
+        Ok(told)
+    }
+
+    fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+
+    fn clears(&self) -> Option<&'static str> {
+        Some(super::SNAP)
+    }
+}
