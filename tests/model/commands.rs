@@ -50,7 +50,10 @@ pub fn read(world: &mut World, words: &[&str]) -> Output {
             output(if world.iscsi.is_empty() { 21 } else { 0 }, lines.collect::<String>())
         }
         ["iscsiadm", "-m", "node"] => output(21, ""),
-        ["findmnt", "--noheadings", "--list", "--output", "SOURCE,TARGET"] => output(0, longhorn::mounts(world)),
+        ["findmnt", "--noheadings", "--list", "--output", "SOURCE,TARGET"] => output(
+            0,
+            longhorn::mounts(world) + &world.mounts.iter().map(|at| format!("/dev/sdb1 {at}\n")).collect::<String>(),
+        ),
         ["findmnt", "--noheadings", "--output", "PROPAGATION", "--target", _] => output(0, "shared\n"),
         ["findmnt", "--noheadings", "--output", "FSTYPE", ..] => output(0, "ext4\n"),
         ["modprobe", "--dry-run", "--quiet", _] | ["ss", "-Hltnp"] => output(0, ""),
@@ -169,11 +172,20 @@ pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
             let path = format!("/run/netns/{name}");
             let there = world.files.has(&path);
             world.files.remove(path);
+            // The kernel takes the links of a namespace away with it.
+            if there
+                && name.starts_with("cni-")
+                && !world.files.names("/run/netns").iter().any(|n| n.starts_with("cni-"))
+            {
+                world.links.remove(network::POD_LINK);
+            }
             output(i32::from(!there), "")
         }
         ["ip", "link", "delete", name] => output(i32::from(!world.links.remove(*name)), ""),
-        ["kill", "-KILL", "4711"] => {
-            network::end_pods(world);
+        ["kill", "-KILL", processes @ ..] => {
+            for pid in processes {
+                world.files.remove(format!("/proc/{pid}"));
+            }
             output(0, "")
         }
         ["systemctl", "reset-failed", "snap.microk8s.*"] => {

@@ -4,7 +4,10 @@
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -24,6 +27,11 @@ use super::{
     world::{EPOCH, World, ms},
 };
 
+/// Locks; a run that died within a touch is no reason not to look.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Several changes come within a moment: one look serves them all.
 const BURST: Duration = ms(40);
 
@@ -37,11 +45,28 @@ pub struct Moment {
     pub world: World,
 }
 
+/// What becomes of a run at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    GoesOn,
+    /// It dies: nothing that it does from now on reaches the world.
+    Dies,
+    /// A person interrupts it.
+    Stops,
+}
+
+/// Looks at each moment of a run, by its number, and may change the world there: other people do not wait until it has ended.
+pub type Hook = Box<dyn FnMut(u32, &mut World) -> Then + Send>;
+
 /// A host.
 pub struct Model {
     world: Arc<Mutex<World>>,
     /// Moments, when they are collected.
     moments: Mutex<Option<Vec<Moment>>>,
+    /// What somebody else does meanwhile, and how many moments there were.
+    hook: Mutex<(u32, Option<Hook>)>,
+    dead: AtomicBool,
+    interrupted: AtomicBool,
     /// The name of the run.
     run: String,
     /// The host may only be looked at.
@@ -53,24 +78,61 @@ impl Model {
         Self {
             world: Arc::new(Mutex::new(world)),
             moments: Mutex::new(collect.then(Vec::new)),
+            hook: Mutex::default(),
+            dead: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
             run: run.to_owned(),
             read_only: false,
         }
     }
 
+    /// The same, with somebody who looks at each moment.
+    pub fn watched(self, hook: Hook) -> Self {
+        Self { hook: Mutex::new((0, Some(hook))), ..self }
+    }
+
     pub fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().expect("one thread")
+        self.alive();
+        lock(&self.world)
+    }
+
+    /// The world as it is, whether or not the run is dead.
+    pub fn remains(&self) -> World {
+        lock(&self.world).clone()
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Relaxed)
+    }
+
+    /// Who is dead does nothing more, whatever catches the end of it.
+    fn alive(&self) {
+        if self.is_dead() {
+            std::panic::resume_unwind(Box::new("the run is dead"));
+        }
     }
 
     /// The moments so far.
     pub fn take_moments(&self) -> Vec<Moment> {
-        self.moments.lock().expect("one thread").take().unwrap_or_default()
+        lock(&self.moments).take().unwrap_or_default()
     }
 
     /// A moment at which the run may die.
-    pub fn moment(&self, world: &World, at: impl FnOnce() -> String) {
-        if let Some(moments) = self.moments.lock().expect("one thread").as_mut() {
+    pub fn moment(&self, world: &mut World, at: impl FnOnce() -> String) {
+        self.alive();
+        if let Some(moments) = lock(&self.moments).as_mut() {
             moments.push(Moment { at: at(), world: world.clone() });
+        }
+        let mut hook = lock(&self.hook);
+        hook.0 += 1;
+        let (number, Some(hook)) = &mut *hook else { return };
+        match hook(*number, world) {
+            Then::GoesOn => {}
+            Then::Stops => self.interrupted.store(true, Relaxed),
+            Then::Dies => {
+                self.dead.store(true, Relaxed);
+                self.alive();
+            }
         }
     }
 
@@ -78,7 +140,7 @@ impl Model {
     fn act<T>(&self, what: &str, act: impl FnOnce(&mut World) -> T) -> T {
         assert!(!self.read_only, "a change, where only looking is allowed: {what}");
         let mut world = self.world();
-        self.moment(&world, || format!("before {what}"));
+        self.moment(&mut world, || format!("before {what}"));
         world.acts += 1;
         if world.acts == JUMPS_AFTER {
             world.clock += std::mem::take(&mut world.jump);
@@ -88,7 +150,7 @@ impl Model {
             world.files.write(&log, "");
         }
         let result = act(&mut world);
-        self.moment(&world, || format!("after {what}"));
+        self.moment(&mut world, || format!("after {what}"));
         result
     }
 
@@ -161,7 +223,8 @@ impl Model {
                 && world.step(limit.min(heard_at + Duration::from_secs(1)))
             {}
             if stage(&world) != before && stage(&world).is_some_and(|(_, code)| code.is_none()) {
-                self.moment(&world, || format!("within `{shown}`, stage {:?}", stage(&world).map(|s| s.0)));
+                let at = stage(&world).map(|s| s.0);
+                self.moment(&mut world, || format!("within `{shown}`, stage {at:?}"));
             }
         }
     }
@@ -237,8 +300,17 @@ impl Host for Model {
                 world.files.remove(path.join(first));
                 self.moment(world, || format!("within remove {}", path.display()));
             }
+            // Like `rm -r` it goes through what is mounted below, and fails at the place of the mount only.
+            let shown = path.to_str().expect("UTF-8");
+            let mounted: Vec<String> =
+                world.mounts.iter().filter(|at| at.starts_with(&format!("{shown}/"))).cloned().collect();
             world.files.remove(path);
-            Ok(())
+            mounted.iter().for_each(|at| world.files.dir(at));
+            if mounted.is_empty() {
+                Ok(())
+            } else {
+                Err(Error::failed(format!("cannot remove {shown}")).because("Device or resource busy (os error 16)"))
+            }
         })
     }
 
@@ -251,15 +323,20 @@ impl Host for Model {
         let id = self.act(&format!("`{shown}`"), |world| snapd::ask(world, change))?;
         let Some(id) = id else { return Ok(()) };
         loop {
+            if self.stopping() {
+                return Err(Error::new(ExitCode::Interrupted, "interrupted")
+                    .because(format!("snapd goes on with change {id} by itself (`{shown}`)")));
+            }
             let mut world = self.world();
             let stage = |world: &World| world.snapd.change.as_ref().map(|c| c.stage);
             let before = stage(&world);
             while stage(&world) == before && world.step(Duration::MAX) {}
             if let Some(ended) = world.snapd.ended.get(&id).cloned() {
-                self.moment(&world, || format!("`{shown}` has ended"));
+                self.moment(&mut world, || format!("`{shown}` has ended"));
                 return ended.map_err(|why| Error::failed(format!("`{shown}` failed")).because(why));
             }
-            self.moment(&world, || format!("within `{shown}`, stage {:?}", stage(&world)));
+            let at = stage(&world);
+            self.moment(&mut world, || format!("within `{shown}`, stage {at:?}"));
             let doing = snapd::doing(&world).unwrap_or_default();
             drop(world);
             seen(doing, None);
@@ -402,7 +479,7 @@ impl Host for Model {
     }
 
     fn stopping(&self) -> bool {
-        false
+        self.interrupted.load(Relaxed)
     }
 }
 

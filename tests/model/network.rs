@@ -116,7 +116,7 @@ pub fn kubernetes_begins(world: &mut World) {
             }
         }
     }
-    for link in ["cni0", "veth0a1b2c3d"] {
+    for link in ["cni0", POD_LINK] {
         world.links.insert(link.to_owned());
     }
     world.files.write("/run/netns/cni-1f2e3d4c", "");
@@ -141,6 +141,7 @@ pub fn remove_hook(world: &mut World) {
         }
         return;
     }
+    // The link of a pod goes with its network namespace, and other people's links stay.
     world.links.retain(|link| !is_pod_link(link));
     for name in world.files.names("/run/netns") {
         if name.starts_with("cni-") {
@@ -155,8 +156,23 @@ pub fn remove_hook(world: &mut World) {
     world.files.remove("/etc/sysctl.d/10-microk8s.conf");
 }
 
+/// The link that stands for those of all pods of MicroK8s.
+pub const POD_LINK: &str = "veth0a1b2c3d";
+
 pub fn is_pod_link(name: &str) -> bool {
-    name == "cni0" || name.starts_with("veth") || name.starts_with("cali") || name == "vxlan.calico"
+    name == "cni0" || name == POD_LINK || name.starts_with("cali") || name == "vxlan.calico"
+}
+
+/// Somebody adds rules of their own: chains, and lines at the end of a table.
+pub fn add_rules(rules: &mut Vec<String>, table: &str, chains: &[&str], lines: &[&str]) {
+    if !rules.iter().any(|line| line == table) {
+        rules.extend([table.to_owned(), "COMMIT".to_owned()]);
+    }
+    let begin = rules.iter().position(|line| line == table).unwrap_or_default();
+    let end = begin + rules[begin..].iter().position(|line| line == "COMMIT").unwrap_or_default();
+    let new = chains.iter().map(|c| format!(":{c} - [0:0]")).chain(lines.iter().map(|l| (*l).to_owned()));
+    let new: Vec<String> = new.filter(|line| !rules[begin..end].contains(line)).collect();
+    rules.splice(end..end, new);
 }
 
 /// `iptables-save`.

@@ -6,7 +6,14 @@ use std::{
     time::Duration,
 };
 
-use super::{cluster::Cluster, files::Files, microk8s, process::Process, snapd::Snapd};
+use super::{
+    cluster::Cluster,
+    files::Files,
+    foreign::{self, Resident},
+    microk8s,
+    process::Process,
+    snapd::Snapd,
+};
 
 /// The moment at which every modelled host begins, in seconds since 1970.
 pub const EPOCH: u64 = 1_800_000_000;
@@ -85,6 +92,10 @@ pub struct World {
     pub iscsi: BTreeMap<String, String>,
     /// Passwords that were made up so far.
     pub passwords: usize,
+    /// Who else lives here.
+    pub residents: BTreeSet<Resident>,
+    /// Where somebody mounted something of theirs.
+    pub mounts: BTreeSet<String>,
     next_group: i32,
 }
 
@@ -113,6 +124,8 @@ impl World {
             units: BTreeMap::new(),
             iscsi: BTreeMap::new(),
             passwords: 0,
+            residents: BTreeSet::new(),
+            mounts: BTreeSet::new(),
             next_group: 1000,
         };
         world.files.write("/proc/meminfo", "MemTotal:        8148132 kB\nMemFree:         6000000 kB\n");
@@ -215,13 +228,20 @@ impl World {
         self.failed_units = false;
         self.now += s(15);
         super::network::end_pods(self);
-        self.links.retain(|link| !super::network::is_pod_link(link));
+        // What a person made by hand lasts until then.
+        self.links.retain(|link| matches!(link.as_str(), "lo" | "host0"));
         let gone: Vec<String> = self.files.names("/run").into_iter().collect();
         for name in gone {
             self.files.remove(format!("/run/{name}"));
         }
         self.rules = [super::network::plain_rules(), super::network::plain_rules()];
         self.boot_settings();
+        for pid in self.files.names("/proc").into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit())) {
+            self.files.remove(format!("/proc/{pid}"));
+        }
+        for resident in self.residents.clone() {
+            foreign::starts(self, resident);
+        }
         super::snapd::boot(self);
     }
 
