@@ -33,9 +33,11 @@ fn members(host: &dyn Host) -> Result<Option<Vec<String>>> {
     Ok(list.map(|l| l.split(',').filter(|m| !m.is_empty()).map(str::to_owned).collect()))
 }
 
-/// What to do about the group when MicroK8s is gone, which made it. Whom somebody added since, they want in it.
-pub(super) fn left(host: &dyn Host) -> Result<(Vec<Act>, Vec<Left>)> {
-    Ok(match members(host)? {
+/// What to do about the group when MicroK8s is gone, which made it. Whom somebody added since, they want in it; `going` is one whose membership
+/// goes before.
+pub(super) fn left(host: &dyn Host, going: Option<&str>) -> Result<(Vec<Act>, Vec<Left>)> {
+    let others = |members: Vec<String>| members.into_iter().filter(|m| Some(m.as_str()) != going).collect::<Vec<_>>();
+    Ok(match members(host)?.map(others) {
         None => (Vec::new(), Vec::new()),
         Some(members) if members.is_empty() => {
             (vec![Act::Run(Cmd::changes(SOON, ["groupdel", GROUP]).or_gone("does not exist"))], Vec::new())

@@ -181,24 +181,19 @@ pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
             }
             output(i32::from(!there), "")
         }
-        ["ip", "link", "delete", name] => output(i32::from(!world.links.remove(*name)), ""),
-        ["kill", "-KILL", processes @ ..] => {
-            for pid in processes {
-                world.files.remove(format!("/proc/{pid}"));
-            }
-            output(0, "")
-        }
+        ["ip", "link", "delete", name] => match world.links.remove(*name) {
+            true => output(0, ""),
+            false => output(1, format!("Cannot find device \"{name}\"\n")),
+        },
         ["systemctl", "reset-failed", "snap.microk8s.*"] => {
             world.failed_units = false;
             output(0, "")
         }
-        ["iptables-restore"] => {
-            network::restore(world, 0, input);
-            output(0, "")
-        }
-        ["ip6tables-restore"] => {
-            network::restore(world, 1, input);
-            output(0, "")
+        [program, "--noflush", "--wait", _] if program.ends_with("-nft-restore") => {
+            match network::restore(world, usize::from(program.starts_with("ip6")), input) {
+                Ok(()) => output(0, ""),
+                Err(why) => output(1, format!("{program}: line failed: {why}\n")),
+            }
         }
         ["sysctl", "-q", "-w", setting] => {
             let (name, value) = setting.split_once('=').expect("a setting");

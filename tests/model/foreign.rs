@@ -205,14 +205,33 @@ pub fn leaves(world: &mut World, who: Resident) {
     }
 }
 
-/// A process, as /proc shows it.
+/// A process, as /proc shows it. What is in a container sees neither the host's processes nor its network.
 pub fn process(world: &mut World, pid: u32, parent: u32, program: &str, group: &str) {
     let name = program.rsplit('/').next().unwrap_or_default();
-    world.files.write(&format!("/proc/{pid}/cgroup"), format!("0::{group}\n"));
-    world.files.write(&format!("/proc/{pid}/comm"), format!("{name}\n"));
-    world.files.write(&format!("/proc/{pid}/cmdline"), format!("{program}\0"));
-    world.files.write(&format!("/proc/{pid}/environ"), "HOME=/\0");
-    world.files.write(&format!("/proc/{pid}/stat"), format!("{pid} ({name}) S {parent} {pid} {pid} 0 -1\n"));
-    world.files.write(&format!("/proc/{pid}/status"), format!("Name:\t{name}\nPid:\t{pid}\nPPid:\t{parent}\n"));
-    world.files.link(&format!("/proc/{pid}/exe"), program);
+    let contained = ["/docker", "/lxc.payload", "/kubepods", ".scope"].iter().any(|part| group.contains(part));
+    let address = match program {
+        _ if program.starts_with("/snap/microk8s") => "/var/snap/microk8s/common/run/containerd.sock",
+        _ if program.starts_with("/var/lib/rancher") => "/run/k3s/containerd/containerd.sock",
+        _ => "/run/containerd/containerd.sock",
+    };
+    let argv = if name.starts_with("containerd-shim") {
+        format!("{program}\0-namespace\0k8s.io\0-id\03fa9\0-address\0{address}\0")
+    } else {
+        format!("{program}\0")
+    };
+    let dir = format!("/proc/{pid}");
+    let files = &mut world.files;
+    files.write(&format!("{dir}/cgroup"), format!("0::{group}\n"));
+    files.write(&format!("{dir}/comm"), format!("{name}\n"));
+    files.write(&format!("{dir}/cmdline"), argv);
+    files.write(&format!("{dir}/environ"), "HOME=/\0");
+    // The 22nd number is the moment at which it began.
+    files.write(&format!("{dir}/stat"), format!("{pid} ({name}) S {parent}{} {} 0\n", " 0".repeat(17), 1000 + pid));
+    files.write(&format!("{dir}/status"), format!("Name:\t{name}\nPid:\t{pid}\nPPid:\t{parent}\nUid:\t0\t0\t0\t0\n"));
+    files.write(&format!("{dir}/mountinfo"), "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
+    files.link(&format!("{dir}/exe"), program);
+    for space in ["pid", "net"] {
+        let number = if contained { 4_026_532_000 + u64::from(pid) } else { 4_026_531_836 };
+        files.link(&format!("{dir}/ns/{space}"), &format!("{space}:[{number}]"));
+    }
 }

@@ -14,7 +14,10 @@ use std::{
 use iris_mk8s::{
     cluster::{self as kinds, Kind, state},
     error::{Error, ExitCode, Result},
-    host::{CLIENT_CONFIG, Changes, Cmd, Effect, FileWrite, Heard, Host, LOG_DIR, Leftover, Output, Watch},
+    host::{
+        CLIENT_CONFIG, Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, LOG_DIR, Leftover, Output, Process,
+        Watch, began,
+    },
     step::{Progress, SnapdChange},
 };
 use serde_json::Value;
@@ -254,6 +257,10 @@ impl Host for Model {
     }
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        if path == Path::new("/proc/self/mountinfo") {
+            let line = |at: &String| format!("90 1 8:17 / {} rw - ext4 /dev/sdb1 rw\n", at.replace(' ', "\\040"));
+            return Ok(Some(self.world().mounts.iter().map(line).collect::<String>().into_bytes()));
+        }
         Ok(self.world().files.read(path).map(<[u8]>::to_vec))
     }
 
@@ -266,6 +273,14 @@ impl Host for Model {
             Some(Node::Link(to)) => Some(PathBuf::from(to)),
             _ => None,
         }
+    }
+
+    fn kind(&self, path: &Path) -> Result<Option<FileKind>> {
+        Ok(self.world().files.get(path).map(|node| match node {
+            Node::File(..) => FileKind::File,
+            Node::Dir => FileKind::Directory,
+            Node::Link(_) => FileKind::Link,
+        }))
     }
 
     fn names(&self, dir: &Path) -> Vec<String> {
@@ -291,6 +306,12 @@ impl Host for Model {
 
     fn remove(&self, path: &Path, all: bool) -> Result<()> {
         self.act(&format!("remove {}", path.display()), |world| {
+            let shown = path.to_str().expect("UTF-8");
+            if let Some(at) = world.mounts.iter().find(|at| Path::new(at).starts_with(path)) {
+                return Err(
+                    Error::failed(format!("cannot remove {shown}")).because(format!("something is mounted at {at}"))
+                );
+            }
             if !all && !world.files.names(path).is_empty() {
                 return Err(Error::failed(format!("cannot remove {}", path.display()))
                     .because("Directory not empty (os error 39)"));
@@ -300,17 +321,8 @@ impl Host for Model {
                 world.files.remove(path.join(first));
                 self.moment(world, || format!("within remove {}", path.display()));
             }
-            // Like `rm -r` it goes through what is mounted below, and fails at the place of the mount only.
-            let shown = path.to_str().expect("UTF-8");
-            let mounted: Vec<String> =
-                world.mounts.iter().filter(|at| at.starts_with(&format!("{shown}/"))).cloned().collect();
             world.files.remove(path);
-            mounted.iter().for_each(|at| world.files.dir(at));
-            if mounted.is_empty() {
-                Ok(())
-            } else {
-                Err(Error::failed(format!("cannot remove {shown}")).because("Device or resource busy (os error 16)"))
-            }
+            Ok(())
         })
     }
 
@@ -469,6 +481,22 @@ impl Host for Model {
         self.act(&format!("end {}", group.command), |world| world.processes.remove(&group.group));
     }
 
+    fn kill(&self, processes: &[Process]) -> Result<()> {
+        let pids: Vec<String> = processes.iter().map(|p| p.pid.to_string()).collect();
+        self.act(&format!("`kill -KILL {}`", pids.join(" ")), |world| {
+            for (n, process) in processes.iter().enumerate() {
+                let folder = format!("/proc/{}", process.pid);
+                if began(&world.files.text(format!("{folder}/stat"))) == Some(process.began) {
+                    world.files.remove(&folder);
+                }
+                if n == 0 {
+                    self.moment(world, || format!("within `kill -KILL {}`", pids.join(" ")));
+                }
+            }
+        });
+        Ok(())
+    }
+
     fn now(&self) -> Duration {
         self.world().now
     }
@@ -529,8 +557,12 @@ pub fn network_commands(world: &World, words: &[&str]) -> Option<String> {
         ["ip", "-j", "-d", "addr"] => network::addresses(world),
         ["ip", "-j", "-d", "route"] => network::routes(world),
         ["ip", "-j", "link"] => network::links(world),
-        ["iptables-save"] => network::save(world, 0),
-        ["ip6tables-save"] => network::save(world, 1),
+        ["ip", "-j", "netns", "list"] => network::namespaces(world),
+        ["ip", "-n", name, "-j", "addr"] => network::inside(name),
+        ["iptables-nft-save"] => network::save(world, 0),
+        ["ip6tables-nft-save"] => network::save(world, 1),
+        // The kernel has these tables, and nobody has used them.
+        ["iptables-legacy-save" | "ip6tables-legacy-save"] => String::new(),
         _ => return None,
     })
 }

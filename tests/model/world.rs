@@ -131,6 +131,7 @@ impl World {
         world.files.write("/proc/meminfo", "MemTotal:        8148132 kB\nMemFree:         6000000 kB\n");
         world.files.write("/proc/sys/kernel/hostname", "ubuntu\n");
         world.files.write("/proc/cpuinfo", "processor\t: 0\nprocessor\t: 1\n");
+        foreign::process(&mut world, 1, 0, "/sbin/init", "/init");
         world.files.write("/etc/os-release", "ID=ubuntu\nVERSION_ID=\"24.04\"\n");
         world.files.write("/etc/hosts", "127.0.1.1 ubuntu\n");
         world.files.write("/etc/resolv.conf", "nameserver 192.168.11.1\n");
@@ -239,6 +240,7 @@ impl World {
         for pid in self.files.names("/proc").into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit())) {
             self.files.remove(format!("/proc/{pid}"));
         }
+        foreign::process(self, 1, 0, "/sbin/init", "/init");
         for resident in self.residents.clone() {
             foreign::starts(self, resident);
         }

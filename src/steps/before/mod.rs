@@ -37,8 +37,11 @@ use others::Others;
 /// The services of the snap.
 const UNITS: &str = "snap.microk8s.*";
 
-/// How often an act is tried. What is still there then stays, and is named.
+/// How often an act may come about in vain. What it should take away then stays, and is named.
 const TRIES: u8 = 3;
+
+/// The engine repeats acts that failed after ten seconds.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Where it is written down. It is there as long as the snap is ours.
 pub(super) fn file() -> PathBuf {
@@ -76,13 +79,26 @@ fn run(argv: &[&str], gone: &'static str) -> Act {
     Act::Run(Cmd::changes(SOON, argv.iter().copied()).or_gone(gone))
 }
 
+/// What became of acts so far.
+#[derive(Default)]
+struct Tries {
+    /// The first one to do, and since when it is.
+    head: Option<(String, Duration)>,
+    in_vain: BTreeMap<String, u8>,
+}
+
+impl Tries {
+    fn of(&self, act: &Act) -> u8 {
+        self.in_vain.get(&act.show()).copied().unwrap_or(0)
+    }
+}
+
 /// The step.
 pub(super) struct Before {
     user: String,
     file: PathBuf,
     deadline: Duration,
-    /// How often each act was asked for.
-    tried: Mutex<BTreeMap<String, u8>>,
+    tries: Mutex<Tries>,
     /// What stays for good, once the record is gone.
     end: Mutex<Option<Vec<Left>>>,
 }
@@ -101,7 +117,7 @@ impl Before {
             user: spec.user.clone(),
             file: file(),
             deadline: spec.timeouts.remove.into(),
-            tried: Mutex::default(),
+            tries: Mutex::default(),
             end: Mutex::default(),
         }
     }
@@ -132,7 +148,8 @@ impl Before {
         add((network, stays));
         add(rules::left(host, before.filter_rules, &others)?);
         if !before.group {
-            add(super::group::left(host)?);
+            // The user's own membership is taken back before.
+            add(super::group::left(host, is_there.then_some(self.user.as_str()))?);
         }
         add(files::left(host, &before.absent, before.there.as_deref(), &self.homes(host)?, &others)?);
         add(settings::left(host, &before.settings, &others, forwards.as_deref())?);
@@ -146,23 +163,27 @@ impl Before {
         Ok((acts, left))
     }
 
-    /// Of these acts those that are to be tried now. One that was tried before comes alone, so that it does not keep others from being
-    /// tried; one that was tried often enough stays.
-    fn to_try(&self, acts: Vec<Act>, left: &mut Vec<Left>) -> Vec<Act> {
-        let Ok(mut tried) = self.tried.lock() else { return acts };
-        let times = |act: &Act, tried: &BTreeMap<String, u8>| tried.get(&act.show()).copied().unwrap_or(0);
-        let (given_up, mut todo): (Vec<Act>, Vec<Act>) = acts.into_iter().partition(|a| times(a, &tried) >= TRIES);
-        left.extend(
-            given_up.iter().map(|a| Left::ours(format!("what `{}` should take away", a.show()), "it is still there")),
-        );
-        let least = todo.iter().map(|a| times(a, &tried)).min().unwrap_or(0);
-        todo.retain(|a| times(a, &tried) == least);
-        if least > 0 {
-            todo.truncate(1);
+    /// These acts, in the order in which they are to be tried: one that is still the first to do after a while does not come about, and goes
+    /// behind the others, so that it does not keep them from being tried. After some tries it stays.
+    fn to_try(&self, host: &dyn Host, mut acts: Vec<Act>, left: &mut Vec<Left>) -> Vec<Act> {
+        let Ok(mut tries) = self.tries.lock() else { return acts };
+        let now = host.now();
+        acts.sort_by_key(|act| tries.of(act));
+        if let Some(head) = acts.first().map(Act::show) {
+            let since = tries.head.take().filter(|(act, _)| *act == head).map_or(now, |(_, since)| since);
+            if now >= since + AGAIN {
+                *tries.in_vain.entry(head).or_default() += 1;
+                acts.sort_by_key(|act| tries.of(act));
+                tries.head = acts.first().map(|act| (act.show(), now));
+            } else {
+                tries.head = Some((head, since));
+            }
         }
-        for act in &todo {
-            *tried.entry(act.show()).or_default() += 1;
-        }
+        let (given_up, todo): (Vec<Act>, Vec<Act>) = acts.into_iter().partition(|act| tries.of(act) >= TRIES);
+        let why = |act: &Act| {
+            Left::ours(format!("what `{}` takes away", act.show()), "it is still there after several tries")
+        };
+        left.extend(given_up.iter().map(why));
         todo
     }
 
@@ -271,7 +292,7 @@ impl Step for Before {
         }
         let Some(before) = Found::read(host, &self.file)? else { return Ok(self.without(memory)) };
         let (acts, mut left) = self.look_after(host, &before, false)?;
-        let acts = self.to_try(acts, &mut left);
+        let acts = self.to_try(host, acts, &mut left);
         if !acts.is_empty() {
             return Ok(Undo::Acts(acts));
         }
