@@ -161,10 +161,10 @@ impl Step for Alias {
         let existing = Self::existing(host)?;
         let ours = existing.iter().filter(|name| memory.wants.contains(&json!(name)));
         let mut acts: Vec<Act> = ours.map(|name| Self::change("unalias", name)).collect();
-        if let Some(prior) = memory.prior.as_str().filter(|p| !existing.iter().any(|e| e == p)) {
-            if Self::owner(host, prior)?.is_none() {
-                acts.push(Self::change("alias", prior));
-            }
+        if let Some(prior) = memory.prior.as_str().filter(|p| !existing.iter().any(|e| e == p))
+            && Self::owner(host, prior)?.is_none()
+        {
+            acts.push(Self::change("alias", prior));
         }
         if !acts.is_empty() {
             return Ok(Undo::Acts(acts));

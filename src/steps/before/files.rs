@@ -320,8 +320,8 @@ impl<'a> Sweep<'a> {
         }
         let mounted = self.mounted.iter().find(|m| m.starts_with(path));
         let proven = matches!(made, Text(_) | Lines(_)) || matches!(made, Link(to) if to == SNAP);
-        let shared = SHARED.iter().any(|s| place.root.starts_with(s));
-        let whose = self.others.kubernetes.as_ref().filter(|_| shared && !proven);
+        let is_shared = SHARED.iter().any(|s| place.root.starts_with(s));
+        let whose = self.others.kubernetes.as_ref().filter(|_| is_shared && !proven);
         let stays = match (mounted, whose) {
             (Some(point), _) => {
                 Some(Left::theirs(path.display().to_string(), format!("something is mounted at {}", point.display())))

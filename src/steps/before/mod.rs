@@ -133,7 +133,7 @@ impl Before {
     /// Everything that MicroK8s and we are known to leave: what to do about it, and what stays. While the snap is still there, what snapd
     /// ends and removes by itself is left out.
     fn look_after(&self, host: &dyn Host, before: &Found, is_there: bool) -> Result<(Vec<Act>, Vec<Left>)> {
-        let processes = processes::all(host)?;
+        let processes = processes::all(host);
         let others = Others::look(host, &processes)?;
         let (mut acts, mut left) = processes::orphans(host, &processes);
         let mut add = |(more, stays): (Vec<Act>, Vec<Left>)| {
@@ -241,7 +241,7 @@ impl Step for Before {
         if written.is_none() {
             return Ok(Probe::Absent);
         }
-        let (acts, left) = processes::orphans(host, &processes::all(host)?);
+        let (acts, left) = processes::orphans(host, &processes::all(host));
         if acts.is_empty() {
             let warnings = left.iter().map(|l| format!("{}: {}", l.what, l.why)).collect();
             return Ok(Probe::Satisfied { note: "written down".to_owned(), warnings });
@@ -254,7 +254,7 @@ impl Step for Before {
         let mut acts = if host.snapd_get("/v2/snaps/microk8s")?.is_some() || super::snap::is_busy(host)? {
             Vec::new()
         } else {
-            processes::orphans(host, &processes::all(host)?).0
+            processes::orphans(host, &processes::all(host)).0
         };
         if let Probe::Differs { .. } = found {
             return Ok(acts);

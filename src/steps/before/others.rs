@@ -45,7 +45,7 @@ impl Others {
         let installed = KUBERNETES.iter().find(|(_, path, _)| host.exists(Path::new(path)));
         let mut kubernetes = installed.map(|(name, path, _)| format!("{name} is on this host ({path})"));
         if kubernetes.is_none() {
-            kubernetes = processes.iter().find_map(|p| running(p));
+            kubernetes = processes.iter().find_map(running);
         }
         if kubernetes.is_none() && host.snapd_get("/v2/snaps/k8s")?.is_some() {
             kubernetes = Some("Canonical Kubernetes is on this host (the snap k8s)".to_owned());

@@ -70,7 +70,8 @@ pub(super) fn read(host: &dyn Host) -> Result<BTreeMap<String, String>> {
 /// Which file of an administrator's sets it, and to what.
 fn set_by(host: &dyn Host) -> Result<Vec<(String, String, String)>> {
     let of_folder = |dir: &&str| {
-        let names = host.names(Path::new(dir)).into_iter().filter(|n| n.ends_with(".conf"));
+        let names =
+            host.names(Path::new(dir)).into_iter().filter(|n| Path::new(n).extension().is_some_and(|e| e == "conf"));
         names.map(|name| format!("{dir}/{name}")).collect::<Vec<_>>()
     };
     let mut files: BTreeSet<String> = FOLDERS.iter().flat_map(of_folder).collect();
