@@ -140,12 +140,12 @@ impl Store for ModelStore {
 
     fn replace(&mut self, all: &[u8]) -> io::Result<()> {
         let mut world = self.model.world();
-        self.model.moment(&world, || "before the journal is written anew".to_owned());
+        self.model.moment(&mut world, || "before the journal is written anew".to_owned());
         if !world.files.has_room() {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         world.files.write_as(&path(), all, 0o600, "root");
-        self.model.moment(&world, || "after the journal was written anew".to_owned());
+        self.model.moment(&mut world, || "after the journal was written anew".to_owned());
         Ok(())
     }
 
