@@ -45,7 +45,7 @@ pub(super) fn left(host: &dyn Host, going: Option<&str>) -> Result<(Vec<Act>, Ve
         Some(members) => {
             let why =
                 format!("{} is in it, whom iris-mk8s did not add; `groupdel {GROUP}` removes it", members.join(", "));
-            (Vec::new(), vec![Left::theirs(format!("group {GROUP}"), why)])
+            (Vec::new(), vec![Left::ours(format!("group {GROUP}"), why)])
         }
     })
 }

@@ -30,7 +30,10 @@ pub(super) struct Found {
     #[serde(default)]
     pub(super) there: Option<Vec<PathBuf>>,
     /// Rules of a Kubernetes.
-    pub(super) filter_rules: bool,
+    filter_rules: bool,
+    /// These rules. The first format does not know them.
+    #[serde(default)]
+    rules: Option<Vec<String>>,
     /// Network devices.
     pub(super) links: Vec<String>,
     /// Network namespaces.
@@ -47,39 +50,67 @@ impl Found {
     /// What is there now.
     pub(super) fn look(host: &dyn Host, homes: &[PathBuf]) -> Result<Self> {
         let (absent, there) = files::there(host, homes)?;
+        let rules = rules::there(host)?;
         Ok(Self {
             format: FORMAT,
             group: crate::steps::group::exists(host)?,
             absent,
             there: Some(there),
-            filter_rules: rules::any(host)?,
+            filter_rules: !rules.is_empty(),
+            rules: Some(rules),
             links: links::names(host)?,
             namespaces: host.names(Path::new("/run/netns")),
             settings: settings::read(host)?,
         })
     }
 
+    /// Rules that were there; none when there were some, and nobody wrote down which.
+    pub(super) fn rules(&self) -> Option<&[String]> {
+        match &self.rules {
+            Some(rules) => Some(rules),
+            None if self.filter_rules => None,
+            None => Some(&[]),
+        }
+    }
+
     /// What was written down; none when there is no such file.
     pub(super) fn read(host: &dyn Host, file: &Path) -> Result<Option<Self>> {
-        let Some(bytes) = host.read(file)? else { return Ok(None) };
-        let found = parse(&bytes).map_err(|why| {
-            Error::new(ExitCode::Journal, format!("{} cannot be read", file.display())).because(why).hint(format!(
-                "without it nobody knows what was there before MicroK8s, and so nothing was done: put it back from a backup; or move it away, \
-                 then what MicroK8s leaves stays and is named: `mv {0} {0}.damaged`",
-                file.display()
-            ))
-        })?;
-        Ok(Some(found))
+        read(host, file, parse)
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Found, String> {
+/// A record of what was there before; none when there is no such file.
+///
+/// # Errors
+/// It is there, and cannot be read.
+pub(in crate::steps) fn read<T>(
+    host: &dyn Host,
+    file: &Path,
+    parse: impl Fn(&[u8]) -> Result<T, String>,
+) -> Result<Option<T>> {
+    let Some(bytes) = host.read(file)? else { return Ok(None) };
+    let found = whole(&bytes).and_then(|()| parse(&bytes)).map_err(|why| {
+        Error::new(ExitCode::Journal, format!("{} cannot be read", file.display())).because(why).hint(format!(
+            "without it nobody knows what was there before us, and so nothing was done: put it back from a backup; or move it away, then what is \
+             left stays and is named: `mv {0} {0}.damaged`",
+            file.display()
+        ))
+    })?;
+    Ok(Some(found))
+}
+
+/// Whether there is anything in it.
+fn whole(bytes: &[u8]) -> Result<(), String> {
     if bytes.is_empty() {
         return Err("it is empty".to_owned());
     }
     if bytes.iter().all(|b| *b == 0) {
         return Err(format!("it holds {} zero bytes, as a power cut leaves them", bytes.len()));
     }
+    Ok(())
+}
+
+fn parse(bytes: &[u8]) -> Result<Found, String> {
     let found: Found = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     if found.format > FORMAT {
         return Err(format!("its format is {}, and the newest one that this program reads is {FORMAT}", found.format));
@@ -98,7 +129,10 @@ mod tests {
     #[test]
     fn a_record_of_the_first_format_is_read_and_knows_nothing_of_places_that_were_there() {
         let found = parse(FIRST.as_bytes()).expect("it is read");
-        assert_eq!((found.format, found.there, found.links), (1, None, vec!["lo".to_owned()]));
+        assert_eq!((found.rules(), found.format), (Some(&[][..]), 1));
+        assert_eq!((found.there, found.links), (None, vec!["lo".to_owned()]));
+        let with_rules = parse(FIRST.replace("\"filter_rules\": false", "\"filter_rules\": true").as_bytes());
+        assert_eq!(with_rules.expect("it is read").rules(), None, "which rules nobody knows");
     }
 
     #[test]
@@ -111,7 +145,8 @@ mod tests {
             (&FIRST.as_bytes()[..40], "EOF"),
             (FIRST.replacen('{', "{\"format\": 3,", 1).as_bytes(), "its format is 3"),
         ] {
-            assert!(parse(bytes).unwrap_err().contains(why), "{:?}", parse(bytes));
+            let read = whole(bytes).and_then(|()| parse(bytes));
+            assert!(read.as_ref().is_err_and(|e| e.contains(why)), "{read:?}");
         }
     }
 }

@@ -35,8 +35,8 @@ struct Net {
     links: Vec<Value>,
     /// `ip -j -d route`
     routes: Vec<Value>,
-    /// Namespaces `cni-...` with their number, if they have one, and whether an address of pods is in them.
-    namespaces: Vec<(String, Option<u64>, bool)>,
+    /// Namespaces `cni-...` with their number, if they have one, and whether an address of pods is in them; none when no address is.
+    namespaces: Vec<(String, Option<u64>, Option<bool>)>,
 }
 
 /// JSON of a command that lists; empty output is an empty list.
@@ -66,6 +66,11 @@ fn of_pods(link: &Value) -> bool {
     link["addr_info"].as_array().into_iter().flatten().any(|a| a["local"].as_str().is_some_and(inside))
 }
 
+/// Whether it has an address of IPv4 at all.
+fn has_address(link: &Value) -> bool {
+    link["addr_info"].as_array().into_iter().flatten().any(|a| a["family"] == "inet")
+}
+
 fn is_in_pods(destination: &str) -> bool {
     let address = destination.split('/').next().unwrap_or_default();
     address.parse().is_ok_and(|a: std::net::Ipv4Addr| Reserved::default().pods.contains(&a))
@@ -81,7 +86,9 @@ impl Net {
             }
             // It may go at any moment, and one that cannot be looked into proves nothing.
             let inside = list(host, &["ip", "-n", name, "-j", "addr"]).unwrap_or_default();
-            namespaces.push((name.to_owned(), namespace["id"].as_u64(), inside.iter().any(of_pods)));
+            let mut other = inside.iter().filter(|link| link["ifname"] != "lo" && has_address(link)).peekable();
+            let pods = other.peek().is_some().then(|| other.any(of_pods));
+            namespaces.push((name.to_owned(), namespace["id"].as_u64(), pods));
         }
         let routes = list(host, &["ip", "-j", "-d", "route"])?;
         Ok(Self { links: list(host, &["ip", "-j", "-d", "addr"])?, routes, namespaces })
@@ -96,10 +103,12 @@ impl Net {
         let name = link["ifname"].as_str().unwrap_or_default();
         let info = &link["linkinfo"];
         if let Some((_, id)) = NAMED.iter().find(|(named, _)| *named == name) {
-            // An overlay that is down may have lost its address; one that has another one is another network's.
-            let bare = !link["addr_info"].as_array().into_iter().flatten().any(|a| a["family"] == "inet");
-            let by_id = bare && id.is_some() && info["info_data"]["id"].as_u64() == *id && others.kubernetes.is_none();
-            return if of_pods(link) || by_id { Some(true) } else { None };
+            if of_pods(link) {
+                return Some(true);
+            }
+            // One that has another network's address is that network's; an overlay that is down may have lost its own.
+            let by_id = id.is_some() && info["info_data"]["id"].as_u64() == *id && others.kubernetes.is_none();
+            return if has_address(link) { Some(false) } else { by_id.then_some(true) };
         }
         if info["info_kind"] != "veth" {
             return Some(false);
@@ -107,14 +116,16 @@ impl Net {
         let on_bridge = link["master"].as_str().and_then(|m| self.link(m)).is_some_and(|bridge| {
             NAMED.iter().any(|(named, _)| bridge["ifname"] == *named) && self.is_ours(bridge, others) == Some(true)
         });
-        let in_namespace = link["link_netnsid"]
-            .as_u64()
-            .is_some_and(|id| self.namespaces.iter().any(|(_, number, pods)| *pods && *number == Some(id)));
-        let on_the_way = self.routes.iter().any(|r| r["dev"] == name && r["dst"].as_str().is_some_and(is_in_pods));
-        if on_bridge || in_namespace || on_the_way {
+        let in_namespace = link["link_netnsid"].as_u64().is_some_and(|id| {
+            self.namespaces.iter().any(|(_, number, pods)| *pods == Some(true) && *number == Some(id))
+        });
+        let mut ways = self.routes.iter().filter(|r| r["dev"] == name).filter_map(|r| r["dst"].as_str()).peekable();
+        let leads = ways.peek().is_some();
+        if on_bridge || in_namespace || ways.any(is_in_pods) {
             return Some(true);
         }
-        if name.starts_with("cali") { None } else { Some(false) }
+        // Only Calico names its devices so; the way that leads over it tells whose it is.
+        if name.starts_with("cali") && !leads { None } else { Some(false) }
     }
 
     /// A device that came since, for which packets are forwarded, and which is none of MicroK8s'.
@@ -132,16 +143,16 @@ impl Net {
         let (mut acts, mut left): (Vec<Act>, Vec<Left>) = (Vec::new(), Vec::new());
         let mut going: BTreeSet<u64> = BTreeSet::new();
         for (name, number, pods) in &self.namespaces {
-            if *pods {
-                acts.push(run(&["ip", "netns", "delete", name], NO_NAMESPACE));
-                going.extend(*number);
-            } else if let Some(other) = &others.kubernetes {
-                left.push(Left::theirs(format!("network namespace {name}"), other));
-            } else {
-                left.push(Left::ours(
+            match pods {
+                Some(true) => {
+                    acts.push(run(&["ip", "netns", "delete", name], NO_NAMESPACE));
+                    going.extend(*number);
+                }
+                Some(false) => {}
+                None => left.push(Left::ours(
                     format!("network namespace {name}"),
-                    "it has no address of MicroK8s' pods, and nothing says whose it is: `ip netns delete` takes it away",
-                ));
+                    "it has no address, and nothing says whose it is: `ip netns delete` takes it away",
+                )),
             }
         }
         let mut gone: BTreeSet<&str> = BTreeSet::new();
@@ -158,13 +169,10 @@ impl Net {
                     gone.insert(name);
                 }
                 Some(false) => {}
-                None => left.push(match &others.kubernetes {
-                    Some(other) => Left::theirs(format!("network device {name}"), other),
-                    None => Left::ours(
-                        format!("network device {name}"),
-                        "it has no address and no route of MicroK8s' pods, and nothing says whose it is: `ip link delete` takes it away",
-                    ),
-                }),
+                None => left.push(Left::ours(
+                    format!("network device {name}"),
+                    "it has no address and no route of MicroK8s' pods, and nothing says whose it is: `ip link delete` takes it away",
+                )),
             }
         }
         for route in &self.routes {
@@ -246,7 +254,7 @@ mod tests {
                 json!({"type": "blackhole", "dst": "10.9.0.0/26", "protocol": "80"}),
                 json!({"type": "blackhole", "dst": "10.1.9.0/26", "protocol": "static"}),
             ],
-            namespaces: vec![("cni-1".to_owned(), Some(1), true)],
+            namespaces: vec![("cni-1".to_owned(), Some(1), Some(true))],
         }
     }
 
@@ -276,32 +284,33 @@ mod tests {
 
     #[test]
     fn devices_of_the_same_names_that_another_kubernetes_made_stay() {
+        let overlay = |more: &Value| {
+            let info = json!({"linkinfo": {"info_kind": "vxlan", "info_data": {"id": 1}}});
+            let mut link = link("flannel.1", "vxlan", &info);
+            link["addr_info"] = more.clone();
+            link
+        };
         let mut net = host();
-        net.namespaces = vec![("cni-9".to_owned(), Some(1), false)];
+        net.namespaces = vec![("cni-9".to_owned(), Some(1), Some(false))];
         net.links.retain(|l| !["cni0", "vxlan.calico"].iter().any(|n| l["ifname"] == *n));
         net.links.push(link("cni0", "bridge", &json!({"addr_info": address("10.42.0.1")})));
-        net.links.push(link(
-            "flannel.1",
-            "vxlan",
-            &json!({"addr_info": address("10.42.0.0"), "linkinfo": {"info_kind": "vxlan", "info_data": {"id": 1}}}),
-        ));
+        net.links.push(overlay(&address("10.42.0.0")));
+        net.routes = vec![json!({"type": "unicast", "dst": "10.42.0.7", "dev": "cali12ab"})];
+        for others in [&other(), &Others::default()] {
+            assert_eq!(shown(&net, &["lo", "host0"], others), (Vec::new(), Vec::new()));
+        }
+        // What has only the name is named, and counted.
+        net.namespaces = vec![("cni-9".to_owned(), Some(1), None)];
+        net.links.retain(|l| l["ifname"] != "cni0" && l["ifname"] != "flannel.1");
+        net.links.extend([link("cni0", "bridge", &json!({})), overlay(&json!([]))]);
         net.routes.clear();
-        let (acts, left) = shown(&net, &["lo", "host0"], &other());
-        assert_eq!(acts, [""; 0]);
         let names =
             ["network namespace cni-9", "network device cali12ab", "network device cni0", "network device flannel.1"];
-        assert_eq!(left, names);
-        assert!(net.judge(&[], &other()).1.iter().all(|l| l.theirs));
-        // Without anybody who might have made them they are named, and counted.
-        let (acts, left) = net.judge(&["lo".to_owned(), "host0".to_owned()], &Others::default());
-        assert!(acts.is_empty() && left.len() == 4 && left.iter().all(|l| !l.theirs), "{acts:?} {left:?}");
-        // An overlay without an address is known by its number, as long as nobody else may have made it.
-        let bare = |others: &Others| {
-            let info = json!({"linkinfo": {"info_kind": "vxlan", "info_data": {"id": 4096}}});
-            let net = Net { links: vec![link("vxlan.calico", "vxlan", &info)], ..Net::default() };
-            shown(&net, &[], others).0.len()
-        };
-        assert_eq!((bare(&Others::default()), bare(&other())), (1, 0));
+        assert_eq!(shown(&net, &["lo", "host0"], &other()), (Vec::new(), names.map(str::to_owned).to_vec()));
+        assert!(net.judge(&[], &other()).1.iter().all(|l| !l.theirs));
+        // An overlay is also known by its number, as long as nobody else may have made it.
+        let (acts, left) = shown(&net, &["lo", "host0"], &Others::default());
+        assert_eq!((acts.as_slice(), left.len()), (["ip link delete flannel.1".to_owned()].as_slice(), 3));
     }
 
     #[test]

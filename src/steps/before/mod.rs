@@ -12,6 +12,7 @@ use std::{
 use serde_json::{Value, json};
 
 use self::found::Found;
+pub(in crate::steps) use self::found::read as read_record;
 use super::SOON;
 use crate::{
     error::{Error, ExitCode, Result},
@@ -69,7 +70,7 @@ impl Left {
 }
 
 /// All of them, a line each.
-fn lines(left: &[Left]) -> String {
+pub(super) fn lines(left: &[Left]) -> String {
     let lines: Vec<String> = left.iter().map(|l| format!("{}: {}", l.what, l.why)).collect();
     lines.join("\n")
 }
@@ -77,6 +78,29 @@ fn lines(left: &[Left]) -> String {
 /// A command that takes something away; `gone`: what it says when that is gone already.
 fn run(argv: &[&str], gone: &'static str) -> Act {
     Act::Run(Cmd::changes(SOON, argv.iter().copied()).or_gone(gone))
+}
+
+/// The end of a look after an undo: the record of what was there before goes, and after that what stays is told.
+#[derive(Default)]
+pub(super) struct End(Mutex<Option<Vec<Left>>>);
+
+impl End {
+    /// What is left to do when nothing can be taken away any more.
+    pub(super) fn of(&self, file: &Path, left: Vec<Left>) -> Undo {
+        if left.iter().any(|l| !l.theirs) {
+            return Undo::Keep(lines(&left));
+        }
+        if let Ok(mut end) = self.0.lock() {
+            *end = Some(left);
+        }
+        Undo::Acts(vec![Act::Remove { path: file.to_owned(), all: false }])
+    }
+
+    /// What was left, once the record is gone.
+    pub(super) fn told(&self) -> Option<Undo> {
+        let left = self.0.lock().ok()?.take()?;
+        Some(if left.is_empty() { Undo::Done } else { Undo::Theirs(lines(&left)) })
+    }
 }
 
 /// What became of acts so far.
@@ -99,8 +123,7 @@ pub(super) struct Before {
     file: PathBuf,
     deadline: Duration,
     tries: Mutex<Tries>,
-    /// What stays for good, once the record is gone.
-    end: Mutex<Option<Vec<Left>>>,
+    end: End,
 }
 
 /// Makes systemd forget units of these patterns that failed; none where none did.
@@ -118,7 +141,7 @@ impl Before {
             file: file(),
             deadline: spec.timeouts.remove.into(),
             tries: Mutex::default(),
-            end: Mutex::default(),
+            end: End::default(),
         }
     }
 
@@ -146,7 +169,7 @@ impl Before {
         }
         let (network, stays, forwards) = links::left(host, &before.links, &before.namespaces, &others)?;
         add((network, stays));
-        add(rules::left(host, before.filter_rules, &others)?);
+        add(rules::left(host, before.rules(), &others)?);
         if !before.group {
             // The user's own membership is taken back before.
             add(super::group::left(host, is_there.then_some(self.user.as_str()))?);
@@ -277,9 +300,8 @@ impl Step for Before {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        let end = || self.end.lock().ok().and_then(|mut end| end.take());
-        if let Some(left) = (!host.exists(&self.file)).then(end).flatten() {
-            return Ok(if left.is_empty() { Undo::Done } else { Undo::Theirs(lines(&left)) });
+        if let Some(told) = (!host.exists(&self.file)).then(|| self.end.told()).flatten() {
+            return Ok(told);
         }
         let forget = || Act::Remove { path: self.file.clone(), all: false };
         if host.snapd_get("/v2/snaps/microk8s")?.is_some() {
@@ -296,13 +318,7 @@ impl Step for Before {
         if !acts.is_empty() {
             return Ok(Undo::Acts(acts));
         }
-        if left.iter().any(|l| !l.theirs) {
-            return Ok(Undo::Keep(lines(&left)));
-        }
-        if let Ok(mut end) = self.end.lock() {
-            *end = Some(left);
-        }
-        Ok(Undo::Acts(vec![Act::Remove { path: self.file.clone(), all: false }]))
+        Ok(self.end.of(&self.file, left))
     }
 
     fn foresees(&self, host: &dyn Host, memory: &Memory) -> Result<Vec<String>> {

@@ -61,6 +61,8 @@ struct Table {
     name: String,
     chains: Vec<String>,
     rules: Vec<Rule>,
+    /// What of it was there before us, as lines of the record without their beginning.
+    was: BTreeSet<String>,
 }
 
 /// Words of a rule; `"..."` is one, in which `\"` stands for itself.
@@ -145,6 +147,23 @@ fn tables(text: &str) -> Vec<Table> {
 }
 
 impl Table {
+    fn was_chain(&self, chain: &str) -> bool {
+        self.was.contains(&format!(":{chain}"))
+    }
+
+    fn was_rule(&self, rule: &Rule) -> bool {
+        self.was.contains(&format!("-A {}", rule.text))
+    }
+
+    /// Chains and rules that look like those of a Kubernetes, for the record.
+    fn record(&self) -> Vec<String> {
+        let is_named =
+            |chain: &str| OF_KUBERNETES.iter().any(|c| chain.starts_with(c)) || chain.starts_with(OF_PLUGINS);
+        let chains = self.chains.iter().filter(|c| is_named(c)).map(|c| format!(":{c}"));
+        let looks = |r: &&Rule| is_named(&r.chain) || r.target().is_some_and(is_named) || r.is_marked();
+        chains.chain(self.rules.iter().filter(looks).map(|r| format!("-A {}", r.text))).collect()
+    }
+
     fn of<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a Rule> {
         self.rules.iter().filter(move |r| r.chain == chain)
     }
@@ -178,20 +197,25 @@ impl Table {
     }
 
     /// Whether a rule goes by itself: a chain of the kernel's leads by it to one of ours, or one of these programs marked it.
-    fn goes(rule: &Rule, ours: &BTreeSet<&str>, others: &Others) -> bool {
+    fn goes(&self, rule: &Rule, ours: &BTreeSet<&str>, others: &Others) -> bool {
+        if self.was_rule(rule) {
+            return false;
+        }
+        // What was added to a chain that was there before.
+        let added = ours.contains(rule.chain.as_str()) && self.was_chain(&rule.chain);
         let leads = rule.is_in_kernels_chain() && rule.target().is_some_and(|chain| ours.contains(chain));
         // Of MicroK8s' own mark there is only one kind; Calico and flannel may be another Kubernetes' by now.
         let marked =
             rule.is_marked() && (others.kubernetes.is_none() || rule.comments().any(|c| c.starts_with(COMMENTS[0])));
-        leads || marked || (FOR_PORTS.contains(&rule.chain.as_str()) && rule.is_of_our_network())
+        added || leads || marked || (FOR_PORTS.contains(&rule.chain.as_str()) && rule.is_of_our_network())
     }
 
     /// Of ours the chains that can go: a rule of somebody's that stays keeps the chain that it leads to, and what that leads to.
     fn going(&self, others: &Others) -> BTreeSet<&str> {
         let ours = self.ours(others);
-        let mut going = ours.clone();
+        let mut going: BTreeSet<&str> = ours.iter().copied().filter(|chain| !self.was_chain(chain)).collect();
         loop {
-            let stays = |rule: &&Rule| !going.contains(rule.chain.as_str()) && !Self::goes(rule, &ours, others);
+            let stays = |rule: &&Rule| !going.contains(rule.chain.as_str()) && !self.goes(rule, &ours, others);
             let needed: BTreeSet<&str> = self.rules.iter().filter(stays).filter_map(Rule::target).collect();
             let before = going.len();
             going.retain(|chain| !needed.contains(chain));
@@ -204,7 +228,7 @@ impl Table {
     /// What takes ours away, as lines for `iptables-restore --noflush`; nothing when there is nothing.
     fn change(&self, others: &Others) -> String {
         let (ours, going) = (self.ours(others), self.going(others));
-        let goes = |r: &&Rule| !going.contains(r.chain.as_str()) && Self::goes(r, &ours, others);
+        let goes = |r: &&Rule| !going.contains(r.chain.as_str()) && self.goes(r, &ours, others);
         let mut lines: Vec<String> = self.rules.iter().filter(goes).map(|r| format!("-D {}", r.text)).collect();
         lines.extend(going.iter().map(|chain| format!("-F {chain}")));
         lines.extend(going.iter().map(|chain| format!("-X {chain}")));
@@ -215,12 +239,12 @@ impl Table {
     fn stays(&self, others: &Others, program: &str) -> Vec<Left> {
         let (ours, going) = (self.ours(others), self.going(others));
         let mut left = Vec::new();
-        for chain in self.chains.iter().map(String::as_str).filter(|c| !going.contains(c)) {
+        for chain in self.chains.iter().map(String::as_str).filter(|c| !going.contains(c) && !self.was_chain(c)) {
             let what = format!("chain {chain} of {program}'s table {}", self.name);
             if OF_KUBERNETES.iter().any(|c| chain.starts_with(c)) {
                 left.push(match &others.kubernetes {
-                    Some(other) => Left::theirs(what, other),
-                    None => Left::theirs(what, "a rule of somebody's leads to it"),
+                    Some(other) => Left::ours(what, format!("{other}, and whose it is cannot be told")),
+                    None => Left::ours(what, "a rule of somebody's leads to it"),
                 });
             }
         }
@@ -230,8 +254,8 @@ impl Table {
             left = vec![Left { what: format!("{} and {count} more", first.what), ..first }];
         }
         let names_device = |r: &Rule| ["-i", "-o"].iter().any(|o| r.after(o).is_some_and(|d| DEVICES.contains(&d)));
-        for rule in self.rules.iter().filter(|r| names_device(r)) {
-            if !going.contains(rule.chain.as_str()) && !Self::goes(rule, &ours, others) {
+        for rule in self.rules.iter().filter(|r| names_device(r) && !self.was_rule(r)) {
+            if !going.contains(rule.chain.as_str()) && !self.goes(rule, &ours, others) {
                 left.push(Left::theirs(
                     format!("`{program} -t {} -A {}`", self.name, rule.text),
                     "it is somebody's own rule",
@@ -262,19 +286,30 @@ fn saved(host: &dyn Host) -> Result<BTreeMap<&'static str, String>> {
     Ok(found)
 }
 
-/// Whether there are rules of a Kubernetes.
-pub(super) fn any(host: &dyn Host) -> Result<bool> {
-    let is_chain = |chain: &String| OF_KUBERNETES.iter().any(|c| chain.starts_with(c));
-    Ok(saved(host)?.values().flat_map(|text| tables(text)).any(|table| table.chains.iter().any(is_chain)))
+/// Chains and rules that are there and look like those of a Kubernetes: `PROGRAM TABLE LINE`.
+pub(super) fn there(host: &dyn Host) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for (program, text) in saved(host)? {
+        for table in tables(&text) {
+            lines.extend(table.record().into_iter().map(|line| format!("{program} {} {line}", table.name)));
+        }
+    }
+    Ok(lines)
 }
 
-/// What takes away the rules of MicroK8s and its pods, and what stays. `before`: there were rules of a Kubernetes before us.
-pub(super) fn left(host: &dyn Host, before: bool, others: &Others) -> Result<(Vec<Act>, Vec<Left>)> {
+/// What takes away the rules of MicroK8s and its pods, and what stays. `were`: those that were there before us; none when they were not
+/// written down, although there were some.
+pub(super) fn left(host: &dyn Host, were: Option<&[String]>, others: &Others) -> Result<(Vec<Act>, Vec<Left>)> {
     let (mut acts, mut left) = (Vec::new(), Vec::new());
     for (program, text) in saved(host)? {
-        let tables = tables(&text);
+        let mut tables = tables(&text);
+        for table in &mut tables {
+            let begin = format!("{program} {} ", table.name);
+            table.was =
+                were.unwrap_or_default().iter().filter_map(|l| l.strip_prefix(&begin)).map(str::to_owned).collect();
+        }
         let change: String = tables.iter().map(|table| table.change(others)).collect();
-        if before {
+        if were.is_none() {
             if !change.is_empty() {
                 let why = "there were such rules before us, and whose each of them is cannot be told";
                 left.push(Left::theirs(format!("rules of Kubernetes in {program}"), why));
@@ -408,6 +443,22 @@ COMMIT
         assert_eq!(table.change(&Others::default()), wanted);
         let names: Vec<String> = table.stays(&Others::default(), "iptables").into_iter().map(|l| l.what).collect();
         assert_eq!(names, ["chain KUBE-A of iptables's table filter", "chain KUBE-B of iptables's table filter"]);
+    }
+
+    /// Rules of a Kubernetes that was there before us stay, and what ours added to them goes.
+    #[test]
+    fn what_was_there_before_stays() {
+        let before = "*nat\n:KUBE-SERVICES - [0:0]\n:CNI-1 - [0:0]\n-A PREROUTING -j KUBE-SERVICES\n-A KUBE-SERVICES -d 10.43.0.1/32 -j RETURN\nCOMMIT\n";
+        let now = before
+            .replace("COMMIT", "-A KUBE-SERVICES -d 10.152.183.1/32 -j KUBE-SVC-A\n-A KUBE-SVC-A -j RETURN\nCOMMIT");
+        let mut table = tables(&now.replace(":CNI-1", ":KUBE-SVC-A - [0:0]\n:CNI-1")).remove(0);
+        table.was = tables(before)[0].record().into_iter().collect();
+        assert_eq!(table.was.len(), 4);
+        assert_eq!(
+            table.change(&Others::default()),
+            "*nat\n-D KUBE-SERVICES -d 10.152.183.1/32 -j KUBE-SVC-A\n-F KUBE-SVC-A\n-X KUBE-SVC-A\nCOMMIT\n"
+        );
+        assert_eq!(table.stays(&Others::default(), "iptables"), []);
     }
 
     #[test]
