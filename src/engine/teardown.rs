@@ -45,7 +45,10 @@ impl UndoPlan {
         let mut text = String::new();
         for step in &self.steps {
             let what = match (&step.keep, &step.with) {
-                (Some(why), _) => format!("keep   {:<22} {}: {why}", step.step, step.title),
+                (Some(why), _) => {
+                    let why = why.replace('\n', "\n            ");
+                    format!("keep   {:<22} {}: {why}", step.step, step.title)
+                }
                 (None, Some(with)) => format!("remove {:<22} {}, together with {with}", step.step, step.title),
                 (None, None) => format!("remove {:<22} {}", step.step, step.title),
             };

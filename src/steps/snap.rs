@@ -48,9 +48,9 @@ pub(super) fn being_removed(host: &dyn Host) -> Result<Option<String>> {
     Ok(in_progress(host)?.filter(|doing| doing.removes).map(|doing| doing.why))
 }
 
-/// Whether snapd is at work on it, whoever asked for that.
-pub(super) fn is_busy(host: &dyn Host) -> Result<bool> {
-    Ok(in_progress(host)?.is_some())
+/// What snapd does with it, whoever asked for that.
+pub(super) fn busy(host: &dyn Host) -> Result<Option<String>> {
+    Ok(in_progress(host)?.map(|doing| doing.why))
 }
 
 /// The registry's claim, which its addon makes: namespace and name.

@@ -8,6 +8,7 @@
     reason = "the model is shared by several tests, each of which uses a part of it and prints its counts"
 )]
 
+mod between;
 mod matrix;
 #[path = "../model/mod.rs"]
 mod model;

@@ -4,6 +4,7 @@
 mod support;
 
 mod article;
+mod between_host;
 mod clash;
 mod cures;
 mod data;

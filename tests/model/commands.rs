@@ -111,6 +111,9 @@ fn configure(world: &mut World) {
 
 /// A command that changes the host at once.
 pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
+    if world.broken.contains(words[0]) {
+        return output(1, format!("{}: Operation not permitted\n", words[0]));
+    }
     match words {
         ["usermod", "--append", "--groups", group, user] => match world.groups.get_mut(*group) {
             Some(members) if world.users.contains_key(*user) => {
@@ -173,10 +176,7 @@ pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
             let there = world.files.has(&path);
             world.files.remove(path);
             // The kernel takes the links of a namespace away with it.
-            if there
-                && name.starts_with("cni-")
-                && !world.files.names("/run/netns").iter().any(|n| n.starts_with("cni-"))
-            {
+            if there && *name == network::POD_NAMESPACE.0 {
                 world.links.remove(network::POD_LINK);
             }
             output(i32::from(!there), "")

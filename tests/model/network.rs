@@ -287,7 +287,7 @@ fn address_info(address: Option<String>) -> Value {
 }
 
 /// The network namespace of MicroK8s' pods, and its number.
-const POD_NAMESPACE: (&str, u64) = ("cni-1f2e3d4c", 1);
+pub const POD_NAMESPACE: (&str, u64) = ("cni-1f2e3d4c", 1);
 
 /// `ip -j -d addr`.
 pub fn addresses(world: &World) -> String {

@@ -7,9 +7,9 @@ use std::{
 
 use iris_mk8s::{
     credentials::Credentials,
-    engine::{Engine, UndoPlan},
+    engine::{Engine, Plan, UndoPlan},
     error::{Error, ExitCode, Result},
-    event::{Events, Outcome},
+    event::{Event, Events, Outcome},
     host::{Host, LOG_DIR},
     journal::{Contents, Journal, Ledger, Place},
     profile,
@@ -84,6 +84,8 @@ pub struct Ran {
     pub acts: u64,
     /// What a teardown counted, if it came to that.
     pub outcome: Option<Outcome>,
+    /// Steps that a teardown left, and why.
+    pub left: Vec<(String, String)>,
 }
 
 /// The program, and under which policy it keeps its journal.
@@ -116,7 +118,7 @@ impl Tool {
         let moments = model.take_moments();
         let world = model.world().clone();
         let code = ended.as_ref().err().map_or(ExitCode::Done, |e| e.code);
-        Ran { code, error: ended.err(), acts: world.acts - acts, world, moments, run, outcome: None }
+        Ran { code, error: ended.err(), acts: world.acts - acts, world, moments, run, outcome: None, left: Vec::new() }
     }
 
     /// `bootstrap`.
@@ -165,16 +167,21 @@ impl Tool {
 
     /// `plan`: on a host that may only be looked at. True: there is nothing to do.
     pub fn plan(self, world: World) -> Result<bool> {
+        self.whole_plan(world).map(|plan| plan.is_empty())
+    }
+
+    /// The plan itself.
+    pub fn whole_plan(self, world: World) -> Result<Plan> {
         let mut world = world;
         let stages = steps::catalog(spec(world.era, self.longhorn), &credentials(&mut world));
         let mut model = Model::new(world, "plan", false);
         model.read_only = true;
-        engine(&model, &stages, &Events::channel().0).plan().map(|plan| plan.is_empty())
+        engine(&model, &stages, &Events::channel().0).plan()
     }
 
     /// `teardown`, of that reach.
     pub fn teardown(self, world: World, reach: Scope) -> Ran {
-        let mut counted = None;
+        let (mut counted, mut left) = (None, Vec::new());
         let ran = self.run(world, "teardown", |model, run, _| {
             let contents = self.contents(&model.world())?;
             let open = || {
@@ -186,12 +193,17 @@ impl Tool {
                 return if reach == Scope::Host && left { open()?.discard() } else { Ok(()) };
             }
             let stages = steps::recall(&contents.ledger)?;
-            let events = Events::channel().0;
+            let (events, heard) = Events::channel();
             let engine = engine(&**model, &stages, &events);
             engine.undo_plan(&contents.ledger, reach)?;
             let journal = open()?;
             let (outcome, result) = engine.teardown(&journal, run, reach);
             counted = Some(outcome);
+            drop(events);
+            left.extend(heard.iter().filter_map(|stamped| match stamped.event {
+                Event::StepLeft { step, why, .. } => Some((step, why)),
+                _ => None,
+            }));
             result?;
             if reach == Scope::Host && journal.ledger().is_empty() {
                 model.remove(LOG_DIR.as_ref(), true)?;
@@ -199,7 +211,7 @@ impl Tool {
             }
             Ok(())
         });
-        Ran { outcome: counted, ..ran }
+        Ran { outcome: counted, left, ..ran }
     }
 
     /// What a `teardown` of that reach would do, on a host that may only be looked at.

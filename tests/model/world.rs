@@ -94,6 +94,8 @@ pub struct World {
     pub passwords: usize,
     /// Who else lives here.
     pub residents: BTreeSet<Resident>,
+    /// Programs that fail whenever they are to change something.
+    pub broken: BTreeSet<&'static str>,
     /// Where somebody mounted something of theirs.
     pub mounts: BTreeSet<String>,
     next_group: i32,
@@ -125,6 +127,7 @@ impl World {
             iscsi: BTreeMap::new(),
             passwords: 0,
             residents: BTreeSet::new(),
+            broken: BTreeSet::new(),
             mounts: BTreeSet::new(),
             next_group: 1000,
         };

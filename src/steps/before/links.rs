@@ -66,6 +66,12 @@ fn of_pods(link: &Value) -> bool {
     link["addr_info"].as_array().into_iter().flatten().any(|a| a["local"].as_str().is_some_and(inside))
 }
 
+/// `cali12ab34cd56e`, or `veth` with eight digits: Docker's have seven, LXD's have letters beyond f.
+fn is_of_plugin(name: &str) -> bool {
+    let digits = name.strip_prefix("veth").filter(|d| d.len() == 8 && d.bytes().all(|b| b.is_ascii_hexdigit()));
+    name.starts_with("cali") || digits.is_some()
+}
+
 /// Whether it has an address of IPv4 at all.
 fn has_address(link: &Value) -> bool {
     link["addr_info"].as_array().into_iter().flatten().any(|a| a["family"] == "inet")
@@ -124,8 +130,9 @@ impl Net {
         if on_bridge || in_namespace || ways.any(is_in_pods) {
             return Some(true);
         }
-        // Only Calico names its devices so; the way that leads over it tells whose it is.
-        if name.starts_with("cali") && !leads { None } else { Some(false) }
+        // Only Calico and the plugins of CNI name their devices so; where one hangs, and what leads over it, tells whose it is.
+        let hangs = leads || link["master"].is_string() || has_address(link);
+        if is_of_plugin(name) && !hangs { None } else { Some(false) }
     }
 
     /// A device that came since, for which packets are forwarded, and which is none of MicroK8s'.
@@ -302,15 +309,21 @@ mod tests {
         // What has only the name is named, and counted.
         net.namespaces = vec![("cni-9".to_owned(), Some(1), None)];
         net.links.retain(|l| l["ifname"] != "cni0" && l["ifname"] != "flannel.1");
-        net.links.extend([link("cni0", "bridge", &json!({})), overlay(&json!([]))]);
+        let lone = link("veth0a1b2c3d", "veth", &json!({"link_netnsid": 9}));
+        net.links.extend([link("cni0", "bridge", &json!({})), overlay(&json!([])), lone]);
         net.routes.clear();
-        let names =
-            ["network namespace cni-9", "network device cali12ab", "network device cni0", "network device flannel.1"];
+        let names = [
+            "network namespace cni-9",
+            "network device cali12ab",
+            "network device cni0",
+            "network device flannel.1",
+            "network device veth0a1b2c3d",
+        ];
         assert_eq!(shown(&net, &["lo", "host0"], &other()), (Vec::new(), names.map(str::to_owned).to_vec()));
         assert!(net.judge(&[], &other()).1.iter().all(|l| !l.theirs));
         // An overlay is also known by its number, as long as nobody else may have made it.
         let (acts, left) = shown(&net, &["lo", "host0"], &Others::default());
-        assert_eq!((acts.as_slice(), left.len()), (["ip link delete flannel.1".to_owned()].as_slice(), 3));
+        assert_eq!((acts.as_slice(), left.len()), (["ip link delete flannel.1".to_owned()].as_slice(), 4));
     }
 
     #[test]

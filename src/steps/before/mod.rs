@@ -210,16 +210,28 @@ impl Before {
         todo
     }
 
-    /// The record is gone, and we did not remove it: nothing that depends on it is done.
-    fn without(&self, memory: &Memory) -> Undo {
+    /// The record is gone, and we did not remove it: only that is done which needs none, since it proves itself.
+    fn without(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         // Whether it was ever written is not known.
         if memory.open {
-            return Undo::Done;
+            return Ok(Undo::Done);
         }
-        Undo::Theirs(format!(
-            "{} is gone, and with it what was there before MicroK8s: what it left cannot be told from what is somebody else's, and stays",
-            self.file.display()
-        ))
+        let (mut acts, mut left) = processes::orphans(host, &processes::all(host));
+        let (more, stays) = mounts::left(host)?;
+        acts.extend(more);
+        left.extend(stays);
+        let acts = self.to_try(host, acts, &mut left);
+        left.insert(0, self.is_gone());
+        Ok(match left.iter().all(|l| l.theirs) {
+            _ if !acts.is_empty() => Undo::Acts(acts),
+            true => Undo::Theirs(lines(&left)),
+            false => Undo::Keep(lines(&left)),
+        })
+    }
+
+    fn is_gone(&self) -> Left {
+        let why = "what MicroK8s left cannot be told from what is somebody else's, and stays";
+        Left::theirs(format!("{} is gone, and with it what was there before MicroK8s", self.file.display()), why)
     }
 }
 
@@ -274,7 +286,7 @@ impl Step for Before {
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
         // They would be in the way of the new ones, and answer for addresses of its range.
-        let mut acts = if host.snapd_get("/v2/snaps/microk8s")?.is_some() || super::snap::is_busy(host)? {
+        let mut acts = if host.snapd_get("/v2/snaps/microk8s")?.is_some() || super::snap::busy(host)?.is_some() {
             Vec::new()
         } else {
             processes::orphans(host, &processes::all(host)).0
@@ -312,7 +324,11 @@ impl Step for Before {
                 (false, false) => Undo::Done,
             });
         }
-        let Some(before) = Found::read(host, &self.file)? else { return Ok(self.without(memory)) };
+        // Somebody's installation brings again what is taken away.
+        if let Some(why) = super::snap::busy(host)? {
+            return Ok(Undo::Pending(why));
+        }
+        let Some(before) = Found::read(host, &self.file)? else { return self.without(host, memory) };
         let (acts, mut left) = self.look_after(host, &before, false)?;
         let acts = self.to_try(host, acts, &mut left);
         if !acts.is_empty() {
@@ -323,11 +339,7 @@ impl Step for Before {
 
     fn foresees(&self, host: &dyn Host, memory: &Memory) -> Result<Vec<String>> {
         let Some(before) = Found::read(host, &self.file)? else {
-            return Ok(if let Undo::Theirs(why) = self.without(memory) {
-                vec![format!("stays: {why}")]
-            } else {
-                Vec::new()
-            });
+            return Ok(if memory.open { Vec::new() } else { vec![format!("stays: {}", lines(&[self.is_gone()]))] });
         };
         let mut told = vec![
             "# When MicroK8s is gone, its processes, mounts, network namespaces and devices, rules of the packet filter, units, group, files and \

@@ -43,7 +43,6 @@ const FORWARDING: &[&str] = &[
     "net.bridge.bridge-nf-call-ip6tables",
     "net.bridge.bridge-nf-call-iptables",
     "net.ipv4.conf.all.forwarding",
-    "net.ipv4.conf.all.route_localnet",
     "net.ipv4.ip_forward",
     "net.ipv6.conf.all.forwarding",
 ];
