@@ -382,6 +382,67 @@ fn a_record_that_cannot_be_read_ends_it_before_anything_is_done() {
     }
 }
 
+/// What Longhorn needed of the host somebody else needs by now, and has put things of their own beside it.
+#[test]
+fn what_others_need_of_longhorns_ground_stays_and_is_named() {
+    let tool = Tool { longhorn: true, ..tool() };
+    let mut world = Initial { longhorn: true, ..Initial::fresh(Era::Today) }.world();
+    for package in ["open-iscsi", "libisns0"] {
+        world.packages.insert(package.to_owned(), "ii".to_owned());
+    }
+    world.units.insert("iscsid.service".to_owned(), (false, false));
+    world.units.insert("multipathd.service".to_owned(), (true, true));
+    let before = facts(&world);
+    let up = tool.bootstrap(world);
+    assert_eq!(up.code, ExitCode::Done, "{:?}", up.error);
+    assert_eq!(up.world.units["iscsid.service"], (true, true));
+    let reset = |world: World| {
+        let mut ran = tool.teardown(world, Scope::Host);
+        ran.world.settle();
+        ran
+    };
+    leaves(&reset(up.world.clone()), &before, ExitCode::Done, &[], &[]);
+
+    let mut world = up.world;
+    let target = "tcp: [9] 192.168.11.9:3260,1 iqn.2004-04.com.qnap:ts-453 (non-flash)";
+    world.targets.insert(target);
+    let theirs = ["/etc/modules-load.d/mine.conf", "/etc/multipath/conf.d/mine.conf", "/var/lib/longhorn/mine/data"];
+    theirs.iter().for_each(|path| world.files.write(path, "iscsi_tcp\n"));
+    let more = [
+        theirs[0],
+        "/etc/multipath",
+        "/var/lib/longhorn directory",
+        "/var/lib/longhorn/mine",
+        "unit iscsid.service (true, true)",
+        "/sys/module/iscsi_tcp",
+    ];
+    let named = [
+        target,
+        "/etc/modules-load.d/mine.conf asks for it",
+        "mine.conf lies in /etc/multipath/conf.d",
+        "/var/lib/longhorn/mine",
+    ];
+    let mut before: BTreeSet<String> = before;
+    before.retain(|fact| !fact.starts_with("unit iscsid.service"));
+    leaves(&reset(world), &before, ExitCode::Done, &more, &named);
+}
+
+/// The record of what was there before Longhorn, emptied.
+#[test]
+fn a_record_of_longhorn_that_cannot_be_read_ends_it_before_anything_is_done() {
+    let tool = Tool { longhorn: true, ..tool() };
+    let up = tool.bootstrap(Initial { longhorn: true, ..Initial::fresh(Era::Today) }.world());
+    assert_eq!(up.code, ExitCode::Done, "{:?}", up.error);
+    let file = "/var/lib/iris-mk8s/longhorn-before.json";
+    let mut world = up.world;
+    assert!(world.files.has(file));
+    world.files.write(file, "");
+    let planned = tool.undo_plan(world.clone(), Scope::Host).unwrap_err();
+    assert!(planned.code == ExitCode::Journal && planned.to_string().contains(file), "{planned}");
+    let ran = tool.teardown(world, Scope::Host);
+    assert_eq!((ran.code, ran.acts), (ExitCode::Journal, 0), "{:?}", ran.error);
+}
+
 /// What a dry run says is what a reset does, as far as it can be known.
 #[test]
 fn a_dry_run_tells_what_the_reset_will_do_to_the_host() {

@@ -47,9 +47,11 @@ pub fn read(world: &mut World, words: &[&str]) -> Output {
                 .iscsi
                 .keys()
                 .map(|v| format!("tcp: [1] 10.1.243.5:3260,1 iqn.2019-10.io.longhorn:{v} (non-flash)\n"));
-            output(if world.iscsi.is_empty() { 21 } else { 0 }, lines.collect::<String>())
+            let lines = lines.collect::<String>() + &world.targets.iter().map(|l| format!("{l}\n")).collect::<String>();
+            output(if lines.is_empty() { 21 } else { 0 }, lines)
         }
         ["iscsiadm", "-m", "node"] => output(21, ""),
+        ["multipath", "-ll"] => output(0, ""),
         ["findmnt", "--noheadings", "--list", "--output", "SOURCE,TARGET"] => output(
             0,
             longhorn::mounts(world) + &world.mounts.iter().map(|at| format!("/dev/sdb1 {at}\n")).collect::<String>(),
@@ -155,6 +157,11 @@ pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
             }
             output(0, "")
         }
+        ["systemctl", "enable", "--now", unit] => {
+            world.units.insert((*unit).to_owned(), (true, true));
+            output(0, "")
+        }
+        ["systemctl", "reload-or-restart", _] => output(0, ""),
         ["systemctl", "disable", unit] => {
             world.units.entry((*unit).to_owned()).or_default().0 = false;
             output(0, "")

@@ -90,6 +90,8 @@ pub struct World {
     pub units: BTreeMap<String, (bool, bool)>,
     /// iSCSI sessions of Longhorn's: its volume, and the pod that mounts it.
     pub iscsi: BTreeMap<String, String>,
+    /// Those of somebody else, as `iscsiadm` shows them.
+    pub targets: BTreeSet<&'static str>,
     /// Passwords that were made up so far.
     pub passwords: usize,
     /// Who else lives here.
@@ -125,6 +127,7 @@ impl World {
             packages: BTreeMap::new(),
             units: BTreeMap::new(),
             iscsi: BTreeMap::new(),
+            targets: BTreeSet::new(),
             passwords: 0,
             residents: BTreeSet::new(),
             broken: BTreeSet::new(),
