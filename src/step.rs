@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     cluster::Kind,
     error::Result,
-    host::{Cmd, FileWrite, Host, Watch},
+    host::{Cmd, FileWrite, Host, Process, Watch},
 };
 
 /// One fact about the host.
@@ -55,6 +55,14 @@ pub trait Step: Send + Sync {
     /// # Errors
     /// As for [`Step::probe`].
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo>;
+
+    /// What a dry run can say of an undo that has to wait for another step's: what it would do and leave as things are now, for people.
+    ///
+    /// # Errors
+    /// As for [`Step::probe`].
+    fn foresees(&self, _: &dyn Host, _: &Memory) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 
     /// How long it may take from the first probe until the fact holds.
     fn deadline(&self) -> Duration;
@@ -222,6 +230,13 @@ pub enum Act {
     Snapd(SnapdChange),
     /// Write a file.
     Write(FileWrite),
+    /// Kill processes. Each is known by its number and the moment it began, so that no other one is hit.
+    Kill {
+        /// Which.
+        processes: Vec<Process>,
+        /// What they are, and how that is known.
+        why: String,
+    },
     /// Remove a file or an empty directory; `all` also what is in it.
     Remove {
         /// What goes.
@@ -293,6 +308,13 @@ impl Act {
             Self::Write(file) => {
                 let content = if file.secret { "secret".to_owned() } else { format!("{} bytes", file.bytes.len()) };
                 format!("write {} ({content}, mode {:04o})", file.path.display(), file.mode)
+            }
+            Self::Kill { processes, why } => {
+                let pids: Vec<String> = processes.iter().map(|p| p.pid.to_string()).collect();
+                let mut names: Vec<&str> = processes.iter().map(|p| p.name.as_str()).collect();
+                names.sort_unstable();
+                names.dedup();
+                format!("kill -KILL {} # {}: {why}", pids.join(" "), names.join(", "))
             }
             Self::Remove { path, all } => format!("rm {}{}", if *all { "-r " } else { "" }, path.display()),
             Self::Download(Download { url, path, sha256 }) => {

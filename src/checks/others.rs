@@ -3,18 +3,9 @@
 use super::Facts;
 use crate::{error::Result, finding::Finding, steps};
 
-/// What shows that a Kubernetes is installed; kubelet and the pod network are there once, so two of them fight.
-const TRACES: &[(&str, &str, &str)] = &[
-    ("k3s", "/etc/rancher/k3s", "k3s-uninstall.sh"),
-    ("k3s", "/usr/local/bin/k3s", "k3s-uninstall.sh"),
-    ("RKE2", "/etc/rancher/rke2", "rke2-uninstall.sh"),
-    ("k0s", "/etc/k0s", "k0s reset"),
-    ("Kubernetes of kubeadm", "/etc/kubernetes/kubelet.conf", "kubeadm reset"),
-    ("Kubernetes of kubeadm", "/etc/kubernetes/admin.conf", "kubeadm reset"),
-];
-
+/// Kubelet and the pod network are there once, so two of them fight.
 pub(super) fn kubernetes(facts: &Facts<'_>) -> Result<Vec<Finding>> {
-    if let Some((name, path, remove)) = TRACES.iter().find(|(_, path, _)| facts.exists(path)) {
+    if let Some((name, path, remove)) = steps::OTHER_KUBERNETES.iter().find(|(_, path, _)| facts.exists(path)) {
         return Ok(vec![Finding::refused(
             format!(
                 "{name} is on this host ({path}): two Kubernetes on one host fight for ports, the packet filter and the pod network"

@@ -226,7 +226,8 @@ impl Engine<'_> {
                     let cause = format!("`{}` would have gone on for ever; it was ended", cmd.show());
                     return Err(Error::new(ExitCode::Unverified, what).because(cause).hint(hint));
                 }
-                if output.ok() {
+                let is_gone = |words: &str| output.stdout.contains(words) || output.stderr.contains(words);
+                if output.ok() || cmd.gone.is_some_and(is_gone) {
                     return Ok(());
                 }
                 Err(Error::failed(format!("`{}` {}", cmd.show(), output.ended())).because(output.tail()))
@@ -239,6 +240,7 @@ impl Engine<'_> {
                 })
             }
             Act::Write(file) => self.host.write(file),
+            Act::Kill { processes, .. } => self.host.kill(processes),
             Act::Remove { path, all } => self.host.remove(path, *all),
             Act::Download(file) => self.host.download(file),
             Act::Patch { kind, namespace, name, patch } => self.host.patch(kind, namespace.as_deref(), name, patch),

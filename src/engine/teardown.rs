@@ -51,7 +51,10 @@ impl UndoPlan {
         let mut text = String::new();
         for step in &self.steps {
             let what = match (&step.keep, &step.with) {
-                (Some(why), _) => format!("keep   {:<22} {}: {why}", step.step, step.title),
+                (Some(why), _) => {
+                    let why = why.replace('\n', "\n            ");
+                    format!("keep   {:<22} {}: {why}", step.step, step.title)
+                }
                 (None, Some(with)) => format!("remove {:<22} {}, together with {with}", step.step, step.title),
                 (None, None) => format!("remove {:<22} {}", step.step, step.title),
             };
@@ -168,6 +171,9 @@ impl Engine<'_> {
                 removal.with = Some(carrier.id().to_owned());
             } else if let Some(of) = of {
                 removal.with = Some(format!("{of}: the traces that it leaves"));
+                if let Some(memory) = memory_of(ledger, *step) {
+                    removal.acts = step.foresees(self.host, &memory).map_err(|e| e.in_step(step.id()))?;
+                }
             } else if let Some(memory) = memory_of(ledger, *step) {
                 match step.undo(self.host, &memory) {
                     Ok(Undo::Acts(acts)) => removal.acts = acts.iter().map(Act::show).collect(),

@@ -22,6 +22,8 @@ pub struct Cmd {
     pub stdin: Option<Vec<u8>>,
     /// After this time its process group is ended.
     pub deadline: Duration,
+    /// Words of its output that say: what it shall take away is not there any more. Then its exit code is of no consequence.
+    pub gone: Option<&'static str>,
 }
 
 /// Reading commands answer in an instant, or something is broken.
@@ -35,12 +37,21 @@ impl Cmd {
             effect: Effect::Reads,
             stdin: None,
             deadline: READS_WITHIN,
+            gone: None,
         }
     }
 
     /// A command that changes the host, with its deadline.
     pub fn changes<S: Into<String>>(deadline: Duration, argv: impl IntoIterator<Item = S>) -> Self {
-        Self { argv: argv.into_iter().map(Into::into).collect(), effect: Effect::Changes, stdin: None, deadline }
+        let argv = argv.into_iter().map(Into::into).collect();
+        Self { argv, effect: Effect::Changes, stdin: None, deadline, gone: None }
+    }
+
+    /// Words that say that what it shall take away is gone already.
+    #[must_use]
+    pub fn or_gone(mut self, words: &'static str) -> Self {
+        self.gone = Some(words);
+        self
     }
 
     /// Gives it something to read.

@@ -17,13 +17,16 @@ use crate::{cluster::Kind, error::Result, lb_range::LbRange, step::Progress};
 mod command;
 mod download;
 mod http;
+mod kill;
 mod log;
 mod reach;
 mod real;
+mod remove;
 mod snapd;
 mod watch;
 
 pub use command::{Cmd, Effect, Output};
+pub use kill::began;
 pub use log::{DIR as LOG_DIR, Log};
 pub use real::Real;
 pub use snapd::doing;
@@ -59,6 +62,12 @@ pub trait Host: Send + Sync {
     /// Where a symbolic link points; none when it is none.
     fn link(&self, path: &Path) -> Option<PathBuf>;
 
+    /// What something is; none when there is nothing of that name.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    fn kind(&self, path: &Path) -> Result<Option<FileKind>>;
+
     /// Names in a directory; empty when there is none.
     fn names(&self, dir: &Path) -> Vec<String>;
 
@@ -68,10 +77,10 @@ pub trait Host: Send + Sync {
     /// The file system refuses.
     fn write(&self, file: &FileWrite) -> Result<()>;
 
-    /// Removes a file or directory; one that is gone is no error.
+    /// Removes a file or directory; one that is gone is no error. No link is followed, and no mount is crossed.
     ///
     /// # Errors
-    /// The file system refuses.
+    /// The file system refuses, or something is mounted in it: then nothing of it is removed.
     fn remove(&self, path: &Path, all: bool) -> Result<()>;
 
     /// Reads from snapd; none when it answers 404.
@@ -170,6 +179,12 @@ pub trait Host: Send + Sync {
     /// Ends a process group: asks first, kills after a while.
     fn end(&self, group: &Leftover);
 
+    /// Kills processes, and waits for their end. One that is gone is no error; one whose number is another process' by now is left alone.
+    ///
+    /// # Errors
+    /// One of them does not end.
+    fn kill(&self, processes: &[Process]) -> Result<()>;
+
     /// A clock that only goes forward.
     fn now(&self) -> Duration;
 
@@ -204,6 +219,54 @@ pub struct FileWrite {
     pub secret: bool,
     /// A file that is there already keeps its mode, owner and group.
     pub keeps: bool,
+}
+
+/// What is in the file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A file with content.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+    /// A socket, a pipe, a device.
+    Other,
+}
+
+/// A process, known by its number and the moment it began: numbers are used again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// When it began, in clock ticks since the boot (see [`began`]).
+    pub began: u64,
+    /// Its name, for people.
+    pub name: String,
+}
+
+/// The mount points of a text of `/proc/self/mountinfo`.
+pub fn mounts(text: &str) -> Vec<PathBuf> {
+    text.lines().filter_map(|line| Some(PathBuf::from(unescaped(line.split(' ').nth(4)?)))).collect()
+}
+
+/// A path as it is: blanks and the like are octal numbers there (`\040`).
+fn unescaped(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                plain.push_str(&part[3..]);
+            }
+            None => {
+                plain.push('\\');
+                plain.push_str(part);
+            }
+        }
+    }
+    plain
 }
 
 /// A process group that an earlier run left behind.

@@ -28,7 +28,8 @@ use tokio::{
 };
 
 use super::{
-    Changes, Cmd, Effect, FileWrite, Heard, Host, Leftover, Log, Output, Watch, download, http, snapd, watch::Bell,
+    Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Log, Output, Process, Watch, download, http,
+    kill, remove, snapd, watch::Bell,
 };
 use crate::{
     cluster::{Client, Kind},
@@ -245,6 +246,17 @@ impl Host for Real {
         fs::read_link(path).ok()
     }
 
+    fn kind(&self, path: &Path) -> Result<Option<FileKind>> {
+        match path.symlink_metadata() {
+            Ok(meta) if meta.is_symlink() => Ok(Some(FileKind::Link)),
+            Ok(meta) if meta.is_dir() => Ok(Some(FileKind::Directory)),
+            Ok(meta) if meta.is_file() => Ok(Some(FileKind::File)),
+            Ok(_) => Ok(Some(FileKind::Other)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(Error::failed(format!("cannot look at {}", path.display())).because(e)),
+        }
+    }
+
     fn names(&self, dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
@@ -291,18 +303,7 @@ impl Host for Real {
 
     fn remove(&self, path: &Path, all: bool) -> Result<()> {
         self.log.change(&format!("remove {}", path.display()));
-        let removed = match path.symlink_metadata() {
-            Ok(meta) if meta.is_dir() && all => fs::remove_dir_all(path),
-            Ok(meta) if meta.is_dir() => fs::remove_dir(path),
-            Ok(_) => fs::remove_file(path),
-            Err(e) => Err(e),
-        };
-        match removed {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::failed(format!("cannot remove {}", path.display())).because(e))
-            }
-            _ => Ok(()),
-        }
+        remove::remove(path, all).map_err(|e| Error::failed(format!("cannot remove {}", path.display())).because(e))
     }
 
     fn snapd_get(&self, path: &str) -> Result<Option<Value>> {
@@ -404,6 +405,13 @@ impl Host for Real {
 
     fn end(&self, group: &Leftover) {
         end_group(group.group);
+    }
+
+    fn kill(&self, processes: &[Process]) -> Result<()> {
+        for process in processes {
+            self.log.change(&format!("kill process {} ({})", process.pid, process.name));
+        }
+        kill::kill(processes).map_err(|e| Error::failed("not all processes could be ended").because(e))
     }
 
     fn now(&self) -> Duration {

@@ -59,9 +59,7 @@ impl Teller {
             Event::StepUndone { step, title, seconds } => {
                 least(Verbosity::Normal, Tone::Good, about("undone", step, title, "") + &time(*seconds))
             }
-            Event::StepLeft { step, title, why } => {
-                least(Verbosity::Quiet, Tone::Warning, about("left", step, title, why))
-            }
+            Event::StepLeft { step, title, why } => least(Verbosity::Quiet, Tone::Warning, left(step, title, why)),
             Event::StepFailed { step, error } => {
                 self.told.push(error.clone());
                 let error = ErrorRecord { step: None, ..error.clone() };
@@ -153,6 +151,16 @@ fn reasons(error: &ErrorRecord) -> String {
         }
     }
     text
+}
+
+/// A step that stays; of several reasons each has a line of its own.
+fn left(step: &str, title: &str, why: &str) -> String {
+    let reasons: Vec<&str> = why.lines().collect();
+    if let [reason] = reasons.as_slice() {
+        return about("left", step, title, reason);
+    }
+    let lines: String = reasons.iter().map(|reason| format!("\n{:<8} {}", "", plain(reason))).collect();
+    about("left", step, title, "") + &lines
 }
 
 /// A line about a step, in columns.

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{SNAP, SOON};
+use super::{SNAP, SOON, before::Left};
 use crate::{
     error::Result,
     host::Host,
@@ -44,6 +44,17 @@ impl Alias {
             .filter(|(_, a)| a["command"] == TARGET && a["status"] != "disabled")
             .map(|(name, _)| name)
             .collect())
+    }
+
+    /// What stands behind a name among all snaps' aliases: `snap.app`.
+    fn owner(host: &dyn Host, name: &str) -> Result<Option<String>> {
+        let all = host.snapd_get("/v2/aliases")?.unwrap_or_default();
+        let of_snap = |aliases: &Value| {
+            let alias = &aliases[name];
+            (alias.is_object() && alias["status"] != "disabled")
+                .then(|| alias["command"].as_str().unwrap_or("?").to_owned())
+        };
+        Ok(all.as_object().into_iter().flatten().find_map(|(_, aliases)| of_snap(aliases)))
     }
 
     /// Where another program of that name is; none when the name is free.
@@ -84,6 +95,15 @@ impl Alias {
         };
         Act::Snapd(SnapdChange { method: "POST", path: "/v2/aliases".to_owned(), body, shown })
     }
+}
+
+/// Short names of the snap's that snapd still knows although the snap is gone.
+pub(super) fn left(host: &dyn Host) -> Result<Vec<Left>> {
+    let all = host.snapd_get("/v2/aliases")?.unwrap_or_default();
+    let names = all["microk8s"].as_object().into_iter().flatten().map(|(name, _)| name);
+    let told =
+        |name: &String| Left::ours(format!("alias {name}"), format!("snapd still has it: `snap unalias {name}`"));
+    Ok(names.map(told).collect())
 }
 
 /// Another kubectl on the PATH, and the short name that MicroK8s' own gets because of it.
@@ -141,10 +161,20 @@ impl Step for Alias {
         let existing = Self::existing(host)?;
         let ours = existing.iter().filter(|name| memory.wants.contains(&json!(name)));
         let mut acts: Vec<Act> = ours.map(|name| Self::change("unalias", name)).collect();
-        if let Some(prior) = memory.prior.as_str().filter(|p| !existing.iter().any(|e| e == p)) {
+        if let Some(prior) = memory.prior.as_str().filter(|p| !existing.iter().any(|e| e == p))
+            && Self::owner(host, prior)?.is_none()
+        {
             acts.push(Self::change("alias", prior));
         }
-        Ok(if acts.is_empty() { Undo::Done } else { Undo::Acts(acts) })
+        if !acts.is_empty() {
+            return Ok(Undo::Acts(acts));
+        }
+        for name in memory.wants.iter().filter_map(Value::as_str) {
+            if let Some(other) = Self::owner(host, name)? {
+                return Ok(Undo::Theirs(format!("somebody made {name} the short name of {other} since")));
+            }
+        }
+        Ok(Undo::Done)
     }
 
     fn deadline(&self) -> Duration {

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::SOON;
+use super::{SOON, before::Left};
 use crate::{
     error::Result,
     host::{Cmd, Host},
@@ -31,6 +31,23 @@ fn members(host: &dyn Host) -> Result<Option<Vec<String>>> {
     let output = host.ask(&Cmd::reads(["getent", "group", GROUP]))?;
     let list = output.ok().then(|| output.stdout.trim_end().split(':').nth(3).unwrap_or("").to_owned());
     Ok(list.map(|l| l.split(',').filter(|m| !m.is_empty()).map(str::to_owned).collect()))
+}
+
+/// What to do about the group when MicroK8s is gone, which made it. Whom somebody added since, they want in it; `going` is one whose membership
+/// goes before.
+pub(super) fn left(host: &dyn Host, going: Option<&str>) -> Result<(Vec<Act>, Vec<Left>)> {
+    let others = |members: Vec<String>| members.into_iter().filter(|m| Some(m.as_str()) != going).collect::<Vec<_>>();
+    Ok(match members(host)?.map(others) {
+        None => (Vec::new(), Vec::new()),
+        Some(members) if members.is_empty() => {
+            (vec![Act::Run(Cmd::changes(SOON, ["groupdel", GROUP]).or_gone("does not exist"))], Vec::new())
+        }
+        Some(members) => {
+            let why =
+                format!("{} is in it, whom iris-mk8s did not add; `groupdel {GROUP}` removes it", members.join(", "));
+            (Vec::new(), vec![Left::ours(format!("group {GROUP}"), why)])
+        }
+    })
 }
 
 /// The step.

@@ -51,6 +51,7 @@ mod snap;
 mod switch;
 
 pub use alias::kubectl_in_the_way;
+pub(crate) use before::OTHER_KUBERNETES;
 pub use claims::that_go as claims_that_go;
 pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;

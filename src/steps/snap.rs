@@ -1,6 +1,6 @@
 //! The snap `microk8s`, by snapd's own changes, and its refreshes held while it is ours.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -18,6 +18,11 @@ use crate::{
 /// What snapd does, while it removes the snap.
 pub(super) fn being_removed(host: &dyn Host) -> Result<Option<String>> {
     Ok(Doing::now(host)?.filter(|doing| doing.removes).map(|doing| doing.why))
+}
+
+/// What snapd does with it, whoever asked for that.
+pub(super) fn busy(host: &dyn Host) -> Result<Option<String>> {
+    Ok(Doing::now(host)?.map(|doing| doing.why))
 }
 
 /// The snap in its channel.
@@ -182,8 +187,10 @@ impl Step for Snap {
 }
 
 /// No refresh in the middle: it restarts everything.
+#[derive(Default)]
 pub(super) struct Hold {
-    _private: (),
+    /// Until when all snaps are held. It is written down, and so it is the same in the whole run.
+    until: OnceLock<String>,
 }
 
 /// snapd older than this cannot hold one snap; then the refreshes of all are held, for at most 90 days.
@@ -197,9 +204,12 @@ const ENOUGH_DAYS: u64 = 30;
 
 const DAY: u64 = 24 * 60 * 60;
 
+/// `--hold=forever` of one snap is a time some three hundred years away.
+const FOREVER: &str = "2200";
+
 impl Hold {
     pub(super) fn new(_: &Spec) -> Self {
-        Self { _private: () }
+        Self::default()
     }
 
     fn of_one_snap(host: &dyn Host) -> Result<bool> {
@@ -212,6 +222,11 @@ impl Hold {
         Ok((parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= HOLDS_ONE_SNAP)
     }
 
+    /// Until when MicroK8s alone is held.
+    fn snap_hold(host: &dyn Host) -> Result<Option<String>> {
+        Ok(host.snapd_get(microk8s::SNAP)?.and_then(|snap| snap["hold"].as_str().map(str::to_owned)))
+    }
+
     fn system_hold(host: &dyn Host) -> Result<Option<String>> {
         // A setting that was never made is an error of snapd's ("option-not-found"), which it answers with 400.
         match host.snapd_get("/v2/snaps/system/conf?keys=refresh.hold") {
@@ -221,9 +236,33 @@ impl Hold {
         }
     }
 
+    fn until(&self, host: &dyn Host) -> &str {
+        self.until.get_or_init(|| date(host.unix_time() + HOLD_DAYS * DAY))
+    }
+
     fn set_system(value: &Value, shown: String) -> Act {
         let (path, body) = ("/v2/snaps/system/conf".to_owned(), json!({"refresh.hold": value}));
         Act::Snapd(SnapdChange { method: "PUT", path, body, shown })
+    }
+
+    /// Takes back the hold of one snap; one that somebody gave an end is theirs.
+    fn unhold(host: &dyn Host) -> Result<Undo> {
+        let Some(until) = Self::snap_hold(host)? else { return Ok(Undo::Done) };
+        if until.as_str() < FOREVER {
+            return Ok(Undo::Theirs(format!(
+                "somebody holds microk8s until {until} since; `snap refresh --unhold microk8s` ends it"
+            )));
+        }
+        Ok(Undo::Acts(vec![Snap::change(json!({"action": "unhold"}), "snap refresh --unhold microk8s")]))
+    }
+
+    /// Whether a hold of all snaps is one that we set. Journals of the first format do not say which: we never set one for longer than 89 days.
+    fn is_ours(host: &dyn Host, now: &str, memory: &Memory) -> bool {
+        let known: Vec<&str> = memory.wants.iter().filter_map(|want| want["until"].as_str()).collect();
+        if known.is_empty() {
+            return now != "forever" && now <= date(host.unix_time() + HOLD_DAYS * DAY).as_str();
+        }
+        known.contains(&now)
     }
 }
 
@@ -238,7 +277,7 @@ impl Step for Hold {
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         if Self::of_one_snap(host)? {
-            let held = host.snapd_get(microk8s::SNAP)?.is_some_and(|snap| snap["hold"].is_string());
+            let held = Self::snap_hold(host)?.is_some();
             return Ok(if held { Probe::satisfied("microk8s is held") } else { Probe::Absent });
         }
         Ok(match Self::system_hold(host)? {
@@ -257,24 +296,37 @@ impl Step for Hold {
             let body = json!({"action": "hold", "time": "forever", "hold-level": "general"});
             return Ok(vec![Snap::change(body, "snap refresh --hold=forever microk8s")]);
         }
-        let until = date(host.unix_time() + HOLD_DAYS * DAY);
+        let until = self.until(host);
         Ok(vec![Self::set_system(&json!(until), format!("snap set system refresh.hold={until}"))])
     }
 
     fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
         let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
-        Ok(Memo { prior, want: json!({"one": Self::of_one_snap(host)?}) })
+        let one = Self::of_one_snap(host)?;
+        let want = if one { json!({"one": true}) } else { json!({"one": false, "until": self.until(host)}) };
+        Ok(Memo { prior, want })
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        if memory.wants.iter().any(|want| want["one"] == true) {
-            let held = host.snapd_get(microk8s::SNAP)?.is_some_and(|snap| snap["hold"].is_string());
-            let unhold = Snap::change(json!({"action": "unhold"}), "snap refresh --unhold microk8s");
-            return Ok(if held { Undo::Acts(vec![unhold]) } else { Undo::Done });
+        let of_one = memory.wants.iter().any(|want| want["one"] == true);
+        if of_one {
+            let one = Self::unhold(host)?;
+            if one != Undo::Done {
+                return Ok(one);
+            }
         }
-        let now = Self::system_hold(host)?;
-        if now.is_none() || now.as_deref() == memory.prior.as_str() {
+        // snapd may have become new enough to hold one snap since all of them were held.
+        if !memory.wants.iter().any(|want| want["one"] == false) {
             return Ok(Undo::Done);
+        }
+        let Some(now) = Self::system_hold(host)? else { return Ok(Undo::Done) };
+        if memory.prior == now.as_str() {
+            return Ok(Undo::Done);
+        }
+        if !Self::is_ours(host, &now, memory) {
+            return Ok(Undo::Theirs(format!(
+                "somebody set refresh.hold to {now} since; `snap unset system refresh.hold` ends it"
+            )));
         }
         let shown = match memory.prior.as_str() {
             Some(prior) => format!("snap set system refresh.hold={prior}"),

@@ -9,6 +9,7 @@
 )]
 
 mod data;
+mod between;
 mod matrix;
 #[path = "../model/mod.rs"]
 mod model;

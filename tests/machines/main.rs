@@ -6,6 +6,7 @@ mod support;
 mod article;
 mod between_core;
 mod between_data;
+mod between_host;
 mod clash;
 mod cures;
 mod data;

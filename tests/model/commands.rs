@@ -47,10 +47,15 @@ pub fn read(world: &mut World, words: &[&str]) -> Output {
                 .iscsi
                 .keys()
                 .map(|v| format!("tcp: [1] 10.1.243.5:3260,1 iqn.2019-10.io.longhorn:{v} (non-flash)\n"));
-            output(if world.iscsi.is_empty() { 21 } else { 0 }, lines.collect::<String>())
+            let lines = lines.collect::<String>() + &world.targets.iter().map(|l| format!("{l}\n")).collect::<String>();
+            output(if lines.is_empty() { 21 } else { 0 }, lines)
         }
         ["iscsiadm", "-m", "node"] => output(21, ""),
-        ["findmnt", "--noheadings", "--list", "--output", "SOURCE,TARGET"] => output(0, longhorn::mounts(world)),
+        ["multipath", "-ll"] => output(0, ""),
+        ["findmnt", "--noheadings", "--list", "--output", "SOURCE,TARGET"] => output(
+            0,
+            longhorn::mounts(world) + &world.mounts.iter().map(|at| format!("/dev/sdb1 {at}\n")).collect::<String>(),
+        ),
         ["findmnt", "--noheadings", "--output", "PROPAGATION", "--target", _] => output(0, "shared\n"),
         ["findmnt", "--noheadings", "--output", "FSTYPE", ..] => output(0, "ext4\n"),
         ["modprobe", "--dry-run", "--quiet", _] | ["ss", "-Hltnp"] => output(0, ""),
@@ -109,6 +114,9 @@ fn configure(world: &mut World) {
 
 /// A command that changes the host at once.
 pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
+    if world.broken.contains(words[0]) {
+        return output(1, format!("{}: Operation not permitted\n", words[0]));
+    }
     match words {
         ["usermod", "--append", "--groups", group, user] => match world.groups.get_mut(*group) {
             Some(members) if world.users.contains_key(*user) => {
@@ -150,6 +158,11 @@ pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
             }
             output(0, "")
         }
+        ["systemctl", "enable", "--now", unit] => {
+            world.units.insert((*unit).to_owned(), (true, true));
+            output(0, "")
+        }
+        ["systemctl", "reload-or-restart", _] => output(0, ""),
         ["systemctl", "disable", unit] => {
             world.units.entry((*unit).to_owned()).or_default().0 = false;
             output(0, "")
@@ -170,24 +183,25 @@ pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
             let path = format!("/run/netns/{name}");
             let there = world.files.has(&path);
             world.files.remove(path);
+            // The kernel takes the links of a namespace away with it.
+            if there && *name == network::POD_NAMESPACE.0 {
+                world.links.remove(network::POD_LINK);
+            }
             output(i32::from(!there), "")
         }
-        ["ip", "link", "delete", name] => output(i32::from(!world.links.remove(*name)), ""),
-        ["kill", "-KILL", "4711"] => {
-            network::end_pods(world);
-            output(0, "")
-        }
+        ["ip", "link", "delete", name] => match world.links.remove(*name) {
+            true => output(0, ""),
+            false => output(1, format!("Cannot find device \"{name}\"\n")),
+        },
         ["systemctl", "reset-failed", "snap.microk8s.*"] => {
             world.failed_units = false;
             output(0, "")
         }
-        ["iptables-restore"] => {
-            network::restore(world, 0, input);
-            output(0, "")
-        }
-        ["ip6tables-restore"] => {
-            network::restore(world, 1, input);
-            output(0, "")
+        [program, "--noflush", "--wait", _] if program.ends_with("-nft-restore") => {
+            match network::restore(world, usize::from(program.starts_with("ip6")), input) {
+                Ok(()) => output(0, ""),
+                Err(why) => output(1, format!("{program}: line failed: {why}\n")),
+            }
         }
         ["sysctl", "-q", "-w", setting] => {
             let (name, value) = setting.split_once('=').expect("a setting");

@@ -4,14 +4,20 @@
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use iris_mk8s::{
     cluster::{self as kinds, Kind, state},
     error::{Error, ExitCode, Result},
-    host::{CLIENT_CONFIG, Changes, Cmd, Effect, FileWrite, Heard, Host, LOG_DIR, Leftover, Output, Watch},
+    host::{
+        CLIENT_CONFIG, Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, LOG_DIR, Leftover, Output, Process,
+        Watch, began,
+    },
     step::{Progress, SnapdChange},
 };
 use serde_json::Value;
@@ -23,6 +29,11 @@ use super::{
     metallb, network, snapd, volumes,
     world::{EPOCH, World, ms},
 };
+
+/// Locks; a run that died within a touch is no reason not to look.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Several changes come within a moment: one look serves them all.
 const BURST: Duration = ms(40);
@@ -37,11 +48,28 @@ pub struct Moment {
     pub world: World,
 }
 
+/// What becomes of a run at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    GoesOn,
+    /// It dies: nothing that it does from now on reaches the world.
+    Dies,
+    /// A person interrupts it.
+    Stops,
+}
+
+/// Looks at each moment of a run, by its number, and may change the world there: other people do not wait until it has ended.
+pub type Hook = Box<dyn FnMut(u32, &mut World) -> Then + Send>;
+
 /// A host.
 pub struct Model {
     world: Arc<Mutex<World>>,
     /// Moments, when they are collected.
     moments: Mutex<Option<Vec<Moment>>>,
+    /// What somebody else does meanwhile, and how many moments there were.
+    hook: Mutex<(u32, Option<Hook>)>,
+    dead: AtomicBool,
+    interrupted: AtomicBool,
     /// The name of the run.
     run: String,
     /// The host may only be looked at.
@@ -53,24 +81,61 @@ impl Model {
         Self {
             world: Arc::new(Mutex::new(world)),
             moments: Mutex::new(collect.then(Vec::new)),
+            hook: Mutex::default(),
+            dead: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
             run: run.to_owned(),
             read_only: false,
         }
     }
 
+    /// The same, with somebody who looks at each moment.
+    pub fn watched(self, hook: Hook) -> Self {
+        Self { hook: Mutex::new((0, Some(hook))), ..self }
+    }
+
     pub fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().expect("one thread")
+        self.alive();
+        lock(&self.world)
+    }
+
+    /// The world as it is, whether or not the run is dead.
+    pub fn remains(&self) -> World {
+        lock(&self.world).clone()
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Relaxed)
+    }
+
+    /// Who is dead does nothing more, whatever catches the end of it.
+    fn alive(&self) {
+        if self.is_dead() {
+            std::panic::resume_unwind(Box::new("the run is dead"));
+        }
     }
 
     /// The moments so far.
     pub fn take_moments(&self) -> Vec<Moment> {
-        self.moments.lock().expect("one thread").take().unwrap_or_default()
+        lock(&self.moments).take().unwrap_or_default()
     }
 
     /// A moment at which the run may die.
-    pub fn moment(&self, world: &World, at: impl FnOnce() -> String) {
-        if let Some(moments) = self.moments.lock().expect("one thread").as_mut() {
+    pub fn moment(&self, world: &mut World, at: impl FnOnce() -> String) {
+        self.alive();
+        if let Some(moments) = lock(&self.moments).as_mut() {
             moments.push(Moment { at: at(), world: world.clone() });
+        }
+        let mut hook = lock(&self.hook);
+        hook.0 += 1;
+        let (number, Some(hook)) = &mut *hook else { return };
+        match hook(*number, world) {
+            Then::GoesOn => {}
+            Then::Stops => self.interrupted.store(true, Relaxed),
+            Then::Dies => {
+                self.dead.store(true, Relaxed);
+                self.alive();
+            }
         }
     }
 
@@ -78,7 +143,7 @@ impl Model {
     fn act<T>(&self, what: &str, act: impl FnOnce(&mut World) -> T) -> T {
         assert!(!self.read_only, "a change, where only looking is allowed: {what}");
         let mut world = self.world();
-        self.moment(&world, || format!("before {what}"));
+        self.moment(&mut world, || format!("before {what}"));
         world.acts += 1;
         if world.acts == JUMPS_AFTER {
             world.clock += std::mem::take(&mut world.jump);
@@ -88,7 +153,7 @@ impl Model {
             world.files.write(&log, "");
         }
         let result = act(&mut world);
-        self.moment(&world, || format!("after {what}"));
+        self.moment(&mut world, || format!("after {what}"));
         result
     }
 
@@ -161,7 +226,8 @@ impl Model {
                 && world.step(limit.min(heard_at + Duration::from_secs(1)))
             {}
             if stage(&world) != before && stage(&world).is_some_and(|(_, code)| code.is_none()) {
-                self.moment(&world, || format!("within `{shown}`, stage {:?}", stage(&world).map(|s| s.0)));
+                let at = stage(&world).map(|s| s.0);
+                self.moment(&mut world, || format!("within `{shown}`, stage {at:?}"));
             }
         }
     }
@@ -191,6 +257,10 @@ impl Host for Model {
     }
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        if path == Path::new("/proc/self/mountinfo") {
+            let line = |at: &String| format!("90 1 8:17 / {} rw - ext4 /dev/sdb1 rw\n", at.replace(' ', "\\040"));
+            return Ok(Some(self.world().mounts.iter().map(line).collect::<String>().into_bytes()));
+        }
         Ok(self.world().files.read(path).map(<[u8]>::to_vec))
     }
 
@@ -203,6 +273,14 @@ impl Host for Model {
             Some(Node::Link(to)) => Some(PathBuf::from(to)),
             _ => None,
         }
+    }
+
+    fn kind(&self, path: &Path) -> Result<Option<FileKind>> {
+        Ok(self.world().files.get(path).map(|node| match node {
+            Node::File(..) => FileKind::File,
+            Node::Dir => FileKind::Directory,
+            Node::Link(_) => FileKind::Link,
+        }))
     }
 
     fn names(&self, dir: &Path) -> Vec<String> {
@@ -228,6 +306,12 @@ impl Host for Model {
 
     fn remove(&self, path: &Path, all: bool) -> Result<()> {
         self.act(&format!("remove {}", path.display()), |world| {
+            let shown = path.to_str().expect("UTF-8");
+            if let Some(at) = world.mounts.iter().find(|at| Path::new(at).starts_with(path)) {
+                return Err(
+                    Error::failed(format!("cannot remove {shown}")).because(format!("something is mounted at {at}"))
+                );
+            }
             if !all && !world.files.names(path).is_empty() {
                 return Err(Error::failed(format!("cannot remove {}", path.display()))
                     .because("Directory not empty (os error 39)"));
@@ -251,15 +335,20 @@ impl Host for Model {
         let id = self.act(&format!("`{shown}`"), |world| snapd::ask(world, change))?;
         let Some(id) = id else { return Ok(()) };
         loop {
+            if self.stopping() {
+                return Err(Error::new(ExitCode::Interrupted, "interrupted")
+                    .because(format!("snapd goes on with change {id} by itself (`{shown}`)")));
+            }
             let mut world = self.world();
             let stage = |world: &World| world.snapd.change.as_ref().map(|c| c.stage);
             let before = stage(&world);
             while stage(&world) == before && world.step(Duration::MAX) {}
             if let Some(ended) = world.snapd.ended.get(&id).cloned() {
-                self.moment(&world, || format!("`{shown}` has ended"));
+                self.moment(&mut world, || format!("`{shown}` has ended"));
                 return ended.map_err(|why| Error::failed(format!("`{shown}` failed")).because(why));
             }
-            self.moment(&world, || format!("within `{shown}`, stage {:?}", stage(&world)));
+            let at = stage(&world);
+            self.moment(&mut world, || format!("within `{shown}`, stage {at:?}"));
             let doing = snapd::doing(&world).unwrap_or_default();
             drop(world);
             seen(doing, None);
@@ -392,6 +481,22 @@ impl Host for Model {
         self.act(&format!("end {}", group.command), |world| world.processes.remove(&group.group));
     }
 
+    fn kill(&self, processes: &[Process]) -> Result<()> {
+        let pids: Vec<String> = processes.iter().map(|p| p.pid.to_string()).collect();
+        self.act(&format!("`kill -KILL {}`", pids.join(" ")), |world| {
+            for (n, process) in processes.iter().enumerate() {
+                let folder = format!("/proc/{}", process.pid);
+                if began(&world.files.text(format!("{folder}/stat"))) == Some(process.began) {
+                    world.files.remove(&folder);
+                }
+                if n == 0 {
+                    self.moment(world, || format!("within `kill -KILL {}`", pids.join(" ")));
+                }
+            }
+        });
+        Ok(())
+    }
+
     fn now(&self) -> Duration {
         self.world().now
     }
@@ -402,7 +507,7 @@ impl Host for Model {
     }
 
     fn stopping(&self) -> bool {
-        false
+        self.interrupted.load(Relaxed)
     }
 }
 
@@ -452,8 +557,12 @@ pub fn network_commands(world: &World, words: &[&str]) -> Option<String> {
         ["ip", "-j", "-d", "addr"] => network::addresses(world),
         ["ip", "-j", "-d", "route"] => network::routes(world),
         ["ip", "-j", "link"] => network::links(world),
-        ["iptables-save"] => network::save(world, 0),
-        ["ip6tables-save"] => network::save(world, 1),
+        ["ip", "-j", "netns", "list"] => network::namespaces(world),
+        ["ip", "-n", name, "-j", "addr"] => network::inside(name),
+        ["iptables-nft-save"] => network::save(world, 0),
+        ["ip6tables-nft-save"] => network::save(world, 1),
+        // The kernel has these tables, and nobody has used them.
+        ["iptables-legacy-save" | "ip6tables-legacy-save"] => String::new(),
         _ => return None,
     })
 }

@@ -8,6 +8,7 @@ pub mod commands;
 pub mod compare;
 mod controllers;
 pub mod files;
+pub mod foreign;
 pub mod host;
 pub mod initial;
 mod longhorn;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     cluster::Life,
     files::{Files, Node},
+    foreign,
     world::{Era, World},
 };
 
@@ -56,26 +57,18 @@ pub fn plain_rules() -> Vec<String> {
 /// Lines that the remove hook takes away by itself.
 const HOOKS_OWN: &str = "generated for MicroK8s pods";
 
-fn kubernetes_rules(of_ipv4: bool) -> Vec<String> {
-    let mut lines = vec![
-        "*mangle".to_owned(),
-        ":PREROUTING ACCEPT [0:0]".to_owned(),
-        ":KUBE-KUBELET-CANARY - [0:0]".to_owned(),
-        "COMMIT".to_owned(),
-        "*nat".to_owned(),
-        ":PREROUTING ACCEPT [0:0]".to_owned(),
-        ":POSTROUTING ACCEPT [0:0]".to_owned(),
-        ":KUBE-SERVICES - [0:0]".to_owned(),
-        ":KUBE-POSTROUTING - [0:0]".to_owned(),
-        "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES".to_owned(),
-        "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN".to_owned(),
+/// What kube-proxy, kubelet and a plugin add to a table: chains, and lines.
+fn kubernetes_rules(rules: &mut Vec<String>, of_ipv4: bool) {
+    add_rules(rules, "*mangle", &["KUBE-KUBELET-CANARY"], &[]);
+    let lines = [
+        "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES",
+        "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN",
     ];
+    add_rules(rules, "*nat", &["KUBE-SERVICES", "KUBE-POSTROUTING"], &lines);
     if of_ipv4 {
-        lines.push(":CNI-4e1891b597cb06637a2e5df4 - [0:0]".to_owned());
-        lines.push("-A POSTROUTING -s 10.1.0.5/32 -j CNI-4e1891b597cb06637a2e5df4".to_owned());
+        let chain = "CNI-4e1891b597cb06637a2e5df4";
+        add_rules(rules, "*nat", &[chain], &[&format!("-A POSTROUTING -s 10.1.0.5/32 -j {chain}")]);
     }
-    lines.push("COMMIT".to_owned());
-    lines
 }
 
 /// kube-proxy and kubelet begin to work: rules, settings, folders, links.
@@ -95,7 +88,7 @@ pub fn kubernetes_begins(world: &mut World) {
     let families = if world.era == Era::Old { 1 } else { 2 };
     for (at, rules) in world.rules.iter_mut().take(families).enumerate() {
         if !rules.iter().any(|l| l.starts_with(":KUBE-")) {
-            rules.extend(kubernetes_rules(at == 0));
+            kubernetes_rules(rules, at == 0);
         }
         if !rules.iter().any(|l| l.starts_with(":KUBE-FORWARD")) {
             let end = rules.iter().position(|l| l == "COMMIT").unwrap_or(0);
@@ -116,18 +109,24 @@ pub fn kubernetes_begins(world: &mut World) {
             }
         }
     }
-    for link in ["cni0", "veth0a1b2c3d"] {
+    for link in ["cni0", POD_LINK] {
         world.links.insert(link.to_owned());
     }
     world.files.write("/run/netns/cni-1f2e3d4c", "");
 }
 
-/// One process stands for those of all pods that outlive their MicroK8s.
-const ORPHAN: &str = "/proc/4711/cgroup";
+/// Two processes stand for those of all pods that outlive their MicroK8s.
+const ORPHANS: &[(u32, &str)] = &[(4711, "/pause"), (4712, "/speaker")];
+
+/// The root of a container of MicroK8s', as the kernel shows it even when the folders are gone.
+const ROOT: &str =
+    "611 500 0:60 / / rw - overlay overlay rw,lowerdir=/var/snap/microk8s/common/var/lib/containerd/snapshots/1/fs\n";
 
 /// The pods' processes are ended.
 pub fn end_pods(world: &mut World) {
-    world.files.remove("/proc/4711");
+    for (pid, _) in ORPHANS {
+        world.files.remove(format!("/proc/{pid}"));
+    }
 }
 
 /// What the snap's remove hook takes away.
@@ -137,10 +136,14 @@ pub fn remove_hook(world: &mut World) {
         // Nobody ends the pods: they live on without a parent, in namespaces of their own.
         world.links.remove("cni0");
         if world.cluster.as_ref().is_some_and(|c| c.pods.values().any(|life| *life == Life::Ready)) {
-            world.files.write(ORPHAN, "4:memory:/kubepods/besteffort/pod6e0f/3fa9\n");
+            for (pid, program) in ORPHANS {
+                foreign::process(world, *pid, 1, program, "/kubepods/besteffort/pod6e0f/3fa9");
+                world.files.write(&format!("/proc/{pid}/mountinfo"), ROOT);
+            }
         }
         return;
     }
+    // The link of a pod goes with its network namespace, and other people's links stay.
     world.links.retain(|link| !is_pod_link(link));
     for name in world.files.names("/run/netns") {
         if name.starts_with("cni-") {
@@ -155,8 +158,23 @@ pub fn remove_hook(world: &mut World) {
     world.files.remove("/etc/sysctl.d/10-microk8s.conf");
 }
 
+/// The link that stands for those of all pods of MicroK8s.
+pub const POD_LINK: &str = "veth0a1b2c3d";
+
 pub fn is_pod_link(name: &str) -> bool {
-    name == "cni0" || name.starts_with("veth") || name.starts_with("cali") || name == "vxlan.calico"
+    name == "cni0" || name == POD_LINK || name.starts_with("cali") || name == "vxlan.calico"
+}
+
+/// Somebody adds rules of their own: chains, and lines at the end of a table.
+pub fn add_rules(rules: &mut Vec<String>, table: &str, chains: &[&str], lines: &[&str]) {
+    if !rules.iter().any(|line| line == table) {
+        rules.extend([table.to_owned(), "COMMIT".to_owned()]);
+    }
+    let begin = rules.iter().position(|line| line == table).unwrap_or_default();
+    let end = begin + rules[begin..].iter().position(|line| line == "COMMIT").unwrap_or_default();
+    let new = chains.iter().map(|c| format!(":{c} - [0:0]")).chain(lines.iter().map(|l| (*l).to_owned()));
+    let new: Vec<String> = new.filter(|line| !rules[begin..end].contains(line)).collect();
+    rules.splice(end..end, new);
 }
 
 /// `iptables-save`.
@@ -168,17 +186,47 @@ pub fn save(world: &World, which: usize) -> String {
     }
 }
 
-/// `iptables-restore`: tables that the text does not name stay as they are.
-pub fn restore(world: &mut World, which: usize, text: &str) {
-    let tables = |lines: &[String]| -> Vec<Vec<String>> {
-        lines.split_inclusive(|l| l == "COMMIT").map(<[String]>::to_vec).collect()
-    };
-    let lines: Vec<String> = text.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect();
-    let new = tables(&lines);
-    let named = |table: &[String]| new.iter().any(|t| t.first() == table.first());
-    let mut all: Vec<Vec<String>> = tables(&world.rules[which]).into_iter().filter(|t| !named(t)).collect();
-    all.extend(new.clone());
-    world.rules[which] = all.concat();
+/// `iptables-restore --noflush`: each table changes as a whole, or not at all.
+pub fn restore(world: &mut World, which: usize, text: &str) -> Result<(), String> {
+    let mut table = (0, 0);
+    let mut new = Vec::new();
+    for line in text.lines() {
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("COMMIT", _) => {
+                let rules = &mut world.rules[which];
+                rules.splice(table.0..table.1, std::mem::take(&mut new));
+            }
+            ("-D", rule) => match new.iter().position(|l: &String| l.strip_prefix("-A ") == Some(rule)) {
+                Some(at) => _ = new.remove(at),
+                None => return Err(format!("Bad rule (does a matching rule exist in that chain?): {rule}")),
+            },
+            ("-F", chain) => new.retain(|l| !l.starts_with(&format!("-A {chain} "))),
+            ("-X", chain) => {
+                let uses = |l: &String| {
+                    let words: Vec<&str> = l.split(' ').collect();
+                    l.starts_with("-A")
+                        && (words[1] == chain || words.windows(2).any(|w| w == ["-j", chain] || w == ["-g", chain]))
+                };
+                if new.iter().any(uses) {
+                    return Err(format!("CHAIN_DEL failed (Device or resource busy): chain {chain}"));
+                }
+                let before = new.len();
+                new.retain(|l| !l.starts_with(&format!(":{chain} ")));
+                if new.len() == before {
+                    return Err(format!("No chain/target/match by that name: {chain}"));
+                }
+            }
+            (name, "") if name.starts_with('*') => {
+                let rules = &world.rules[which];
+                let begin = rules.iter().position(|l| l == name).ok_or("no such table")?;
+                let end = begin + rules[begin..].iter().position(|l| l == "COMMIT").unwrap_or_default();
+                table = (begin, end);
+                new = rules[begin..end].to_vec();
+            }
+            _ => panic!("the modelled packet filter knows no line {line:?}"),
+        }
+    }
+    Ok(())
 }
 
 /// The rules that differ from an empty packet filter: tables and chains that the kernel has by itself say nothing.
@@ -211,27 +259,72 @@ fn link(name: &str) -> Value {
     json!({"ifname": name, "flags": flags, "link_type": kind})
 }
 
+/// A device's kind, where it hangs, and its address.
+fn device(world: &World, name: &str) -> (&'static str, Option<&'static str>, Option<String>) {
+    let text = |address: &str| Some(address.to_owned());
+    match name {
+        "lo" => ("", None, text("127.0.0.1/8")),
+        "host0" => ("veth", None, Some(world.address.clone())),
+        "cni0" => ("bridge", None, text("10.1.243.1/24")),
+        POD_LINK => ("veth", Some("cni0"), None),
+        "vxlan.calico" => ("vxlan", None, text("10.1.243.192/32")),
+        "flannel.1" => ("vxlan", None, text("10.42.0.0/32")),
+        "docker0" => ("bridge", None, text("172.17.0.1/16")),
+        "br-0123456789ab" => ("bridge", None, text("172.18.0.1/16")),
+        "lxdbr0" => ("bridge", None, text("10.20.30.1/24")),
+        "nerdctl0" => ("bridge", None, text("10.4.0.1/24")),
+        "tunl0" => ("ipip", None, None),
+        _ if name.starts_with("veth") => ("veth", None, None),
+        _ => ("dummy", None, None),
+    }
+}
+
+fn address_info(address: Option<String>) -> Value {
+    let info = address.as_deref().and_then(|a| a.split_once('/')).map(|(local, length)| {
+        json!({"family": "inet", "local": local, "prefixlen": length.parse::<u8>().expect("a length")})
+    });
+    Value::from_iter(info)
+}
+
+/// The network namespace of MicroK8s' pods, and its number.
+pub const POD_NAMESPACE: (&str, u64) = ("cni-1f2e3d4c", 1);
+
 /// `ip -j -d addr`.
 pub fn addresses(world: &World) -> String {
     let with = |name: &String| {
         let mut link = link(name);
+        let (kind, master, address) = device(world, name);
         if name == "host0" {
             link["address"] = json!("32:11:47:6f:b9:04");
-            link["linkinfo"] = json!({"info_kind": "veth"});
         }
-        let address = match name.as_str() {
-            "lo" => Some("127.0.0.1/8"),
-            "host0" => Some(world.address.as_str()),
-            "cni0" => Some("10.1.243.1/24"),
-            _ => None,
-        };
-        let info = address.and_then(|a| a.split_once('/')).map(|(local, length)| {
-            json!({"family": "inet", "local": local, "prefixlen": length.parse::<u8>().expect("a length")})
-        });
-        link["addr_info"] = Value::from_iter(info);
+        if !kind.is_empty() {
+            link["linkinfo"] = json!({"info_kind": kind});
+        }
+        if let Some(master) = master.filter(|m| world.links.contains(*m)) {
+            link["master"] = json!(master);
+        }
+        if name == POD_LINK && world.files.has(format!("/run/netns/{}", POD_NAMESPACE.0)) {
+            link["link_netnsid"] = json!(POD_NAMESPACE.1);
+        }
+        link["addr_info"] = address_info(address);
         link
     };
     Value::from_iter(world.links.iter().map(with)).to_string()
+}
+
+/// `ip -j netns list`: nothing at all where there is none.
+pub fn namespaces(world: &World) -> String {
+    let shown = |name: String| {
+        if name == POD_NAMESPACE.0 { json!({"name": name, "id": POD_NAMESPACE.1}) } else { json!({"name": name}) }
+    };
+    let all: Vec<Value> = world.files.names("/run/netns").into_iter().map(shown).collect();
+    if all.is_empty() { String::new() } else { Value::from(all).to_string() }
+}
+
+/// `ip -n NAME -j addr`: one pod of its owner is in it.
+pub fn inside(name: &str) -> String {
+    let address = if name == POD_NAMESPACE.0 { "10.1.243.5/24" } else { "10.42.0.5/24" };
+    json!([{"ifname": "eth0", "addr_info": address_info(Some(address.to_owned()))}]).to_string()
 }
 
 /// `ip -j -d route`.

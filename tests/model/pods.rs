@@ -42,9 +42,7 @@ pub fn reconcile(cluster: &mut Cluster, files: &mut Files, now: Duration) {
             Life::Unscheduled(_) => place(cluster, &pod_key, &pod, now),
             Life::Starting(at) if now >= at => {
                 cluster.images.insert(container(&pod)["image"].as_str().unwrap_or_default().to_owned());
-                if container(&pod)["name"] == "iris" {
-                    first_start(cluster, files, &pod);
-                }
+                first_start(cluster, files, &pod);
                 set(cluster, &pod_key, Life::Ready);
             }
             Life::Starting(at) => {
@@ -135,13 +133,20 @@ fn show(cluster: &mut Cluster, pod_key: &Key, life: &Life) {
     });
 }
 
-/// The system database is made once, with the accounts of that moment.
+/// What a program writes to its volumes.
+pub const DATA: &str = "data";
+
+/// A program writes to its volumes; IRIS' system database is made once, with the accounts of that moment.
 fn first_start(cluster: &Cluster, files: &mut Files, pod: &Value) {
     let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
     for claim in volumes::claims_of(pod) {
         let Some(folder) = volumes::folder(cluster, namespace, claim) else { continue };
+        let data = format!("{folder}/{DATA}");
+        if !files.has(&data) {
+            files.write(&data, format!("of {namespace}/{claim}\n"));
+        }
         let accounts = format!("{folder}/{ACCOUNTS}");
-        if claim.starts_with("dbv-mgr") && !files.has(&accounts) {
+        if container(pod)["name"] == "iris" && claim.starts_with("dbv-mgr") && !files.has(&accounts) {
             files.write(&accounts, hash(cluster, namespace, pod).unwrap_or_else(|| "SYS".to_owned()));
         }
     }

@@ -77,7 +77,7 @@ impl ModelStore {
             let file = lock();
             if !world.files.has(&file) {
                 world.files.write_as(&file, "", 0o600, "root");
-                model.moment(&world, || format!("{file} is made"));
+                model.moment(&mut world, || format!("{file} is made"));
             }
         }
         Self { model: Arc::clone(model), policy, held: Vec::new(), is_bootstrap }
@@ -86,7 +86,7 @@ impl ModelStore {
     fn write(&self, line: &[u8]) -> io::Result<()> {
         let mut world = self.model.world();
         let shown = || String::from_utf8_lossy(&line[..line.len().min(90)]).trim_end().to_owned();
-        self.model.moment(&world, || format!("before {}", shown()));
+        self.model.moment(&mut world, || format!("before {}", shown()));
         let all = bytes(&world);
         // A disk that fills up, and a power cut, may keep the first part of a line.
         let half = [&all[..], &line[..line.len() / 2]].concat();
@@ -94,9 +94,9 @@ impl ModelStore {
         if !world.files.has_room() {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
-        self.model.moment(&world, || format!("within {}", shown()));
+        self.model.moment(&mut world, || format!("within {}", shown()));
         world.files.write_as(&path(), [&all[..], line].concat(), 0o600, "root");
-        self.model.moment(&world, || format!("after {}", shown()));
+        self.model.moment(&mut world, || format!("after {}", shown()));
         Ok(())
     }
 
@@ -140,12 +140,12 @@ impl Store for ModelStore {
 
     fn replace(&mut self, all: &[u8]) -> io::Result<()> {
         let mut world = self.model.world();
-        self.model.moment(&world, || "before the journal is written anew".to_owned());
+        self.model.moment(&mut world, || "before the journal is written anew".to_owned());
         if !world.files.has_room() {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         world.files.write_as(&path(), all, 0o600, "root");
-        self.model.moment(&world, || "after the journal was written anew".to_owned());
+        self.model.moment(&mut world, || "after the journal was written anew".to_owned());
         Ok(())
     }
 
@@ -171,7 +171,7 @@ impl Store for ModelStore {
             if file.to_str() != Some(&path()) && file.to_str() != Some(&lock()) {
                 let mut world = self.model.world();
                 world.files.remove(&file);
-                self.model.moment(&world, || format!("{} is removed", file.display()));
+                self.model.moment(&mut world, || format!("{} is removed", file.display()));
             }
         }
         Ok(())
@@ -182,7 +182,7 @@ impl Store for ModelStore {
         for file in [lock(), path()] {
             let mut world = self.model.world();
             world.files.remove(&file);
-            self.model.moment(&world, || format!("{file} is removed"));
+            self.model.moment(&mut world, || format!("{file} is removed"));
         }
         let mut world = self.model.world();
         if world.files.names(&dir).is_empty() {

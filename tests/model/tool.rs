@@ -8,9 +8,9 @@ use std::{
 use iris_mk8s::{
     credentials::Credentials,
     data::{self, Agreed, Stake},
-    engine::{Engine, UndoPlan},
+    engine::{Engine, Plan, UndoPlan},
     error::{Error, ExitCode, Result},
-    event::{Events, Outcome},
+    event::{Event, Events, Outcome},
     host::{Host, LOG_DIR},
     journal::{Contents, Journal, Ledger, Place},
     profile,
@@ -85,6 +85,8 @@ pub struct Ran {
     pub acts: u64,
     /// What a teardown counted, if it came to that.
     pub outcome: Option<Outcome>,
+    /// Steps that a teardown left, and why.
+    pub left: Vec<(String, String)>,
 }
 
 /// The program, and under which policy it keeps its journal.
@@ -119,7 +121,7 @@ impl Tool {
         let moments = model.take_moments();
         let world = model.world().clone();
         let code = ended.as_ref().err().map_or(ExitCode::Done, |e| e.code);
-        Ran { code, error: ended.err(), acts: world.acts - acts, world, moments, run, outcome: None }
+        Ran { code, error: ended.err(), acts: world.acts - acts, world, moments, run, outcome: None, left: Vec::new() }
     }
 
     /// `bootstrap`.
@@ -174,11 +176,16 @@ impl Tool {
 
     /// `plan`: on a host that may only be looked at. True: there is nothing to do.
     pub fn plan(self, world: World) -> Result<bool> {
+        self.whole_plan(world).map(|plan| plan.is_empty())
+    }
+
+    /// The plan itself.
+    pub fn whole_plan(self, world: World) -> Result<Plan> {
         let mut world = world;
         let stages = steps::catalog(spec(world.era, self.longhorn), &credentials(&mut world));
         let mut model = Model::new(world, "plan", false);
         model.read_only = true;
-        engine(&model, &stages, &Events::channel().0).plan().map(|plan| plan.is_empty())
+        engine(&model, &stages, &Events::channel().0).plan()
     }
 
     /// `teardown`, of that reach.
@@ -188,7 +195,7 @@ impl Tool {
 
     /// `teardown`; while its question was open, something happened.
     pub fn teardown_agreed(self, world: World, reach: Scope, meanwhile: impl FnOnce(&mut World)) -> Ran {
-        let mut counted = None;
+        let (mut counted, mut left) = (None, Vec::new());
         let ran = self.run(world, "teardown", |model, run, _| {
             let contents = self.contents(&model.world())?;
             let open = || {
@@ -200,7 +207,7 @@ impl Tool {
                 return if reach == Scope::Host && left { open()?.discard() } else { Ok(()) };
             }
             let stages = steps::recall(&contents.ledger)?;
-            let events = Events::channel().0;
+            let (events, heard) = Events::channel();
             let sight = data::look(&**model, &contents.ledger, reach, !self.without_looking, &mut |_| {})?;
             let agreed = sight.planned(self.without_looking);
             let plan = Engine { agreed: &agreed, ..engine(&**model, &stages, &events) };
@@ -215,6 +222,11 @@ impl Tool {
             let engine = Engine { agreed: &agreed, ..engine(&**model, &stages, &events) };
             let (outcome, result) = engine.teardown(&journal, run, reach);
             counted = Some(outcome);
+            drop(events);
+            left.extend(heard.iter().filter_map(|stamped| match stamped.event {
+                Event::StepLeft { step, why, .. } => Some((step, why)),
+                _ => None,
+            }));
             result?;
             if reach == Scope::Host && journal.ledger().is_empty() {
                 model.remove(LOG_DIR.as_ref(), true)?;
@@ -222,7 +234,7 @@ impl Tool {
             }
             Ok(())
         });
-        Ran { outcome: counted, ..ran }
+        Ran { outcome: counted, left, ..ran }
     }
 
     /// What a `teardown` of that reach names in its question.

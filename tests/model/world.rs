@@ -6,7 +6,14 @@ use std::{
     time::Duration,
 };
 
-use super::{cluster::Cluster, files::Files, microk8s, process::Process, snapd::Snapd};
+use super::{
+    cluster::Cluster,
+    files::Files,
+    foreign::{self, Resident},
+    microk8s,
+    process::Process,
+    snapd::Snapd,
+};
 
 /// The moment at which every modelled host begins, in seconds since 1970.
 pub const EPOCH: u64 = 1_800_000_000;
@@ -83,8 +90,16 @@ pub struct World {
     pub units: BTreeMap<String, (bool, bool)>,
     /// iSCSI sessions of Longhorn's: its volume, and the pod that mounts it.
     pub iscsi: BTreeMap<String, String>,
+    /// Those of somebody else, as `iscsiadm` shows them.
+    pub targets: BTreeSet<&'static str>,
     /// Passwords that were made up so far.
     pub passwords: usize,
+    /// Who else lives here.
+    pub residents: BTreeSet<Resident>,
+    /// Programs that fail whenever they are to change something.
+    pub broken: BTreeSet<&'static str>,
+    /// Where somebody mounted something of theirs.
+    pub mounts: BTreeSet<String>,
     next_group: i32,
 }
 
@@ -112,12 +127,17 @@ impl World {
             packages: BTreeMap::new(),
             units: BTreeMap::new(),
             iscsi: BTreeMap::new(),
+            targets: BTreeSet::new(),
             passwords: 0,
+            residents: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            mounts: BTreeSet::new(),
             next_group: 1000,
         };
         world.files.write("/proc/meminfo", "MemTotal:        8148132 kB\nMemFree:         6000000 kB\n");
         world.files.write("/proc/sys/kernel/hostname", "ubuntu\n");
         world.files.write("/proc/cpuinfo", "processor\t: 0\nprocessor\t: 1\n");
+        foreign::process(&mut world, 1, 0, "/sbin/init", "/init");
         world.files.write("/etc/os-release", "ID=ubuntu\nVERSION_ID=\"24.04\"\n");
         world.files.write("/etc/hosts", "127.0.1.1 ubuntu\n");
         world.files.write("/etc/resolv.conf", "nameserver 192.168.11.1\n");
@@ -215,13 +235,21 @@ impl World {
         self.failed_units = false;
         self.now += s(15);
         super::network::end_pods(self);
-        self.links.retain(|link| !super::network::is_pod_link(link));
+        // What a person made by hand lasts until then.
+        self.links.retain(|link| matches!(link.as_str(), "lo" | "host0"));
         let gone: Vec<String> = self.files.names("/run").into_iter().collect();
         for name in gone {
             self.files.remove(format!("/run/{name}"));
         }
         self.rules = [super::network::plain_rules(), super::network::plain_rules()];
         self.boot_settings();
+        for pid in self.files.names("/proc").into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit())) {
+            self.files.remove(format!("/proc/{pid}"));
+        }
+        foreign::process(self, 1, 0, "/sbin/init", "/init");
+        for resident in self.residents.clone() {
+            foreign::starts(self, resident);
+        }
         super::snapd::boot(self);
     }
 

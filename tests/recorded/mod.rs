@@ -14,7 +14,7 @@ use std::{
 use iris_mk8s::{
     cluster::Kind,
     error::{Error, Result},
-    host::{Changes, Cmd, Effect, FileWrite, Heard, Host, Leftover, Output, Watch},
+    host::{Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Output, Process, Watch},
     lb_range::LbRange,
     spec::Spec,
     step::{Progress, SnapdChange},
@@ -213,6 +213,22 @@ impl Host for Recorded {
 
     fn remove(&self, path: &Path, _: bool) -> Result<()> {
         changed(&path.display().to_string())
+    }
+
+    fn kind(&self, path: &Path) -> Result<Option<FileKind>> {
+        let is_dir = !self.names(path).is_empty();
+        let kind = if self.link(path).is_some() {
+            FileKind::Link
+        } else if is_dir {
+            FileKind::Directory
+        } else {
+            FileKind::File
+        };
+        Ok(self.exists(path).then_some(kind))
+    }
+
+    fn kill(&self, _: &[Process]) -> Result<()> {
+        changed("kill")
     }
 
     fn snapd_get(&self, path: &str) -> Result<Option<Value>> {

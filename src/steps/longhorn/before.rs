@@ -9,7 +9,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Common, GONE, SERVICE_WITHIN, has_cluster};
+use super::{
+    super::before::{End, Left, read_record},
+    Common, GONE, SERVICE_WITHIN, has_cluster,
+};
 use crate::{
     cluster::{self, state},
     error::{Error, ExitCode, Result},
@@ -25,6 +28,13 @@ const TRACES: [&str; 3] = [
     "/dev/longhorn",
 ];
 
+/// What Longhorn makes in its folder; anything else there is somebody's.
+const MADE: [&str; 6] =
+    ["backing-images", "engine-binaries", "longhorn-disk.cfg", "longhorn.cfg", "replicas", "unix-domain-socket"];
+
+/// In it each replica of a volume has a folder.
+const REPLICAS: &str = "replicas";
+
 /// What was there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Found {
@@ -32,6 +42,9 @@ struct Found {
     folder: bool,
     /// Names in it.
     names: Vec<String>,
+    /// Replicas of an earlier Longhorn; journals of the first format do not know them.
+    #[serde(default)]
+    replicas: Option<Vec<String>>,
     /// Traces that were not there.
     absent: Vec<String>,
     /// Objects of the cluster that were not there.
@@ -43,11 +56,20 @@ struct Found {
 pub(super) struct Before {
     common: Common,
     file: PathBuf,
+    end: End,
 }
 
 impl Before {
     pub(super) fn new(common: &Common) -> Self {
-        Self { common: common.clone(), file: longhorn::before() }
+        Self { common: common.clone(), file: longhorn::before(), end: End::default() }
+    }
+
+    fn without(&self) -> String {
+        format!(
+            "{} is gone, and with it what was there before Longhorn: what it left in {} cannot be told from what is somebody else's, and stays",
+            self.file.display(),
+            longhorn::DATA
+        )
     }
 
     fn look(host: &dyn Host) -> Result<Found> {
@@ -61,32 +83,46 @@ impl Before {
         Ok(Found {
             folder: host.exists(Path::new(longhorn::DATA)),
             names: host.names(Path::new(longhorn::DATA)),
+            replicas: Some(host.names(&Path::new(longhorn::DATA).join(REPLICAS))),
             absent: absent.collect(),
             free,
         })
     }
 
-    /// The acts that take the traces away; of these the host's own last ones only when nothing of the cluster is left.
-    fn traces(host: &dyn Host, before: &Found) -> Result<Vec<Act>> {
-        if has_cluster(host)? {
-            let acts = in_cluster(host, before)?;
-            if !acts.is_empty() {
-                return Ok(acts);
-            }
-        }
+    /// What was written down; none when it was not.
+    fn read(&self, host: &dyn Host) -> Result<Option<Found>> {
+        read_record(host, &self.file, |bytes| serde_json::from_slice(bytes).map_err(|e| e.to_string()))
+    }
+
+    /// What takes the traces on the host away, and what stays.
+    fn on_host(host: &dyn Host, before: &Found) -> Result<(Vec<Act>, Vec<Left>)> {
         let mut acts = sessions(host)?;
         for path in before.absent.iter().map(PathBuf::from).filter(|path| host.exists(path)) {
             acts.push(Act::Remove { path, all: true });
         }
-        let data = Path::new(longhorn::DATA);
-        if before.folder {
-            let new = host.names(data).into_iter().filter(|name| !before.names.contains(name));
-            acts.extend(new.map(|name| Act::Remove { path: data.join(name), all: true }));
-        } else if host.exists(data) {
-            acts.push(Act::Remove { path: data.to_owned(), all: true });
-        }
-        Ok(acts)
+        let (more, left) = folder(host, before);
+        acts.extend(more);
+        Ok((acts, left))
     }
+}
+
+/// Its folder: what Longhorn made in it goes, and the folder when it is empty and was not there.
+fn folder(host: &dyn Host, before: &Found) -> (Vec<Act>, Vec<Left>) {
+    let data = Path::new(longhorn::DATA);
+    let names = host.names(data);
+    let (known, others): (Vec<String>, Vec<String>) =
+        names.into_iter().filter(|name| !before.names.contains(name)).partition(|n| MADE.contains(&n.as_str()));
+    let mut acts: Vec<Act> = known.into_iter().map(|name| Act::Remove { path: data.join(name), all: true }).collect();
+    if let Some(were) = before.replicas.as_ref().filter(|_| before.names.iter().any(|n| n == REPLICAS)) {
+        let new = host.names(&data.join(REPLICAS)).into_iter().filter(|name| !were.contains(name));
+        acts.extend(new.map(|name| Act::Remove { path: data.join(REPLICAS).join(name), all: true }));
+    }
+    let why = "Longhorn makes nothing of that name";
+    let left: Vec<Left> = others.iter().map(|name| Left::theirs(data.join(name).display().to_string(), why)).collect();
+    if !before.folder && left.is_empty() && host.exists(data) {
+        acts.push(Act::Remove { path: data.to_owned(), all: false });
+    }
+    (acts, left)
 }
 
 /// Objects that Longhorn's manager and driver made, and its own uninstall leaves.
@@ -170,15 +206,34 @@ impl Step for Before {
         Ok(Memo { prior: Value::Null, want: json!({"file": self.file}) })
     }
 
-    fn undo(&self, host: &dyn Host, _: &Memory) -> Result<Undo> {
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         if let Some(stays) = self.common.stays(host)? {
             return Ok(stays);
         }
-        let Some(bytes) = host.read(&self.file)? else { return Ok(Undo::Done) };
-        let before: Found = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::new(ExitCode::Journal, format!("{} is damaged", self.file.display())).because(e))?;
-        let acts = Self::traces(host, &before)?;
-        Ok(Undo::Acts(if acts.is_empty() { vec![Act::Remove { path: self.file.clone(), all: false }] } else { acts }))
+        if let Some(told) = (!host.exists(&self.file)).then(|| self.end.told()).flatten() {
+            return Ok(told);
+        }
+        let Some(before) = self.read(host)? else {
+            // Whether it was ever written is not known while an intent is open.
+            return Ok(if memory.open { Undo::Done } else { Undo::Theirs(self.without()) });
+        };
+        if has_cluster(host)? {
+            let acts = in_cluster(host, &before)?;
+            if !acts.is_empty() {
+                return Ok(Undo::Acts(acts));
+            }
+        }
+        let (acts, left) = Self::on_host(host, &before)?;
+        Ok(if acts.is_empty() { self.end.of(&self.file, left) } else { Undo::Acts(acts) })
+    }
+
+    fn foresees(&self, host: &dyn Host, memory: &Memory) -> Result<Vec<String>> {
+        let Some(before) = self.read(host)? else {
+            return Ok(if memory.open { Vec::new() } else { vec![format!("stays: {}", self.without())] });
+        };
+        let (acts, left) = Self::on_host(host, &before)?;
+        let stays = left.iter().map(|l| format!("stays: {}: {}", l.what, l.why));
+        Ok(acts.iter().map(Act::show).chain(stays).collect())
     }
 
     fn deadline(&self) -> Duration {

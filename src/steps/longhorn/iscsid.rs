@@ -8,6 +8,7 @@ use super::{Common, GONE, SERVICE_WITHIN, unit_is};
 use crate::{
     error::Result,
     host::{Cmd, Host},
+    longhorn,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
 
@@ -27,6 +28,21 @@ impl Service {
 
 fn either(host: &dyn Host, what: &str) -> Result<bool> {
     Ok(unit_is(host, what, SERVICE)? || unit_is(host, what, SOCKET)?)
+}
+
+/// iSCSI targets of somebody else: the host is logged in to one, or would be after a boot.
+pub(super) fn of_others(host: &dyn Host) -> Result<Option<String>> {
+    for mode in ["session", "node"] {
+        let output = match host.ask(&Cmd::reads(["iscsiadm", "-m", mode])) {
+            Err(e) if e.what.starts_with("there is no program") => return Ok(None),
+            other => other?,
+        };
+        let theirs = |line: &&str| line.contains("iqn.") && !line.contains(longhorn::TARGETS);
+        if let Some(line) = output.stdout.lines().find(theirs) {
+            return Ok(Some(line.trim().to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 fn systemctl(words: &[&str]) -> Act {
@@ -79,7 +95,13 @@ impl Step for Service {
         if !was("active") && unit_is(host, "is-active", SERVICE)? {
             acts.push(systemctl(&["stop", SERVICE]));
         }
-        Ok(if acts.is_empty() { Undo::Done } else { Undo::Acts(acts) })
+        if acts.is_empty() {
+            return Ok(Undo::Done);
+        }
+        Ok(match of_others(host)? {
+            Some(target) => Undo::Theirs(format!("the host has an iSCSI target of its own: {target}")),
+            None => Undo::Acts(acts),
+        })
     }
 
     fn deadline(&self) -> Duration {

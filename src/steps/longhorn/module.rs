@@ -28,16 +28,33 @@ impl Module {
         host.exists(Path::new(&format!("/sys/module/{MODULE}")))
     }
 
-    /// Whether something asks for it at boot: our file, or somebody's.
-    fn at_boot(host: &dyn Host) -> Result<bool> {
+    /// Files that ask for it at boot: ours, or somebody's.
+    fn asking(host: &dyn Host) -> Result<Vec<String>> {
+        let mut files = vec!["/etc/modules".to_owned()];
         for dir in ["/etc/modules-load.d", "/usr/lib/modules-load.d"] {
-            for name in host.names(Path::new(dir)).iter().filter(|n| super::is_conf(n)) {
-                if text(host, &format!("{dir}/{name}"))?.lines().any(|l| l.trim() == MODULE) {
-                    return Ok(true);
-                }
+            let names = host.names(Path::new(dir)).into_iter().filter(|n| super::is_conf(n));
+            files.extend(names.map(|name| format!("{dir}/{name}")));
+        }
+        let mut found = Vec::new();
+        for file in files {
+            if text(host, &file)?.lines().any(|l| l.trim() == MODULE) {
+                found.push(file);
             }
         }
-        Ok(text(host, "/etc/modules")?.lines().any(|l| l.trim() == MODULE))
+        Ok(found)
+    }
+
+    fn at_boot(host: &dyn Host) -> Result<bool> {
+        Ok(!Self::asking(host)?.is_empty())
+    }
+
+    /// Why the module stays loaded, if it does.
+    fn needed(host: &dyn Host) -> Result<Option<String>> {
+        if let Some(file) = Self::asking(host)?.iter().find(|f| *f != FILE) {
+            return Ok(Some(format!("{file} asks for it by now")));
+        }
+        let used = text(host, &format!("/sys/module/{MODULE}/refcnt"))?.trim().parse::<u32>().is_ok_and(|n| n > 0);
+        Ok(used.then(|| "something uses it; it goes with the next boot".to_owned()))
     }
 }
 
@@ -88,17 +105,23 @@ impl Step for Module {
         let mut acts = Vec::new();
         if memory.prior["at_boot"] != true && host.exists(Path::new(FILE)) {
             if !memory.open && text(host, FILE)? != CONTENT {
-                return Ok(Undo::Keep(format!("somebody changed {FILE} since")));
+                return Ok(Undo::Theirs(format!("somebody changed {FILE} since")));
             }
             acts.push(Act::Remove { path: Path::new(FILE).to_owned(), all: false });
         }
         acts.extend(super::unfinished(host, FILE));
-        // One that something uses goes at the next boot by itself.
-        let used = text(host, &format!("/sys/module/{MODULE}/refcnt"))?.trim().parse::<u32>().is_ok_and(|n| n > 0);
-        if memory.prior["loaded"] != true && Self::loaded(host) && !used {
-            acts.push(Act::Run(Cmd::changes(SERVICE_WITHIN, ["modprobe", "--remove", MODULE])));
+        let mut stays = None;
+        if memory.prior["loaded"] != true && Self::loaded(host) {
+            stays = Self::needed(host)?;
+            if stays.is_none() {
+                acts.push(Act::Run(Cmd::changes(SERVICE_WITHIN, ["modprobe", "--remove", MODULE])));
+            }
         }
-        Ok(if acts.is_empty() { Undo::Done } else { Undo::Acts(acts) })
+        Ok(match stays {
+            _ if !acts.is_empty() => Undo::Acts(acts),
+            Some(why) => Undo::Theirs(format!("the module {MODULE}: {why}")),
+            None => Undo::Done,
+        })
     }
 
     fn deadline(&self) -> Duration {

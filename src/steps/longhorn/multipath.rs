@@ -140,7 +140,7 @@ impl Step for Blacklist {
         let mut acts = Vec::new();
         if host.exists(Path::new(FILE)) {
             if !memory.open && text(host, FILE)? != CONTENT {
-                return Ok(Undo::Keep(format!("somebody changed {FILE} since")));
+                return Ok(Undo::Theirs(format!("somebody changed {FILE} since")));
             }
             acts.push(Act::Remove { path: Path::new(FILE).to_owned(), all: false });
             if runs(host)? {
@@ -153,9 +153,14 @@ impl Step for Blacklist {
         }
         let before = |dir: &str| memory.prior["directories"].as_array().is_some_and(|d| d.contains(&Value::from(dir)));
         for dir in ["/etc/multipath/conf.d", "/etc/multipath"] {
-            if !before(dir) && host.exists(Path::new(dir)) && host.names(Path::new(dir)).is_empty() {
-                return Ok(Undo::Acts(vec![Act::Remove { path: Path::new(dir).to_owned(), all: false }]));
+            if before(dir) || !host.exists(Path::new(dir)) {
+                continue;
             }
+            let others = host.names(Path::new(dir));
+            if !others.is_empty() {
+                return Ok(Undo::Theirs(format!("{} lies in {dir}, and stays there", others.join(", "))));
+            }
+            return Ok(Undo::Acts(vec![Act::Remove { path: Path::new(dir).to_owned(), all: false }]));
         }
         Ok(Undo::Done)
     }

@@ -214,12 +214,10 @@ impl Step for Packages {
             let reset = crate::steps::before::forget_failed(host, UNITS)?;
             return Ok(reset.map_or(Undo::Done, |act| Undo::Acts(vec![act])));
         }
-        let has_iscsi = ours.iter().any(|n| n == ISCSI);
-        let sessions =
-            if has_iscsi { host.ask(&Cmd::reads(["iscsiadm", "-m", "session"])) } else { Ok(<_>::default()) };
-        let sessions = sessions.map(|output| output.stdout).unwrap_or_default();
-        if let Some(line) = sessions.lines().find(|l| l.contains("iqn.")) {
-            return Ok(Undo::Keep(format!("the host has a session of its own: {}", line.trim())));
+        if ours.iter().any(|n| n == ISCSI)
+            && let Some(target) = super::iscsid::of_others(host)?
+        {
+            return Ok(Undo::Keep(format!("the host has an iSCSI target of its own: {target}")));
         }
         let words = ["apt-get", "--simulate", "purge"].map(str::to_owned);
         let output = host.ask(&Cmd::reads(words.into_iter().chain(ours.clone())))?;

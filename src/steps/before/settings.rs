@@ -1,0 +1,215 @@
+//! Kernel settings that kubelet, kube-proxy and MicroK8s set. Each goes back to what it was as long as it still is what they made it, and
+//! nobody else needs it by now.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use super::{Left, Others};
+use crate::{
+    error::Result,
+    host::{Cmd, Host},
+    step::Act,
+    steps::SOON,
+};
+
+/// The settings, and what Kubernetes and MicroK8s make of each; none where that depends on the number of processors.
+const SETTINGS: &[(&str, Option<&str>)] = &[
+    ("fs.aio-max-nr", Some("1048576")),
+    ("fs.inotify.max_user_instances", Some("1024")),
+    ("fs.inotify.max_user_watches", Some("1048576")),
+    ("kernel.keys.root_maxbytes", Some("25000000")),
+    ("kernel.keys.root_maxkeys", Some("1000000")),
+    ("kernel.panic", Some("10")),
+    ("kernel.panic_on_oops", Some("1")),
+    ("net.bridge.bridge-nf-call-ip6tables", Some("1")),
+    ("net.bridge.bridge-nf-call-iptables", Some("1")),
+    ("net.ipv4.conf.all.forwarding", Some("1")),
+    ("net.ipv4.conf.all.route_localnet", Some("1")),
+    ("net.ipv4.ip_forward", Some("1")),
+    ("net.ipv4.vs.conntrack", Some("1")),
+    ("net.ipv6.conf.all.forwarding", Some("1")),
+    ("net.netfilter.nf_conntrack_max", None),
+    ("net.netfilter.nf_conntrack_tcp_be_liberal", Some("1")),
+    ("net.netfilter.nf_conntrack_tcp_timeout_close_wait", Some("3600")),
+    ("net.netfilter.nf_conntrack_tcp_timeout_established", Some("86400")),
+    ("vm.overcommit_memory", Some("1")),
+    ("vm.panic_on_oom", Some("0")),
+];
+
+/// Those that every runtime and every router needs.
+const FORWARDING: &[&str] = &[
+    "net.bridge.bridge-nf-call-ip6tables",
+    "net.bridge.bridge-nf-call-iptables",
+    "net.ipv4.conf.all.forwarding",
+    "net.ipv4.ip_forward",
+    "net.ipv6.conf.all.forwarding",
+];
+
+/// Where an administrator sets them for every boot.
+const FILES: &[&str] = &["/etc/sysctl.conf"];
+const FOLDERS: &[&str] =
+    &["/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d"];
+
+/// MicroK8s' own file there.
+pub(super) const OF_MICROK8S: &str = "/etc/sysctl.d/10-microk8s.conf";
+
+/// Their values now; one that this kernel does not know is not among them.
+pub(super) fn read(host: &dyn Host) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for (name, _) in SETTINGS {
+        if let Some(bytes) = host.read(Path::new(&format!("/proc/sys/{}", name.replace('.', "/"))))? {
+            found.insert((*name).to_owned(), String::from_utf8_lossy(&bytes).trim().to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Which file of an administrator's sets it, and to what.
+fn set_by(host: &dyn Host) -> Result<Vec<(String, String, String)>> {
+    let of_folder = |dir: &&str| {
+        let names =
+            host.names(Path::new(dir)).into_iter().filter(|n| Path::new(n).extension().is_some_and(|e| e == "conf"));
+        names.map(|name| format!("{dir}/{name}")).collect::<Vec<_>>()
+    };
+    let mut files: BTreeSet<String> = FOLDERS.iter().flat_map(of_folder).collect();
+    files.extend(FILES.iter().map(|f| (*f).to_owned()));
+    files.remove(OF_MICROK8S);
+    let mut found = Vec::new();
+    for file in files {
+        let Some(bytes) = host.read(Path::new(&file))? else { continue };
+        for line in String::from_utf8_lossy(&bytes).lines().filter(|l| !l.trim_start().starts_with(['#', ';'])) {
+            if let Some((name, value)) = line.split_once('=') {
+                let name = name.trim().trim_start_matches('-').replace('/', ".");
+                found.push((name, value.trim().to_owned(), file.clone()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What kube-proxy makes of the size of the table of connections.
+fn of_processors(host: &dyn Host) -> Result<String> {
+    let text = host.read(Path::new("/proc/cpuinfo"))?.unwrap_or_default();
+    let count = String::from_utf8_lossy(&text).lines().filter(|l| l.starts_with("processor")).count();
+    Ok((count * 32768).max(131_072).to_string())
+}
+
+/// Who needs a setting as it is now.
+fn needed(
+    name: &str,
+    now: &str,
+    others: &Others,
+    forwards: Option<&str>,
+    set_by: &[(String, String, String)],
+) -> Option<String> {
+    if let Some((_, _, file)) = set_by.iter().rev().find(|(setting, value, _)| setting == name && value == now) {
+        return Some(format!("{file} sets it"));
+    }
+    let is_forwarding = FORWARDING.contains(&name);
+    let other = others.kubernetes.clone().or_else(|| others.runtime.clone().filter(|_| is_forwarding));
+    let by_device =
+        || forwards.filter(|_| is_forwarding).map(|device| format!("packets are forwarded for the device {device}"));
+    other.map(|other| format!("{other}, and may need it")).or_else(by_device)
+}
+
+/// What puts them back to what they were, and what stays. `forwards`: a device that came since, and is none of MicroK8s'.
+pub(super) fn left(
+    host: &dyn Host,
+    before: &BTreeMap<String, String>,
+    others: &Others,
+    forwards: Option<&str>,
+) -> Result<(Vec<Act>, Vec<Left>)> {
+    let by_processors = of_processors(host)?;
+    let made = |name: &str| {
+        let known = SETTINGS.iter().find(|(setting, _)| *setting == name);
+        known.map_or(by_processors.as_str(), |(_, made)| made.unwrap_or(&by_processors))
+    };
+    Ok(judge(before, &read(host)?, &made, others, forwards, &set_by(host)?))
+}
+
+fn judge<'a>(
+    before: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+    made: &dyn Fn(&str) -> &'a str,
+    others: &Others,
+    forwards: Option<&str>,
+    set_by: &[(String, String, String)],
+) -> (Vec<Act>, Vec<Left>) {
+    let (mut acts, mut left) = (Vec::new(), Vec::new());
+    for (name, prior) in before {
+        let Some(value) = now.get(name).filter(|v| *v != prior) else { continue };
+        let what = || format!("kernel setting {name} = {value} (it was {prior})");
+        if made(name) != value {
+            left.push(Left::theirs(what(), "somebody set it since: MicroK8s makes it another value"));
+        } else if let Some(why) = needed(name, value, others, forwards, set_by) {
+            left.push(Left::theirs(what(), why));
+        } else {
+            acts.push(Act::Run(Cmd::changes(SOON, ["sysctl", "-q", "-w", &format!("{name}={prior}")])));
+        }
+    }
+    (acts, left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    const BEFORE: &[(&str, &str)] =
+        &[("kernel.panic", "0"), ("net.ipv4.ip_forward", "0"), ("vm.overcommit_memory", "0")];
+    const MADE: &[(&str, &str)] =
+        &[("kernel.panic", "10"), ("net.ipv4.ip_forward", "1"), ("vm.overcommit_memory", "1")];
+
+    fn went_back(
+        now: &[(&str, &str)],
+        others: &Others,
+        forwards: Option<&str>,
+        files: &[(&str, &str)],
+    ) -> (Vec<String>, Vec<String>) {
+        let files: Vec<_> = files
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned(), "/etc/sysctl.d/90-mine.conf".to_owned()))
+            .collect();
+        let (acts, left) = {
+            let made = |name: &str| MADE.iter().find(|(n, _)| *n == name).map_or("", |(_, value)| *value);
+            judge(&values(BEFORE), &values(now), &made, others, forwards, &files)
+        };
+        let names = |act: &Act| act.show().trim_start_matches("sysctl -q -w ").to_owned();
+        assert!(left.iter().all(|l| l.theirs));
+        (acts.iter().map(names).collect(), left.iter().map(|l| l.why.clone()).collect())
+    }
+
+    #[test]
+    fn each_goes_back_unless_somebody_needs_it_or_set_it() {
+        let nobody = Others::default();
+        let all = ["kernel.panic=0", "net.ipv4.ip_forward=0", "vm.overcommit_memory=0"];
+        assert_eq!(went_back(MADE, &nobody, None, &[]).0, all);
+        assert_eq!(went_back(BEFORE, &nobody, None, &[]).0, [""; 0]);
+        // A value of their own.
+        let (acts, left) = went_back(&[("kernel.panic", "60"), ("net.ipv4.ip_forward", "1")], &nobody, None, &[]);
+        assert_eq!((acts.as_slice(), left.len()), (["net.ipv4.ip_forward=0".to_owned()].as_slice(), 1));
+        assert!(left[0].contains("somebody set it since"));
+        // Docker needs forwarding, and nothing else of it.
+        let docker = Others { runtime: Some("Docker is on this host".to_owned()), ..Others::default() };
+        for (others, forwards) in [(&docker, None), (&nobody, Some("wg0"))] {
+            let (acts, left) = went_back(MADE, others, forwards, &[]);
+            assert_eq!(
+                (acts.as_slice(), left.len()),
+                (["kernel.panic=0", "vm.overcommit_memory=0"].map(str::to_owned).as_slice(), 1)
+            );
+        }
+        // Another kubelet wants all of it.
+        let k3s = Others { kubernetes: Some("k3s is on this host".to_owned()), ..Others::default() };
+        assert_eq!(went_back(MADE, &k3s, None, &[]).1.len(), 3);
+        // A file that sets another value does not want this one.
+        assert_eq!(
+            went_back(MADE, &nobody, None, &[("net.ipv4.ip_forward", "1"), ("kernel.panic", "5")]).0,
+            ["kernel.panic=0", "vm.overcommit_memory=0"]
+        );
+    }
+}
