@@ -51,7 +51,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Profile(what) => profiles(&global, what),
         Command::Journal(cli::Journal::Show) => show_journal(&global),
         Command::Completions { shell } => Ok(print(&cli::completions(shell))),
-        Command::Man { command } => cli::man(command.as_deref()).map(|page| print(&page)),
+        Command::Man { dir: Some(folder), .. } => cli::man_pages(&folder).map(|()| ExitCode::Done),
+        Command::Man { command, dir: None } => cli::man(command.as_deref()).map(|page| print(&page)),
     };
     match ended {
         Ok(code) => code,
