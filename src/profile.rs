@@ -33,8 +33,9 @@ use crate::{
 
 /// What the environment variables of this program begin with.
 pub const PREFIX: &str = "IRIS_MK8S_";
-/// Variables of that prefix that are no keys: the choice of the profile, and the cache of the development scripts.
-const OTHER_VARIABLES: [&str; 2] = ["IRIS_MK8S_PROFILE", "IRIS_MK8S_CACHE"];
+/// Variables of that prefix that are no keys: the choice of the profile, the cache of the development scripts, and what
+/// `scripts/install` reads.
+const OTHER_VARIABLES: [&str; 4] = ["IRIS_MK8S_PROFILE", "IRIS_MK8S_CACHE", "IRIS_MK8S_RELEASES", "IRIS_MK8S_VERSION"];
 
 /// The profile that holds what no other layer names.
 const DEFAULT: &str = "current";
