@@ -200,7 +200,8 @@ pub struct SpecFlags {
     /// work that this host can run [default: auto]
     #[arg(long, value_name = "CHANNEL")]
     pub channel: Option<Wish>,
-    /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else who runs this]
+    /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else the first
+    /// user of cloud-init, else who runs this]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
     /// StorageClass of the volume claims; `longhorn` also installs Longhorn [default: the cluster's default class]
