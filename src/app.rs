@@ -51,7 +51,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Profile(what) => profiles(&global, what),
         Command::Journal(cli::Journal::Show) => show_journal(&global),
         Command::Completions { shell } => Ok(print(&cli::completions(shell))),
-        Command::Man { command } => cli::man(command.as_deref()).map(|page| print(&page)),
+        Command::Man { dir: Some(folder), .. } => cli::man_pages(&folder).map(|()| ExitCode::Done),
+        Command::Man { command, dir: None } => cli::man(command.as_deref()).map(|page| print(&page)),
     };
     match ended {
         Ok(code) => code,
@@ -152,7 +153,10 @@ fn wanted(flags: &cli::SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec
         Ok(range)
     };
     let input = profile::Input { data_goes, ..profile::Input::of_process(flags)? };
-    let (spec, _) = profile::resolve_with(&input, choose, find)?;
+    let (spec, settings) = profile::resolve_with(&input, choose, find)?;
+    if spec.user == "root" && settings.get("user").is_some_and(|user| user.origin == profile::Origin::Login) {
+        report::prompt("the user of the cluster is root, who runs this; --user NAME names somebody else\n");
+    }
     let known = nix::unistd::User::from_name(&spec.user).ok().flatten().is_some();
     if !known {
         return Err(Error::usage(format!("--user {}: there is no such user on this host", spec.user))

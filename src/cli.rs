@@ -2,7 +2,7 @@
 //!
 //! Values that have a type of their own are parsed into it here, so that a wrong one ends with exit code 2 before anything runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{
     Args, CommandFactory, Parser, Subcommand, ValueEnum,
@@ -112,6 +112,9 @@ pub enum Command {
     Man {
         /// The command to print the page of [default: the page of iris-mk8s]
         command: Option<String>,
+        /// Write the pages of iris-mk8s and of all its commands into this folder instead
+        #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+        dir: Option<PathBuf>,
     },
 }
 
@@ -201,7 +204,8 @@ pub struct SpecFlags {
     /// work that this host can run [default: auto]
     #[arg(long, value_name = "CHANNEL")]
     pub channel: Option<Wish>,
-    /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else who runs this]
+    /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else the first
+    /// user of cloud-init, else who runs this]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
     /// StorageClass of the volume claims; `longhorn` also installs Longhorn [default: the cluster's default class]
@@ -347,4 +351,13 @@ pub fn man(command: Option<&str>) -> Result<String> {
         .render(&mut roff)
         .map_err(|e| Error::new(crate::error::ExitCode::Bug, "the manual page cannot be rendered").because(e))?;
     Ok(String::from_utf8_lossy(&roff).into_owned())
+}
+
+/// Writes the manual pages of the program and of all its commands into a folder, one file each.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn man_pages(folder: &Path) -> Result<()> {
+    clap_mangen::generate_to(Cli::command(), folder)
+        .map_err(|e| Error::usage(format!("the manual pages cannot be written to {}", folder.display())).because(e))
 }

@@ -4,6 +4,7 @@
 //! knows is refused wherever it stands, since a misspelt key that is silently ignored is the dearest mistake of all.
 
 mod check;
+mod cloud;
 pub mod cpf;
 mod cpf_file;
 mod file;
@@ -33,8 +34,9 @@ use crate::{
 
 /// What the environment variables of this program begin with.
 pub const PREFIX: &str = "IRIS_MK8S_";
-/// Variables of that prefix that are no keys: the choice of the profile, and the cache of the development scripts.
-const OTHER_VARIABLES: [&str; 2] = ["IRIS_MK8S_PROFILE", "IRIS_MK8S_CACHE"];
+/// Variables of that prefix that are no keys: the choice of the profile, the cache of the development scripts, and what
+/// `scripts/install` reads.
+const OTHER_VARIABLES: [&str; 4] = ["IRIS_MK8S_PROFILE", "IRIS_MK8S_CACHE", "IRIS_MK8S_RELEASES", "IRIS_MK8S_VERSION"];
 
 /// The profile that holds what no other layer names.
 const DEFAULT: &str = "current";
@@ -56,6 +58,8 @@ pub enum Origin {
     BuiltIn(&'static str),
     /// The user who called sudo.
     Sudo,
+    /// The first user whom cloud-init made.
+    CloudInit,
     /// The user who runs this.
     Login,
 }
@@ -68,6 +72,7 @@ impl fmt::Display for Origin {
             Self::File(path, line) => write!(f, "{}, line {line}", path.display()),
             Self::BuiltIn(name) => write!(f, "profile {name}"),
             Self::Sudo => f.write_str("SUDO_USER"),
+            Self::CloudInit => f.write_str("the first user of cloud-init"),
             Self::Login => f.write_str("who runs this"),
         }
     }
@@ -91,6 +96,8 @@ pub struct Input {
     pub environment: Vec<(String, String)>,
     /// Name of the user who runs this.
     pub login: Option<String>,
+    /// Name of the first user whom cloud-init made, where root runs this and nobody called sudo.
+    pub cloud_init: Option<String>,
     /// Volumes of another class may be deleted with their data (`bootstrap --data`).
     pub data_goes: bool,
 }
@@ -110,7 +117,11 @@ impl Input {
         }
         // By the user id, not by `USER`, which a service or a container may lack.
         let login = nix::unistd::User::from_uid(nix::unistd::Uid::current()).ok().flatten().map(|user| user.name);
-        Ok(Self { flags: flags.clone(), environment, login, data_goes: false })
+        let mut input = Self { flags: flags.clone(), environment, login, ..Self::default() };
+        if nix::unistd::Uid::current().is_root() && input.variable("SUDO_USER").is_none() {
+            input.cloud_init = cloud::first_user();
+        }
+        Ok(input)
     }
 
     fn variable(&self, name: &str) -> Option<&str> {
@@ -222,8 +233,9 @@ impl Settings {
     /// The weakest layer: who is there.
     fn person(&mut self, input: &Input) -> Result<()> {
         let sudo = input.variable("SUDO_USER").map(|name| (name, Origin::Sudo));
+        let cloud_init = input.cloud_init.as_deref().map(|name| (name, Origin::CloudInit));
         let login = input.login.as_deref().map(|name| (name, Origin::Login));
-        let Some((name, origin)) = sudo.or(login) else { return Ok(()) };
+        let Some((name, origin)) = sudo.or(cloud_init).or(login) else { return Ok(()) };
         self.read("user", name, origin)
     }
 

@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 use iris_mk8s::{
     cli::SpecFlags,
     error::{Error, ExitCode},
-    profile::{self, Input, KEYS, Origin, Settings},
+    profile::{self, Input, KEYS, Origin, Settings, Value},
     spec::{Seconds, Spec},
 };
 
@@ -180,6 +180,22 @@ fn who_called_sudo_is_the_user() {
     assert_eq!((spec.user.as_str(), origin(&settings, "user").as_str()), ("taro", "SUDO_USER"));
     let (spec, _) = resolve(&input(&[("SUDO_USER", "taro"), ("IRIS_MK8S_USER", "hanako")])).unwrap();
     assert_eq!(spec.user, "hanako");
+}
+
+/// At the first boot of a cloud image root runs the program, and nobody called sudo.
+#[test]
+fn the_user_of_cloud_init_comes_before_root_and_after_everybody_who_is_named() {
+    let first_boot = |environment: &[(&str, &str)]| Input {
+        login: Some("root".to_owned()),
+        cloud_init: Some("ubuntu".to_owned()),
+        ..input(environment)
+    };
+    let user = |input: &Input| Settings::gather(input).unwrap().get("user").unwrap().clone();
+    let found = user(&first_boot(&[]));
+    assert_eq!((found.value, found.origin), (Value::Text("ubuntu".to_owned()), Origin::CloudInit));
+    assert_eq!(user(&first_boot(&[("SUDO_USER", "taro")])).origin, Origin::Sudo);
+    assert_eq!(user(&first_boot(&[("IRIS_MK8S_USER", "root")])).value, Value::Text("root".to_owned()));
+    assert_eq!(user(&Input { cloud_init: None, ..first_boot(&[]) }).origin, Origin::Login);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     data::Agreed,
     engine::Engine,
     error::{Error, ExitCode, Result},
-    host::Real,
+    host::{self, Real},
     journal::{Journal, Place},
     step::Stage,
     steps,
@@ -55,6 +55,8 @@ pub(super) fn session(pod: Option<&str>) -> Result<ExitCode> {
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
     let kind = if terminal { "-it" } else { "-i" };
     let error = process::Command::new("/snap/bin/microk8s")
+        // A service or a provisioner may have none, and MicroK8s' scripts call programs by their names.
+        .env("PATH", host::PATH)
         .args([
             "kubectl",
             "exec",

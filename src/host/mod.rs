@@ -28,7 +28,7 @@ mod watch;
 pub use command::{Cmd, Effect, Output};
 pub use kill::began;
 pub use log::{DIR as LOG_DIR, Log};
-pub use real::Real;
+pub use real::{PATH, Real};
 pub use snapd::doing;
 
 pub use crate::cluster::CLIENT_CONFIG;

@@ -43,7 +43,7 @@ const MARK: &str = "IRIS_MK8S_RUN";
 
 /// Where commands are looked for. `/snap/bin` is not in the PATH of systemd units, cron and some sudo settings; and a `kubectl`
 /// of the user's must not come before MicroK8s' own (its helper scripts of 1.23 and older call a bare `kubectl`).
-const PATH: &str = "/snap/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/snap/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Who listens to a running command.
 type Listener<'a> = &'a mut dyn FnMut(Heard<'_>) -> ControlFlow<()>;

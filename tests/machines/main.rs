@@ -20,6 +20,7 @@ mod lifecycle;
 mod longhorn;
 mod names;
 mod preflight;
+mod provisioning;
 mod ranges;
 mod refresh;
 mod registries;

@@ -264,6 +264,22 @@ impl Machine {
         run(&["up", &self.name, "--era", self.era.name(), "--ip", &self.address()]).ok();
     }
 
+    /// Deletes it before its test is over.
+    pub(crate) fn down(&self) {
+        run(&["down", &self.name]).ok();
+    }
+
+    /// Whether there is a machine of its name, running or not.
+    pub(crate) fn exists(&self) -> bool {
+        run(&["list"]).ok().lines().any(|line| line.split(' ').next() == Some(&self.name))
+    }
+
+    /// What it printed on its console since it was booted.
+    pub(crate) fn console(&self) -> String {
+        let file = format!("/run/iris-mk8s-sandbox{}/{}/console.log", instance(), self.name);
+        String::from_utf8_lossy(&fs::read(&file).unwrap_or_default()).into_owned()
+    }
+
     /// Faults of the LAN's services, for this machine alone.
     pub(crate) fn fault(&self, what: &str) {
         let args: Vec<&str> = ["fault", &self.name].into_iter().chain(what.split(' ')).collect();
