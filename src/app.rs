@@ -267,7 +267,11 @@ fn doctor(global: &Global, options: &cli::Doctor) -> Result<ExitCode> {
         Some((_, spec, _)) => spec.clone(),
         None => supposed(&host)?,
     };
-    let known = remembered.as_ref().map(|(contents, _, stages)| Known { ledger: &contents.ledger, stages });
+    let known = remembered.as_ref().map(|(contents, _, stages)| Known {
+        ledger: &contents.ledger,
+        records: &contents.records,
+        stages,
+    });
     let mut report = doctor::examine(&host, &spec, known);
     if let Some(e) = unreadable {
         report = report.with_error("journal", &e);
