@@ -112,6 +112,6 @@ impl<'a> Facts<'a> {
 
     /// What the range must keep clear of.
     pub(super) fn reserved(&self) -> Result<Reserved> {
-        lan::reserved(self.host)
+        lan::reserved(self.host, &self.spec.channel, Some(self.spec))
     }
 }

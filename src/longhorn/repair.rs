@@ -1,11 +1,12 @@
-//! A Longhorn that was taken away in the wrong order: its namespace waits for objects that nobody can end any more. Each of these steps is safe
-//! to run again, and does nothing where there is nothing to do. Nothing of Longhorn's data survives them; its files on the host stay.
+//! A Longhorn that was taken away in the wrong order: its namespace waits for objects that nobody can end any more, or is gone and left them
+//! behind. Each of these steps is safe to run again, and does nothing where there is nothing to do. Nothing of Longhorn's data survives them;
+//! its files on the host stay.
 
 use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{DRIVER, Installed, KUBELET, MADE, NAMESPACE, WEBHOOKS, definitions, served, volumes};
+use super::{DRIVER, Installed, KUBELET, MADE, NAMESPACE, WEBHOOKS, content, definitions, served, volumes};
 use crate::{
     cluster::{self, Kind, state},
     error::{Error, ExitCode, Result},
@@ -17,11 +18,17 @@ use crate::{
 /// What is left to do of a step.
 type Todo = fn(&dyn Host) -> Result<Undo>;
 
-/// Longest wait for each of them.
-const WITHIN: Duration = Duration::from_secs(180);
+/// Longest wait for each of them. A namespace takes its time: the server deletes what is in it kind by kind, pods first.
+const WITHIN: Duration = Duration::from_secs(300);
 
 /// A namespace that has nothing left in it ends within moments.
 const NAMESPACE_SETTLES_SECONDS: u64 = 30;
+
+/// Whoever has to let go of an object does so within moments; one that waits for so long waits for somebody who is gone.
+const STUCK_SECONDS: u64 = 60;
+
+/// The server begins to delete what is in a namespace at once, and is done with the pods by then.
+const BEGUN_SECONDS: u64 = 120;
 
 /// One step.
 struct Mend {
@@ -32,6 +39,11 @@ struct Mend {
 
 /// The steps, in the order in which one makes the next one possible.
 const STEPS: &[Mend] = &[
+    Mend {
+        id: "repair.namespace-again",
+        title: "its namespace, so that what it left can be ended",
+        todo: namespace_again,
+    },
     Mend { id: "repair.webhooks", title: "webhooks that nobody answers any more", todo: webhooks },
     Mend { id: "repair.consumers", title: "pods and claims that use its volumes", todo: consumers },
     Mend { id: "repair.programs", title: "what is left of its programs", todo: programs },
@@ -76,6 +88,11 @@ pub fn diagnose(host: &dyn Host) -> Result<Option<String>> {
             "its manager does not run".to_owned()
         }
     }));
+    let orphans = content::orphans(host)?;
+    if !orphans.is_empty() {
+        let names = content::names(&orphans);
+        found.push(format!("the namespace {NAMESPACE} is gone and left {} objects behind: {names}", orphans.len()));
+    }
     let kinds = definitions(host)?;
     if !kinds.is_empty() {
         let going = kinds.iter().filter(|d| state::going(d)).count();
@@ -140,7 +157,8 @@ impl Step for Mend {
             Watch::Objects(&cluster::POD, Some(NAMESPACE.to_owned())),
             Watch::Objects(&cluster::NAMESPACE, None),
             Watch::Objects(&cluster::CUSTOM_RESOURCE_DEFINITION, None),
-            Watch::Pause(Duration::from_millis(500)),
+            // A look at the namespace asks for objects of every kind there is.
+            Watch::Pause(Duration::from_millis(if self.id == "repair.namespace" { 2000 } else { 500 })),
         ]
     }
 
@@ -224,11 +242,16 @@ fn consumers(host: &dyn Host) -> Result<Undo> {
     Ok(all_gone(found))
 }
 
+/// Seconds since somebody asked for the end of an object; none when nobody did.
+fn ends_since(host: &dyn Host, object: &Value) -> Option<u64> {
+    let since: jiff::Timestamp = object["metadata"]["deletionTimestamp"].as_str()?.parse().ok()?;
+    Some(host.unix_time().saturating_sub(u64::try_from(since.as_second()).ok()?))
+}
+
 /// A pod that ends for longer than it was given.
 fn is_stuck(host: &dyn Host, pod: &Value) -> bool {
     const GIVEN_SECONDS: u64 = 45;
-    let since = pod["metadata"]["deletionTimestamp"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
-    since.and_then(|t| u64::try_from(t.as_second()).ok()).is_some_and(|t| host.unix_time() > t + GIVEN_SECONDS)
+    ends_since(host, pod).is_some_and(|seconds| seconds > GIVEN_SECONDS)
 }
 
 fn by_force(pod: &Value) -> Act {
@@ -314,30 +337,59 @@ fn volumes_of_cluster(host: &dyn Host) -> Result<Undo> {
     Ok(if acts.is_empty() { Undo::Done } else { Undo::Acts(acts) })
 }
 
+/// The server lets nobody end what is left in a namespace that is gone.
+fn namespace_again(host: &dyn Host) -> Result<Undo> {
+    Ok(if content::orphans(host)?.is_empty() { Undo::Done } else { Undo::Acts(vec![content::again()]) })
+}
+
+/// It goes when nothing is in it any more. What waits for somebody who is gone is let go by its name; the namespace itself never is while it is
+/// not empty: what would be left in it nobody could see or end.
 fn namespace(host: &dyn Host) -> Result<Undo> {
-    let Some(namespace) = host.get(&cluster::NAMESPACE, None, NAMESPACE)? else { return Ok(Undo::Done) };
-    if !state::going(&namespace) {
+    let Some(namespace) = host.get(&cluster::NAMESPACE, None, NAMESPACE)? else { return namespace_again(host) };
+    let Some(seconds) = ends_since(host, &namespace) else {
         return Ok(Undo::Acts(vec![remove(&cluster::NAMESPACE, &namespace)]));
-    }
+    };
     if let Some(("True", why)) = state::condition(&namespace, "NamespaceDeletionDiscoveryFailure") {
         return Err(Error::failed(format!("the namespace {NAMESPACE} cannot end, and that is not Longhorn's fault"))
             .because(why)
             .hint("a service behind the API is broken: `microk8s kubectl get apiservices`; mend or delete it, then the same command again"));
     }
-    let content = ["NamespaceContentRemaining", "NamespaceFinalizersRemaining"];
-    let left = content.iter().find_map(|c| state::condition(&namespace, c).filter(|(status, _)| *status == "True"));
-    let since = namespace["metadata"]["deletionTimestamp"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
-    let old = since
-        .and_then(|t| u64::try_from(t.as_second()).ok())
-        .is_some_and(|t| host.unix_time() > t + NAMESPACE_SETTLES_SECONDS);
-    if left.is_none() && old && host.list(&cluster::POD, Some(NAMESPACE), "")?.is_empty() {
-        // The last resort, now that nothing is in it.
-        let empty = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}, "spec": {"finalizers": []}});
-        let path = format!("/api/v1/namespaces/{NAMESPACE}/finalize");
-        let words = ["microk8s", "kubectl", "replace", "--raw", &path, "-f", "-"];
-        return Ok(Undo::Acts(vec![Act::Run(Cmd::changes(Duration::from_secs(60), words).stdin(empty.to_string()))]));
+    let left = content::all(host)?;
+    if left.is_empty() {
+        return Ok(if seconds > NAMESPACE_SETTLES_SECONDS {
+            Undo::Acts(vec![finalize()])
+        } else {
+            is_going("it is empty")
+        });
     }
-    Ok(Undo::Pending(left.map_or_else(|| format!("{NAMESPACE} is being deleted"), |(_, why)| why.to_owned())))
+    let mut acts = Vec::new();
+    for (kind, object) in &left {
+        let held = object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+        match ends_since(host, object) {
+            Some(since) if held && since > STUCK_SECONDS => acts.push(let_go(kind, object)),
+            Some(_) if **kind == cluster::POD && is_stuck(host, object) => acts.push(by_force(object)),
+            None if seconds > BEGUN_SECONDS => acts.push(remove(kind, object)),
+            _ => {}
+        }
+    }
+    Ok(if acts.is_empty() {
+        is_going(&format!("{} objects are left: {}", left.len(), content::names(&left)))
+    } else {
+        Undo::Acts(acts)
+    })
+}
+
+fn is_going(how_far: &str) -> Undo {
+    Undo::Pending(format!("{NAMESPACE} is being deleted; {how_far}"))
+}
+
+/// The last resort, when nothing is in it.
+fn finalize() -> Act {
+    let empty =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}, "spec": {"finalizers": []}});
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/finalize");
+    let words = ["microk8s", "kubectl", "replace", "--raw", &path, "-f", "-"];
+    Act::Run(Cmd::changes(Duration::from_secs(60), words).stdin(empty.to_string()))
 }
 
 /// Names of what its manifests and its uninstall bring for the whole cluster.

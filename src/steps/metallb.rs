@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 use super::{
     SNAP,
     addons::{judge, take_away},
-    metallb_pool::{NAMESPACE, POOLS, Pool},
+    metallb_pool::{POOLS, Pool},
+    metallb_pools::{NAMESPACE, Pools},
 };
 use crate::{
     cluster::{self, Kind, state},
     error::Result,
     host::{Cmd, Host, Watch},
     lb_range::LbRange,
-    spec::Spec,
+    spec::{Iris, Spec},
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
     version::{Channel, MetallbApi},
 };
@@ -22,15 +23,17 @@ use crate::{
 /// The steps.
 pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
     let (lb, deadline, row) = (spec.lb.clone(), spec.timeouts.addon.into(), spec.channel.row());
+    let (api, iris) = (row.metallb, spec.iris.clone());
     vec![
         Box::new(Addon {
             channel: spec.channel.clone(),
             lb: lb.clone(),
             deadline,
             images: row.metallb_images,
-            api: row.metallb,
+            api,
+            iris: iris.clone(),
         }),
-        Box::new(Pool { channel: spec.channel.clone(), lb, deadline, api: row.metallb }),
+        Box::new(Pool { channel: spec.channel.clone(), lb, deadline, api, iris }),
     ]
 }
 
@@ -42,6 +45,8 @@ struct Addon {
     /// Where the images are, when those of the addon are gone.
     images: Option<(&'static str, &'static str)>,
     api: MetallbApi,
+    /// The one whose service gets an address.
+    iris: Iris,
 }
 
 /// The addon's workloads, each with one container of the same name.
@@ -108,7 +113,8 @@ impl Step for Addon {
     }
 
     fn recipe(&self) -> Value {
-        json!({"channel": self.channel, "lb": self.lb, "timeouts": {"addon": self.deadline.as_secs()}})
+        json!({"channel": self.channel, "lb": self.lb, "iris": super::recall::names(&self.iris),
+            "timeouts": {"addon": self.deadline.as_secs()}})
     }
 
     fn title(&self) -> String {
@@ -165,6 +171,10 @@ impl Step for Addon {
         }
         if left.is_empty() {
             return Ok(Undo::Done);
+        }
+        let served = Pools::read(host, self.api, Some(&self.iris))?.foreign();
+        if !served.is_empty() {
+            return Ok(Undo::Keep(format!("services of somebody else have addresses of it: {}", served.join(", "))));
         }
         if self.api == MetallbApi::ConfigMap {
             return Ok(Undo::Acts(vec![delete_namespace()]));

@@ -38,7 +38,9 @@ mod iris;
 mod longhorn;
 mod memory;
 mod metallb;
+mod metallb_bound;
 mod metallb_pool;
+mod metallb_pools;
 mod namespace;
 mod object;
 mod password;
@@ -57,6 +59,7 @@ pub(crate) use longhorn::{
     apt_knows, iscsi_module_there, longhorn_sessions, longhorn_sign, multipath_in_use, multipath_takes_disks,
 };
 pub use metallb_pool::{configured, pool};
+pub use metallb_pools::{taken, wanting};
 pub use ready::address;
 pub use recall::{origin, recall};
 pub use switch::{start, stop};

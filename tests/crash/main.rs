@@ -12,6 +12,8 @@ mod matrix;
 #[path = "../model/mod.rs"]
 mod model;
 mod pinned;
+mod pools;
+mod repair;
 mod undo;
 
 use std::{collections::BTreeMap, time::Instant};

@@ -11,7 +11,7 @@ pub mod files;
 pub mod host;
 pub mod initial;
 mod longhorn;
-mod manifests;
+pub mod manifests;
 mod merge;
 mod metallb;
 mod microk8s;

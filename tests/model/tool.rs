@@ -7,7 +7,7 @@ use std::{
 
 use iris_mk8s::{
     credentials::Credentials,
-    engine::{Engine, UndoPlan},
+    engine::{Engine, Plan, UndoPlan},
     error::{Error, ExitCode, Result},
     event::{Events, Outcome},
     host::{Host, LOG_DIR},
@@ -165,11 +165,17 @@ impl Tool {
 
     /// `plan`: on a host that may only be looked at. True: there is nothing to do.
     pub fn plan(self, world: World) -> Result<bool> {
+        let spec = spec(world.era, self.longhorn);
+        self.plan_of(world, spec).map(|plan| plan.is_empty())
+    }
+
+    /// `plan` with other wishes.
+    pub fn plan_of(self, world: World, spec: &Spec) -> Result<Plan> {
         let mut world = world;
-        let stages = steps::catalog(spec(world.era, self.longhorn), &credentials(&mut world));
+        let stages = steps::catalog(spec, &credentials(&mut world));
         let mut model = Model::new(world, "plan", false);
         model.read_only = true;
-        engine(&model, &stages, &Events::channel().0).plan().map(|plan| plan.is_empty())
+        engine(&model, &stages, &Events::channel().0).plan()
     }
 
     /// `teardown`, of that reach.
@@ -200,6 +206,15 @@ impl Tool {
             Ok(())
         });
         Ran { outcome: counted, ..ran }
+    }
+
+    /// `repair longhorn --yes`.
+    pub fn repair(self, world: World) -> Ran {
+        self.run(world, "repair", |model, _, _| {
+            let stages = iris_mk8s::longhorn::repair::stages();
+            let mut outcome = Outcome::new(ExitCode::Done);
+            engine(&**model, &stages, &Events::channel().0).repair(&mut outcome)
+        })
     }
 
     /// What a `teardown` of that reach would do, on a host that may only be looked at.

@@ -122,7 +122,7 @@ impl<'a> Cluster<'a> {
         let api = facts.spec.channel.row().metallb;
         thread::scope(|scope| {
             let asked = kinds.map(|kind| scope.spawn(move || of_kind(host, kind)));
-            let pool = scope.spawn(move || steps::configured(host, api));
+            let pool = scope.spawn(move || steps::configured(host, facts.spec));
             let announced = scope.spawn(move || announced(facts, api));
             let longhorn = scope.spawn(move || longhorn::Longhorn::read(facts));
             let [pods, events, claims, services, classes, deployments, daemon_sets, stateful_sets] = asked.map(joined);

@@ -154,8 +154,11 @@ impl Common {
             return Ok(None);
         }
         let Some(found) = Installed::find(host)? else { return Ok(None) };
-        if !found.is_ours() {
+        if found.is_of_others() {
             return Ok(Some(Undo::Keep("somebody else's Longhorn needs it".to_owned())));
+        }
+        if !found.is_ours() {
+            return Ok(None);
         }
         if let Some(why) = longhorn::needed_by_others(host, &self.iris)? {
             return Ok(Some(Undo::Keep(why)));
