@@ -371,6 +371,26 @@ const CASES: &[Case] = &[
         "the namespace longhorn-system is half deleted, and the manager that could end its objects is gone",
     ),
     (
+        "longhorn-removal",
+        |f| {
+            with_longhorn(f);
+            f.objects.get_mut("namespaces").unwrap().clear();
+            f.objects("customresourcedefinitions", vec![]).objects(
+                "configmaps",
+                vec![json!({"metadata": {"namespace": "longhorn-system", "name": "longhorn-storageclass"}})],
+            );
+            f.objects(
+                "validatingwebhookconfigurations",
+                vec![json!({"metadata": {"name": "longhorn-webhook-validator"}})],
+            );
+            f.api.insert("/apis".to_owned(), json!({"groups": []}).to_string());
+            let kind =
+                json!({"name": "configmaps", "kind": "ConfigMap", "namespaced": true, "verbs": ["list", "delete"]});
+            f.api.insert("/api/v1".to_owned(), json!({"resources": [kind]}).to_string());
+        },
+        "left objects behind that nobody can end: ConfigMap longhorn-storageclass",
+    ),
+    (
         "longhorn-driver",
         |f| {
             with_longhorn(f);

@@ -26,7 +26,7 @@ const CAUSES: &[(&str, Explains)] = &[
     ("pressure", Only(&["pull", "scheduling", "crash", "address", "answer"])),
     (
         "longhorn-removal",
-        Only(&["longhorn-driver", "longhorn-disks", "longhorn-volumes", "claims", "volumes", "scheduling"]),
+        Only(&["longhorn-driver", "longhorn-disks", "longhorn-volumes", "storage", "claims", "volumes", "scheduling"]),
     ),
     ("iris-stopped", Only(REACHED)),
     ("pod-network", Only(&["dns-pods", "metallb", "metallb-pool", "longhorn-driver", "crash", "address", "answer"])),
@@ -93,7 +93,8 @@ pub(super) fn explain(findings: &mut [Finding], drifted: &mut [Drifted]) {
         for step in drifted.iter_mut().filter(|step| step.finding.because.is_none()) {
             // A teardown that is not finished took steps of the host away, too.
             let all = matches!(explains, Cluster) && (is_in_cluster(step.stage) || *cause == "teardown");
-            let same = SAME.iter().any(|(of, ids)| *of == step.step && ids.contains(cause));
+            let same = SAME.iter().any(|(of, ids)| *of == step.step && ids.contains(cause))
+                || (*cause == "longhorn-removal" && step.stage == "longhorn");
             if all || same {
                 step.finding.because = Some(cause);
             }
