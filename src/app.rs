@@ -348,6 +348,10 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
         Ok(undo) => undo,
         Err(e) => return Ok(run.end(outcome, Err(e), None)),
     };
+    // A cluster that does not answer tells nothing of it, and nothing of it is removed all the same.
+    if let Ok(Some(message)) = steps::adopted(&run.host, &spec.iris) {
+        run.events.send(Event::Note { message });
+    }
     if options.dry_run {
         let code = run.end(outcome, Ok(()), serde_json::to_value(&undo).ok());
         if global.output == Format::Text {

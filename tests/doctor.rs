@@ -617,7 +617,9 @@ fn after(records: &[Record]) -> doctor::Report {
     }
     journal.extend(records.iter().cloned());
     let mut ledger = journal::Ledger::default();
-    journal.iter().for_each(|record| ledger.apply(record).expect("a possible order"));
+    for record in &journal {
+        ledger.apply(record).expect("a possible order");
+    }
     let one = |id: &'static str, scope| vec![Box::new(Drifts(id, scope)) as Box<dyn step::Step>];
     let stage = |id, steps| step::Stage { id, needs: &[], lock: None, steps };
     let stages = [

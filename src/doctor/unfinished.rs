@@ -24,7 +24,7 @@ pub(super) fn look(known: Known<'_>) -> Option<Finding> {
         Scope::App | Scope::Nothing => "teardown",
     };
     let kept = |key: &&str| known.ledger.memory(key).is_some_and(|memory| memory.kept.is_some());
-    if left.iter().all(|key| kept(key)) {
+    if left.iter().all(kept) {
         let first = left.first()?;
         let why = known.ledger.memory(first).and_then(|memory| memory.kept.clone()).unwrap_or_default();
         let message = format!("a `{command}` left {} of what iris-mk8s made, first {first}: {why}", left.len());

@@ -62,7 +62,7 @@ pub fn names(objects: &[(&'static Kind, Value)]) -> String {
 
 /// The kinds of objects in a namespace that can be listed and deleted, each once.
 fn kinds(host: &dyn Host) -> Result<Vec<&'static Kind>> {
-    let mut versions = vec![("".to_owned(), "v1".to_owned())];
+    let mut versions = vec![(String::new(), "v1".to_owned())];
     let groups = answer(host, "/apis")?;
     for group in groups["groups"].as_array().into_iter().flatten() {
         let name = group["name"].as_str().unwrap_or_default();
@@ -89,7 +89,8 @@ fn kinds(host: &dyn Host) -> Result<Vec<&'static Kind>> {
 }
 
 fn answer(host: &dyn Host, path: &str) -> Result<Value> {
-    let text = host.api_text(path)?;
+    // A kind that is being taken away is named by one list and missing in the next: the next look has it.
+    let text = host.api_text(path).map_err(|e| Error { transient: true, ..e })?;
     serde_json::from_str(&text)
         .map_err(|e| Error::transient("the API server's list of kinds cannot be read").because(format!("{path}: {e}")))
 }

@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub mod content;
+mod emptied;
 pub mod manifest;
 pub mod repair;
 pub mod space;

@@ -6,11 +6,15 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{DRIVER, Installed, KUBELET, MADE, NAMESPACE, WEBHOOKS, content, definitions, served, volumes};
+use super::{
+    DRIVER, Installed, KUBELET, MADE, NAMESPACE, WEBHOOKS, content, definitions,
+    emptied::{self, by_force, is_stuck},
+    served, volumes,
+};
 use crate::{
     cluster::{self, Kind, state},
     error::{Error, ExitCode, Result},
-    host::{Cmd, Host, Watch},
+    host::{Host, Watch},
     step::{Act, Memo, Memory, Probe, Scope, Stage, Step, Undo},
     steps,
 };
@@ -20,15 +24,6 @@ type Todo = fn(&dyn Host) -> Result<Undo>;
 
 /// Longest wait for each of them. A namespace takes its time: the server deletes what is in it kind by kind, pods first.
 const WITHIN: Duration = Duration::from_secs(300);
-
-/// A namespace that has nothing left in it ends within moments.
-const NAMESPACE_SETTLES_SECONDS: u64 = 30;
-
-/// Whoever has to let go of an object does so within moments; one that waits for so long waits for somebody who is gone.
-const STUCK_SECONDS: u64 = 60;
-
-/// The server begins to delete what is in a namespace at once, and is done with the pods by then.
-const BEGUN_SECONDS: u64 = 120;
 
 /// One step.
 struct Mend {
@@ -42,7 +37,7 @@ const STEPS: &[Mend] = &[
     Mend {
         id: "repair.namespace-again",
         title: "its namespace, so that what it left can be ended",
-        todo: namespace_again,
+        todo: emptied::again,
     },
     Mend { id: "repair.webhooks", title: "webhooks that nobody answers any more", todo: webhooks },
     Mend { id: "repair.consumers", title: "pods and claims that use its volumes", todo: consumers },
@@ -52,7 +47,7 @@ const STEPS: &[Mend] = &[
     Mend { id: "repair.objects", title: "its objects, which wait for a manager", todo: objects },
     Mend { id: "repair.kinds", title: "its kinds", todo: kinds },
     Mend { id: "repair.volumes", title: "volumes and attachments that nobody ends any more", todo: volumes_of_cluster },
-    Mend { id: "repair.namespace", title: "its namespace", todo: namespace },
+    Mend { id: "repair.namespace", title: "its namespace", todo: emptied::ended },
     Mend { id: "repair.leftovers", title: "what it left in the cluster", todo: leftovers },
     Mend { id: "repair.host", title: "what it left on the host", todo: on_host },
     Mend { id: "repair.verified", title: "nothing of it is left", todo: verified },
@@ -167,12 +162,12 @@ impl Step for Mend {
     }
 }
 
-fn remove(kind: &'static Kind, object: &Value) -> Act {
+pub(super) fn remove(kind: &'static Kind, object: &Value) -> Act {
     let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
     Act::Delete { kind, namespace, name: state::name(object).to_owned() }
 }
 
-fn let_go(kind: &'static Kind, object: &Value) -> Act {
+pub(super) fn let_go(kind: &'static Kind, object: &Value) -> Act {
     let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
     Act::Patch { kind, namespace, name: state::name(object).to_owned(), patch: json!({"metadata": {"finalizers": []}}) }
 }
@@ -242,35 +237,6 @@ fn consumers(host: &dyn Host) -> Result<Undo> {
     Ok(all_gone(found))
 }
 
-/// Seconds since somebody asked for the end of an object; none when nobody did.
-fn ends_since(host: &dyn Host, object: &Value) -> Option<u64> {
-    let since: jiff::Timestamp = object["metadata"]["deletionTimestamp"].as_str()?.parse().ok()?;
-    Some(host.unix_time().saturating_sub(u64::try_from(since.as_second()).ok()?))
-}
-
-/// A pod that ends for longer than it was given.
-fn is_stuck(host: &dyn Host, pod: &Value) -> bool {
-    const GIVEN_SECONDS: u64 = 45;
-    ends_since(host, pod).is_some_and(|seconds| seconds > GIVEN_SECONDS)
-}
-
-fn by_force(pod: &Value) -> Act {
-    let namespace = pod["metadata"]["namespace"].as_str().unwrap_or("default");
-    let words = [
-        "microk8s",
-        "kubectl",
-        "delete",
-        "pod",
-        "--namespace",
-        namespace,
-        state::name(pod),
-        "--force",
-        "--grace-period=0",
-        "--wait=false",
-    ];
-    Act::Run(Cmd::changes(Duration::from_secs(60), words))
-}
-
 /// They would make anew what is taken away.
 fn programs(host: &dyn Host) -> Result<Undo> {
     let mut found = Vec::new();
@@ -335,61 +301,6 @@ fn volumes_of_cluster(host: &dyn Host) -> Result<Undo> {
     });
     let acts: Vec<Act> = acts.collect();
     Ok(if acts.is_empty() { Undo::Done } else { Undo::Acts(acts) })
-}
-
-/// The server lets nobody end what is left in a namespace that is gone.
-fn namespace_again(host: &dyn Host) -> Result<Undo> {
-    Ok(if content::orphans(host)?.is_empty() { Undo::Done } else { Undo::Acts(vec![content::again()]) })
-}
-
-/// It goes when nothing is in it any more. What waits for somebody who is gone is let go by its name; the namespace itself never is while it is
-/// not empty: what would be left in it nobody could see or end.
-fn namespace(host: &dyn Host) -> Result<Undo> {
-    let Some(namespace) = host.get(&cluster::NAMESPACE, None, NAMESPACE)? else { return namespace_again(host) };
-    let Some(seconds) = ends_since(host, &namespace) else {
-        return Ok(Undo::Acts(vec![remove(&cluster::NAMESPACE, &namespace)]));
-    };
-    if let Some(("True", why)) = state::condition(&namespace, "NamespaceDeletionDiscoveryFailure") {
-        return Err(Error::failed(format!("the namespace {NAMESPACE} cannot end, and that is not Longhorn's fault"))
-            .because(why)
-            .hint("a service behind the API is broken: `microk8s kubectl get apiservices`; mend or delete it, then the same command again"));
-    }
-    let left = content::all(host)?;
-    if left.is_empty() {
-        return Ok(if seconds > NAMESPACE_SETTLES_SECONDS {
-            Undo::Acts(vec![finalize()])
-        } else {
-            is_going("it is empty")
-        });
-    }
-    let mut acts = Vec::new();
-    for (kind, object) in &left {
-        let held = object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
-        match ends_since(host, object) {
-            Some(since) if held && since > STUCK_SECONDS => acts.push(let_go(kind, object)),
-            Some(_) if **kind == cluster::POD && is_stuck(host, object) => acts.push(by_force(object)),
-            None if seconds > BEGUN_SECONDS => acts.push(remove(kind, object)),
-            _ => {}
-        }
-    }
-    Ok(if acts.is_empty() {
-        is_going(&format!("{} objects are left: {}", left.len(), content::names(&left)))
-    } else {
-        Undo::Acts(acts)
-    })
-}
-
-fn is_going(how_far: &str) -> Undo {
-    Undo::Pending(format!("{NAMESPACE} is being deleted; {how_far}"))
-}
-
-/// The last resort, when nothing is in it.
-fn finalize() -> Act {
-    let empty =
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}, "spec": {"finalizers": []}});
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/finalize");
-    let words = ["microk8s", "kubectl", "replace", "--raw", &path, "-f", "-"];
-    Act::Run(Cmd::changes(Duration::from_secs(60), words).stdin(empty.to_string()))
 }
 
 /// Names of what its manifests and its uninstall bring for the whole cluster.

@@ -28,6 +28,20 @@ pub(super) fn address_may_follow(spec: &Spec) -> Question {
     })
 }
 
+/// Why a teardown takes nothing of IRIS back, where somebody else applied it; none where it is ours, or not there.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn adopted(host: &dyn Host, iris: &Iris) -> Result<Option<String>> {
+    let set = host.get(&STATEFUL_SET, Some(&iris.namespace), &iris.name)?.filter(|set| !cluster::is_ours(set));
+    Ok(set.map(|_| {
+        format!(
+            "IRIS in namespace {} stays, with its data: somebody else applied StatefulSet {} before us",
+            iris.namespace, iris.name
+        )
+    }))
+}
+
 /// A step that is not needed when the StatefulSet is somebody else's.
 pub(super) struct UnlessForeign {
     pub(super) inner: Box<dyn Step>,

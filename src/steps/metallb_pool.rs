@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     SNAP,
     iris::MANAGED_BY,
-    metallb_pools::{self as pools, LIST, NAMESPACE, OWN, Pools, addresses_of, made_by_microk8s},
+    metallb_pools::{self as pools, LIST, NAMESPACE, OWN, Pools, made_by_microk8s},
 };
 use crate::{
     cluster::{self, MANAGER, state},
@@ -60,12 +60,12 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    fn pools(&self, host: &dyn Host) -> Result<Pools> {
+    pub(super) fn pools(&self, host: &dyn Host) -> Result<Pools> {
         Pools::read(host, self.api, Some(&self.iris))
     }
 
     /// The pool of this name with these addresses.
-    fn object(name: &str, addresses: &Value) -> Value {
+    pub(super) fn object(name: &str, addresses: &Value) -> Value {
         let mut spec = json!({"addresses": addresses});
         if name == OWN {
             spec["autoAssign"] = json!(false);
@@ -74,7 +74,7 @@ impl Pool {
             "spec": spec})
     }
 
-    fn config_map(config: &Value) -> Value {
+    pub(super) fn config_map(config: &Value) -> Value {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "config", "namespace": NAMESPACE},
             "data": {"config": config}})
     }
@@ -134,7 +134,7 @@ impl Pool {
     }
 
     /// Our advertisements: an earlier version of this program called them as MicroK8s does.
-    fn advertisements(&self, host: &dyn Host) -> Result<Vec<Value>> {
+    pub(super) fn advertisements(&self, host: &dyn Host) -> Result<Vec<Value>> {
         if self.api != MetallbApi::Crd {
             return Ok(Vec::new());
         }
@@ -181,7 +181,7 @@ impl Pool {
 
     /// A service because of which MetalLB 0.9 heeds its pools not yet: it takes no configuration in which a service would lose its address
     /// (its log: `new config not compatible with assigned IPs`), until its controller starts anew. Later ones give out another address.
-    fn unheeded(&self, pools: &Pools, concerns: impl Fn(Ipv4Addr) -> bool) -> Option<String> {
+    pub(super) fn unheeded(&self, pools: &Pools, concerns: impl Fn(Ipv4Addr) -> bool) -> Option<String> {
         if self.api == MetallbApi::Crd || pools.all.is_empty() {
             return None;
         }
@@ -196,7 +196,7 @@ impl Pool {
 }
 
 /// The configuration with this entry in the place of the one of that name, or without it; the other pools stay as they are.
-fn with_entry(mut config: Value, name: &str, entry: Option<Value>) -> Value {
+pub(super) fn with_entry(mut config: Value, name: &str, entry: Option<Value>) -> Value {
     if !config.is_object() {
         config = json!({});
     }
@@ -206,12 +206,12 @@ fn with_entry(mut config: Value, name: &str, entry: Option<Value>) -> Value {
     config
 }
 
-fn controllers(host: &dyn Host) -> Result<Vec<Value>> {
+pub(super) fn controllers(host: &dyn Host) -> Result<Vec<Value>> {
     host.list(&cluster::POD, Some(NAMESPACE), "component=controller")
 }
 
 /// Whether a controller begins, or has begun so short a time ago that it may not have read its pools yet.
-fn begins(host: &dyn Host, pod: &Value) -> bool {
+pub(super) fn begins(host: &dyn Host, pod: &Value) -> bool {
     let since = pod["status"]["startTime"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
     let now = host.unix_time();
     // A clock that was set back since says nothing.
@@ -221,12 +221,12 @@ fn begins(host: &dyn Host, pod: &Value) -> bool {
     state::going(pod) || !state::is(pod, "Ready") || young
 }
 
-fn deleted(object: &Value) -> Option<Act> {
+pub(super) fn deleted(object: &Value) -> Option<Act> {
     let namespace = Some(NAMESPACE.to_owned());
     cluster::kind_of(object).map(|kind| Act::Delete { kind, namespace, name: state::name(object).to_owned() })
 }
 
-fn restarted(pods: &[Value]) -> Vec<Act> {
+pub(super) fn restarted(pods: &[Value]) -> Vec<Act> {
     let delete = |pod: &Value| Act::Delete {
         kind: &cluster::POD,
         namespace: Some(NAMESPACE.to_owned()),
@@ -318,122 +318,5 @@ impl Step for Pool {
 
     fn inside(&self) -> Option<&'static str> {
         Some(SNAP)
-    }
-}
-
-/// Why a pool stays.
-fn serves(losers: &[String]) -> Undo {
-    Undo::Keep(format!("services of somebody else would lose their addresses: {}", losers.join(", ")))
-}
-
-impl Pool {
-    /// Takes back what we made of each pool that may be ours: it gets back what was there before us, or goes.
-    fn undo_objects(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        let pools = self.pools(host)?;
-        let default = made_by_microk8s(self.api);
-        // An earlier version of this program wrote down the addresses of the one pool that it knew.
-        let by_name = |value: &Value| if value.is_array() { json!({default: value}) } else { value.clone() };
-        let prior = by_name(&memory.prior);
-        let wants: Vec<Value> = memory.wants.iter().map(by_name).collect();
-        let mut acts = Vec::new();
-        for name in [OWN, default] {
-            let Some(now) = pools.find(name) else { continue };
-            let before = &prior[name];
-            let addresses = json!(now.addresses);
-            if *before == addresses || wants.iter().all(|want| want[name].is_null()) {
-                continue;
-            }
-            if !memory.open && !wants.iter().any(|want| want[name] == addresses) {
-                return Ok(Undo::Theirs(format!(
-                    "somebody made it {} since ({MANAGER} made it {})",
-                    now.addresses.join(","),
-                    self.lb
-                )));
-            }
-            let instead = LbRange::from_metallb(&addresses_of(&json!({"addresses": before}))).ok();
-            let losers = pools.losers(name, instead.as_ref());
-            if !losers.is_empty() {
-                return Ok(serves(&losers));
-            }
-            acts.push(if before.is_null() {
-                deleted(&Self::object(name, &Value::Null)).into_iter().collect()
-            } else {
-                vec![Act::Apply(Box::new(Self::object(name, before)))]
-            });
-        }
-        // By the pool alone is judged what is there: so it is the last one to go.
-        let advertisements = self.advertisements(host)?;
-        let acts: Vec<Act> = advertisements.iter().filter_map(deleted).chain(acts.into_iter().flatten()).collect();
-        Ok(if acts.is_empty() { Undo::Done } else { Undo::Acts(acts) })
-    }
-
-    /// The same where all pools are one text. As we wrote it, it gets back what it was; what others changed in it since stays.
-    fn undo_text(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        let now = json!(pools::text(host)?);
-        if now.is_null() || now == memory.prior {
-            return Ok(Undo::Done);
-        }
-        let read = |text: &Value| text.as_str().map(pools::parse).transpose().map(Option::unwrap_or_default);
-        let (config, prior) = (read(&now)?, read(&memory.prior)?);
-        let wants = memory.wants.iter().map(read).collect::<Result<Vec<Value>>>()?;
-        let entry = |config: &Value, name: &str| {
-            config[LIST].as_array().into_iter().flatten().find(|pool| pool["name"] == name).cloned()
-        };
-        let pools = self.pools(host)?;
-        let mut merged = config.clone();
-        let mut theirs = false;
-        for name in [OWN, made_by_microk8s(self.api)] {
-            let (is, was) = (entry(&config, name), entry(&prior, name));
-            if is == was || wants.iter().all(|want| entry(want, name).is_none()) {
-                continue;
-            }
-            theirs |= !memory.open && !wants.iter().any(|want| entry(want, name) == is);
-            let instead = was.as_ref().and_then(|pool| LbRange::from_metallb(&addresses_of(pool)).ok());
-            let losers = pools.losers(name, instead.as_ref());
-            if !losers.is_empty() {
-                return Ok(serves(&losers));
-            }
-            merged = with_entry(merged, name, was);
-        }
-        if theirs {
-            let of_ours = pools.present().map_or_else(|| "another configuration".to_owned(), |p| p.addresses.join(","));
-            return Ok(Undo::Theirs(format!("somebody made it {of_ours} since ({MANAGER} made it {})", self.lb)));
-        }
-        let as_written = memory.open || memory.wants.contains(&now);
-        let nothing = |config: &Value| {
-            config.as_object().is_none_or(|fields| fields.len() <= 1) && pools::entries(config).is_empty()
-        };
-        Ok(if as_written && !memory.prior.is_null() {
-            Undo::Acts(vec![Act::Apply(Box::new(Self::config_map(&memory.prior)))])
-        } else if as_written || (memory.prior.is_null() && nothing(&merged)) {
-            Undo::Acts(deleted(&Self::config_map(&Value::Null)).into_iter().collect())
-        } else if merged == config {
-            // What else differs was changed by others.
-            Undo::Done
-        } else {
-            Undo::Acts(vec![Act::Apply(Box::new(Self::config_map(&json!(merged.to_string()))))])
-        })
-    }
-
-    /// MetalLB 0.9 heeds the pool that it got back as little as it heeded ours: a service that we moved would keep its address.
-    fn heeds_again(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        if self.api == MetallbApi::Crd {
-            return Ok(Undo::Done);
-        }
-        let mut ours = Vec::new();
-        for want in memory.wants.iter().filter_map(Value::as_str) {
-            let pools = pools::entries(&pools::parse(want)?);
-            ours.extend(pools.into_iter().filter(|p| p.name == OWN || p.name == made_by_microk8s(self.api)));
-        }
-        let moved = |address: Ipv4Addr| ours.iter().any(|pool| pool.holds(address));
-        let Some(service) = self.unheeded(&self.pools(host)?, moved) else { return Ok(Undo::Done) };
-        let controllers = controllers(host)?;
-        Ok(if controllers.is_empty() {
-            Undo::Done
-        } else if controllers.iter().any(|pod| begins(host, pod)) {
-            Undo::Pending(format!("MetalLB's controller starts; {service}"))
-        } else {
-            Undo::Acts(restarted(&controllers))
-        })
     }
 }

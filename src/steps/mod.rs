@@ -38,6 +38,7 @@ mod iris;
 mod longhorn;
 mod memory;
 mod metallb;
+mod metallb_back;
 mod metallb_bound;
 mod metallb_pool;
 mod metallb_pools;
@@ -54,6 +55,7 @@ mod switch;
 pub use alias::kubectl_in_the_way;
 pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
+pub use foreign::adopted;
 pub use iris::{SET, WEB, claim_names, set_key, stateful_set_of};
 pub(crate) use longhorn::{
     apt_knows, iscsi_module_there, longhorn_sessions, longhorn_sign, multipath_in_use, multipath_takes_disks,

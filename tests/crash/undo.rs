@@ -217,7 +217,7 @@ fn it_goes_on_at_once_to_the_next_act() {
 #[test]
 fn an_act_that_brings_nothing_is_not_repeated_without_a_pause() {
     let always = |_| Ok(Undo::Acts(vec![idle("it")]));
-    let by_turns = |asked: usize| Ok(Undo::Acts(vec![idle(if asked % 2 == 0 { "one" } else { "other" })]));
+    let by_turns = |asked: usize| Ok(Undo::Acts(vec![idle(if asked.is_multiple_of(2) { "one" } else { "other" })]));
     for (undo, at_most) in [(always as fn(usize) -> Result<Undo>, 7), (by_turns, 14)] {
         let took = take_back(vec![fake("a.it", undo)], &[]);
         let error = took.result.as_ref().unwrap_err();

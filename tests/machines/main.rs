@@ -5,6 +5,7 @@ mod support;
 
 mod article;
 mod between_core;
+mod between_odd;
 mod clash;
 mod cures;
 mod data;
