@@ -278,7 +278,11 @@ fn doctor(global: &Global, options: &cli::Doctor) -> Result<ExitCode> {
         Some((_, spec, _)) => spec.clone(),
         None => supposed(&host)?,
     };
-    let known = remembered.as_ref().map(|(contents, _, stages)| Known { ledger: &contents.ledger, stages });
+    let known = remembered.as_ref().map(|(contents, _, stages)| Known {
+        ledger: &contents.ledger,
+        records: &contents.records,
+        stages,
+    });
     let mut report = doctor::examine(&host, &spec, known);
     if let Some(e) = unreadable {
         report = report.with_error("journal", &e);
@@ -348,6 +352,10 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
             "MicroK8s is stopped: what IRIS has in the cluster can be removed only while it runs",
         )
         .hint("`sudo iris-mk8s start`, then the same command again"));
+    }
+    // A cluster that does not answer tells nothing of it, and nothing of it is removed all the same.
+    if let Some(Ok(Some(message))) = contents.ledger.spec.as_ref().map(|spec| steps::adopted(&host, &spec.iris)) {
+        report::prompt(&format!("note: {message}\n"));
     }
     let tell = |text: &str| report::prompt(&format!("{text}\n"));
     let sight = data::look(&host, &contents.ledger, reach, !options.without_looking, &mut { tell })?;

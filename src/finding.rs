@@ -26,21 +26,34 @@ pub struct Finding {
     pub message: String,
     /// What to do about it; empty where there is nothing to do.
     pub hint: String,
+    /// The finding that explains this one, by its name: when that is put right, this one most likely is, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<&'static str>,
 }
 
 impl Finding {
+    fn new(severity: Severity, message: String, hint: String) -> Self {
+        Self { id: "", severity, message, hint, because: None }
+    }
+
+    /// The same under this name.
+    #[must_use]
+    pub fn named(self, id: &'static str) -> Self {
+        Self { id, ..self }
+    }
+
     /// Something that is in the way. Whoever looked gives it its name.
     pub fn refused(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { id: "", severity: Severity::Refused, message: message.into(), hint: hint.into() }
+        Self::new(Severity::Refused, message.into(), hint.into())
     }
 
     /// Something to know.
     pub fn warned(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { id: "", severity: Severity::Warned, message: message.into(), hint: hint.into() }
+        Self::new(Severity::Warned, message.into(), hint.into())
     }
 
     /// Something that is as it should be.
     pub fn fine(message: impl Into<String>) -> Self {
-        Self { id: "", severity: Severity::Fine, message: message.into(), hint: String::new() }
+        Self::new(Severity::Fine, message.into(), String::new())
     }
 }

@@ -61,12 +61,14 @@ pub fn find(host: &dyn Host, before: Option<&LbRange>, channel: &Channel, size: 
     if let Some(range) = steps::pool(host, channel).ok().flatten().filter(here) {
         return Ok((range, "those that MetalLB gives out on this host already".to_owned()));
     }
-    let reserved = checks::reserved(host)?;
+    let reserved = checks::reserved(host, channel, None)?;
     let no_room = || {
         Error::new(ExitCode::Preflight, "`--lb auto` finds no free addresses in the network of this host")
             .hint("ask whoever runs the network for addresses that are kept free, and name them with --lb")
     };
     let window = network::window(&net).ok_or_else(no_room)?;
-    let busy: BTreeSet<Ipv4Addr> = host.neighbours(&window)?.into_keys().collect();
+    let mut busy: BTreeSet<Ipv4Addr> = host.neighbours(&window)?.into_keys().collect();
+    // What another pool of MetalLB's gives out may answer nobody yet.
+    busy.extend(steps::taken(host, channel.row().metallb, &window).unwrap_or_default());
     network::propose(&net, &reserved, &busy, size).ok_or_else(no_room)
 }

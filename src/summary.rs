@@ -170,7 +170,7 @@ impl fmt::Display for Summary {
                 self.user
             ),
         )?;
-        line("stop", "`microk8s stop`, and `microk8s start` to go on")?;
+        line("stop", "`sudo iris-mk8s stop` (the database first), and `sudo iris-mk8s start` to go on")?;
         line(
             "remove",
             "`sudo iris-mk8s teardown` (data stays), `teardown --data`, or `teardown --reset` (everything that is ours)",

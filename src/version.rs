@@ -115,6 +115,8 @@ pub struct Row {
     pub raises_inotify: bool,
     /// Whether its containerd takes mirrors from the folders in `args/certs.d`.
     pub mirror_folders: bool,
+    /// Whether `refresh-certs` renews the one certificate that it is told; before, it made all of them anew.
+    pub names_certificates: bool,
     /// The oldest snapd that takes its snap.
     pub snapd: (u32, u32),
     /// Addons that it no longer has.
@@ -139,6 +141,7 @@ const OLDEST: Row = Row {
     apparmor_4_1: false,
     raises_inotify: false,
     mirror_folders: false,
+    names_certificates: false,
     snapd: (2, 32),
     gone: &[],
 };
@@ -149,16 +152,14 @@ const OLDEST: Row = Row {
 /// in 1.36, which is configured in the same way.
 const TABLE: &[Row] = &[
     OLDEST,
-    Row { from: Minor(1, 22), metallb_images: None, cgroups: (true, true), ..OLDEST },
-    Row { from: MIRRORS_FROM, metallb_images: None, cgroups: (true, true), mirror_folders: true, ..OLDEST },
+    Row { from: Minor(1, 22), ..V1_22 },
+    Row { from: MIRRORS_FROM, mirror_folders: true, ..V1_22 },
     Row {
         from: Minor(1, 24),
         mirror_folders: true,
         storage_addon: "hostpath-storage",
         waits_for_consumer: true,
-        metallb_images: None,
-        cgroups: (true, true),
-        ..OLDEST
+        ..V1_22
     },
     Row { from: Minor(1, 25), metallb: MetallbApi::Crd, ..MODERN },
     Row { from: Minor(1, 27), enables_dns: true, metallb: MetallbApi::Crd, ..MODERN },
@@ -175,16 +176,17 @@ const TABLE: &[Row] = &[
     },
 ];
 
-/// What 1.25 has in common with its successors.
+/// What 1.22 has in common with its successors.
+const V1_22: Row = Row { metallb_images: None, cgroups: (true, true), names_certificates: true, ..OLDEST };
+
+/// The same for 1.25.
 const MODERN: Row = Row {
     mirror_folders: true,
     storage_addon: "hostpath-storage",
     waits_for_consumer: true,
-    metallb_images: None,
-    cgroups: (true, true),
     metallb: MetallbApi::Crd,
     snapd: (2, 52),
-    ..OLDEST
+    ..V1_22
 };
 
 /// The same for 1.28.

@@ -4,12 +4,16 @@
 
 mod recorded;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use iris_mk8s::{
     checks,
     doctor::{self, Bundle},
+    error::Result,
     finding::{Finding, Severity},
+    host::Host,
+    journal::{self, Record},
+    step,
 };
 use recorded::{Facts, Recorded, TODAY, good, spec};
 use serde_json::{Value, json};
@@ -114,6 +118,38 @@ fn log(facts: &mut Facts, pod: &str, text: &str) {
     facts.api.insert(path, text.to_owned());
 }
 
+/// The addresses that a certificate names, besides that of loopback.
+fn names(facts: &mut Facts, file: &str, address: &str) {
+    facts.file(&format!("{CERTIFICATES}/{file}"), "");
+    let show = format!("openssl x509 -noout -ext subjectAltName -in {CERTIFICATES}/{file}");
+    facts.command(&show, 0, &format!("IP Address:127.0.0.1, IP Address:10.152.183.1, IP Address:{address}\n"));
+}
+
+fn node_address(facts: &mut Facts, address: &str) {
+    object(facts, "nodes", "vm1")["status"]["addresses"] =
+        json!([{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": "vm1"}]);
+}
+
+/// Where pods look for the API server.
+fn api_address(facts: &mut Facts, address: &str) {
+    facts.objects(
+        "endpoints",
+        vec![json!({"metadata": {"namespace": "default", "name": "kubernetes"}, "subsets": [{"addresses": [{"ip": address}]}]})],
+    );
+}
+
+/// IRIS' StatefulSet with so many instances; with none, nobody speaks for its service either.
+fn scaled(facts: &mut Facts, replicas: u32) {
+    let set = json!({"kind": "StatefulSet", "metadata": {"namespace": "default", "name": "data", "generation": 1},
+        "spec": {"replicas": replicas}, "status": {"observedGeneration": 1, "replicas": replicas}});
+    facts.objects("statefulsets", vec![set]);
+    if replicas == 0 {
+        facts.objects.get_mut("pods").unwrap().retain(|p| p["metadata"]["name"] != "data-0");
+        facts.objects("servicel2statuses", vec![]);
+        facts.pages.clear();
+    }
+}
+
 fn examine(facts: Facts) -> doctor::Report {
     doctor::examine(&Recorded::new(facts), &spec(&["--replicas", "1"]), None)
 }
@@ -213,14 +249,21 @@ const CASES: &[Case] = &[
         "daemon-kubelite",
     ),
     ("certificates", |f| end_of(f, "server.crt", "Nov  1 07:07:01 2026 GMT"), "(server.crt) ended on 2026-11-01"),
+    ("host-address", |f| names(f, "server.crt", "192.168.11.7"), "set up when it was 192.168.11.7"),
+    ("host-address", |f| node_address(f, "192.168.11.7"), "set up when it was 192.168.11.7"),
+    ("host-address", |f| api_address(f, "192.168.11.7"), "the address at which pods look for the API server"),
     (
         "host-address",
         |f| {
-            let show = format!("openssl x509 -noout -ext subjectAltName -in {CERTIFICATES}/server.crt");
-            f.command(&show, 0, "IP Address:127.0.0.1, IP Address:192.168.11.7\n");
+            f.file(
+                "/var/snap/microk8s/current/args/kube-apiserver",
+                "--kubelet-certificate-authority=${SNAP_DATA}/certs/ca.crt\n",
+            );
+            names(f, "kubelet.crt", "192.168.11.7");
         },
-        "set up when it was 192.168.11.7",
+        "the certificate of kubelet",
     ),
+    ("iris-stopped", |f| scaled(f, 0), "StatefulSet data is scaled to 0"),
     ("api", |f| f.api.clear(), "the cluster cannot be asked"),
     (
         "node",
@@ -328,6 +371,26 @@ const CASES: &[Case] = &[
         "the namespace longhorn-system is half deleted, and the manager that could end its objects is gone",
     ),
     (
+        "longhorn-removal",
+        |f| {
+            with_longhorn(f);
+            f.objects.get_mut("namespaces").unwrap().clear();
+            f.objects("customresourcedefinitions", vec![]).objects(
+                "configmaps",
+                vec![json!({"metadata": {"namespace": "longhorn-system", "name": "longhorn-storageclass"}})],
+            );
+            f.objects(
+                "validatingwebhookconfigurations",
+                vec![json!({"metadata": {"name": "longhorn-webhook-validator"}})],
+            );
+            f.api.insert("/apis".to_owned(), json!({"groups": []}).to_string());
+            let kind =
+                json!({"name": "configmaps", "kind": "ConfigMap", "namespaced": true, "verbs": ["list", "delete"]});
+            f.api.insert("/api/v1".to_owned(), json!({"resources": [kind]}).to_string());
+        },
+        "left objects behind that nobody can end: ConfigMap longhorn-storageclass",
+    ),
+    (
         "longhorn-driver",
         |f| {
             with_longhorn(f);
@@ -381,6 +444,263 @@ fn what_is_broken_is_the_first_finding() {
     let all = checks::GROUND.iter().map(|c| c.id).chain(checks::CLUSTER.iter().map(|c| c.id));
     let untold: Vec<&str> = all.filter(|id| !told.contains(id)).collect();
     assert!(untold.is_empty(), "no case for {untold:?}");
+}
+
+const JOURNAL: &str = "/var/lib/iris-mk8s/journal.jsonl";
+
+/// What is found of a problem, and what follows from which cause.
+fn told(report: &doctor::Report) -> (Vec<&str>, Vec<(&str, &str)>) {
+    let bad = report.findings.iter().filter(|f| f.severity != Severity::Fine);
+    let (causes, rest): (Vec<&Finding>, Vec<&Finding>) = bad.partition(|f| f.because.is_none());
+    (causes.iter().map(|f| f.id).collect(), rest.iter().map(|f| (f.id, f.because.unwrap())).collect())
+}
+
+/// `iris-mk8s stop`, then doctor: nothing answers, and that is no puzzle.
+#[test]
+fn a_cluster_that_was_stopped_is_started_by_our_own_command() {
+    let stop = |facts: &mut Facts| {
+        facts.file("/var/snap/microk8s/current/var/lock/stopped.lock", "");
+        facts.api.clear();
+        for service in facts.snapd.get_mut("/v2/apps?names=microk8s&select=service").unwrap().as_array_mut().unwrap() {
+            service["active"] = false.into();
+        }
+    };
+    let mut facts = converged();
+    stop(&mut facts);
+    let report = examine(facts.clone());
+    assert_eq!(told(&report), (vec!["services"], vec![("api", "services")]), "{}", report.show(false));
+    assert_eq!((report.problems, report.findings[0].hint.as_str()), (1, "`microk8s start`"));
+
+    // Where a bootstrap has run, IRIS must be started, too.
+    facts.file(JOURNAL, "");
+    let report = examine(facts);
+    assert_eq!(report.findings[0].hint, "`sudo iris-mk8s start`");
+    let text = report.show(false);
+    assert!(text.starts_with("1 problem, 1 consequence of it, "), "{text}");
+    assert!(text.lines().any(|l| l.starts_with("follows  api ") && l.ends_with("(from services, above)")), "{text}");
+    assert_eq!(text.matches("next: ").count(), 1, "what helps is said once: {text}");
+    assert!(!text.contains("`microk8s start`"), "{text}");
+}
+
+/// MicroK8s was started by its own command: IRIS stays at nought, and MetalLB is not to blame.
+#[test]
+fn an_iris_that_is_scaled_to_nought_is_told_before_what_nobody_answers_for() {
+    let mut facts = converged();
+    facts.file(JOURNAL, "");
+    scaled(&mut facts, 0);
+    let report = examine(facts.clone());
+    assert_eq!(told(&report), (vec!["iris-stopped"], vec![]), "{}", report.show(false));
+    assert_eq!(report.findings[0].hint, "`sudo iris-mk8s start`");
+
+    // The service lost its address, too: that may have come of it.
+    object(&mut facts, "services", "iris-ext")["status"] = json!({});
+    let report = examine(facts);
+    assert_eq!(told(&report), (vec!["iris-stopped"], vec![("address", "iris-stopped")]), "{}", report.show(false));
+}
+
+/// The hints for what only a start anew helps against.
+#[test]
+fn nobody_is_sent_to_a_stop_that_ends_the_database_in_a_write() {
+    let cases: &[fn(&mut Facts)] = &[
+        |f| f.objects.get_mut("nodes").unwrap().clear(),
+        |f| object(f, "nodes", "vm1")["status"]["conditions"][0]["status"] = "Unknown".into(),
+        |f| _ = f.file("/proc/sys/kernel/hostname", "renamed\n").file("/etc/hosts", "127.0.1.1 renamed\n"),
+        |f| node_address(f, "192.168.11.7"),
+        |f| _ = f.pages.remove(ADDRESS),
+        |f| {
+            let condition = json!({"type": "PodScheduled", "status": "False", "message": "node(s) had taint {node.kubernetes.io/unreachable: }"});
+            object(f, "pods", "data-0")["status"]["conditions"] = json!([condition]);
+        },
+    ];
+    for (at, damage) in cases.iter().enumerate() {
+        let mut facts = converged();
+        facts.file(JOURNAL, "");
+        damage(&mut facts);
+        let text = examine(facts).show(true);
+        assert!(text.contains("`sudo iris-mk8s stop`, then `sudo iris-mk8s start`"), "{at}: {text}");
+        assert!(!text.contains("`microk8s stop"), "{at}: {text}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_the_cause_even_if_the_bootstrap_skipped_it() {
+    let mut facts = converged();
+    facts.command("df -Pk /var", 0, &recorded::df("/", 0)).command("df -Pk /var/lib/snapd", 0, &recorded::df("/", 0));
+    facts.api.clear();
+    facts.snapd.get_mut("/v2/apps?names=microk8s&select=service").unwrap()[0]["active"] = false.into();
+    let (host, spec) = (Recorded::new(facts), spec(&["--replicas", "1", "--skip-check", "disk"]));
+    let report = doctor::examine(&host, &spec, None);
+    assert_eq!(told(&report), (vec!["disk"], vec![("services", "disk"), ("api", "disk")]), "{}", report.show(false));
+    assert!(report.findings[0].message.contains("/ has 0 GiB free"), "{}", report.show(false));
+    assert!(!report.show(false).contains("not heeded"), "nothing is skipped here: {}", report.show(false));
+}
+
+#[test]
+fn another_address_of_the_host_explains_what_does_not_work() {
+    let mut facts = converged();
+    facts.file(
+        "/var/snap/microk8s/current/args/kube-apiserver",
+        "--kubelet-certificate-authority=${SNAP_DATA}/certs/ca.crt\n",
+    );
+    for file in ["server.crt", "kubelet.crt"] {
+        names(&mut facts, file, "192.168.11.7");
+    }
+    api_address(&mut facts, "192.168.11.7");
+    no_workload(&mut facts, "daemonsets", "speaker");
+    no_workload(&mut facts, "deployments", "coredns");
+    let report = examine(facts.clone());
+    let follow = vec![("dns-pods", "host-address"), ("metallb", "host-address")];
+    assert_eq!(told(&report), (vec!["host-address"], follow), "{}", report.show(false));
+    let first = &report.findings[0];
+    assert!(
+        first.message.contains("is now 192.168.11.49 (") && first.message.contains("it was 192.168.11.7,"),
+        "{}",
+        first.message
+    );
+    assert!(first.hint.ends_with("`sudo microk8s refresh-certs --cert ca.crt`"), "{}", first.hint);
+    assert!(!report.show(false).contains("the same bootstrap again"), "it would not help: {}", report.show(false));
+
+    // kubelet's certificate counts only where somebody looks at it.
+    facts.files.remove("/var/snap/microk8s/current/args/kube-apiserver");
+    let first = examine(facts.clone()).findings.remove(0);
+    assert!(first.hint.ends_with("`microk8s stop`, then `microk8s start`"), "{}", first.hint);
+    // A certificate of the API server that does not name the host does no harm here: everybody asks at 127.0.0.1.
+    let mut facts = converged();
+    names(&mut facts, "server.crt", "192.168.11.7");
+    assert_eq!(examine(facts).problems, 0);
+}
+
+/// A step that is ours and not as it was made, of a stage of the cluster.
+struct Drifts(&'static str, step::Scope);
+
+impl step::Step for Drifts {
+    fn id(&self) -> &str {
+        self.0
+    }
+
+    fn title(&self) -> String {
+        format!("the {}", self.0)
+    }
+
+    fn probe(&self, _: &dyn Host) -> Result<step::Probe> {
+        Ok(step::Probe::Absent)
+    }
+
+    fn apply(&self, _: &dyn Host, _: &step::Probe) -> Result<Vec<step::Act>> {
+        Ok(Vec::new())
+    }
+
+    fn memo(&self, _: &dyn Host, _: &step::Probe) -> Result<step::Memo> {
+        Ok(step::Memo::default())
+    }
+
+    fn undo(&self, _: &dyn Host, _: &step::Memory) -> Result<step::Undo> {
+        Ok(step::Undo::Done)
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn scope(&self) -> step::Scope {
+        self.1
+    }
+}
+
+/// What doctor says after these records, on a host where these steps are ours.
+fn after(records: &[Record]) -> doctor::Report {
+    let mut journal = vec![Record::Header { format: journal::FORMAT, tool: String::new() }];
+    journal.push(run("bootstrap"));
+    for step in ["snap.microk8s", "metallb.pool", "iris.claims", "iris.statefulset"] {
+        journal.push(Record::Intent { step: step.to_owned(), memo: step::Memo::default(), recipe: Value::Null });
+        journal.push(Record::Done { step: step.to_owned() });
+    }
+    journal.extend(records.iter().cloned());
+    let mut ledger = journal::Ledger::default();
+    for record in &journal {
+        ledger.apply(record).expect("a possible order");
+    }
+    let one = |id: &'static str, scope| vec![Box::new(Drifts(id, scope)) as Box<dyn step::Step>];
+    let stage = |id, steps| step::Stage { id, needs: &[], lock: None, steps };
+    let stages = [
+        stage("snap", one("snap.microk8s", step::Scope::Host)),
+        stage("metallb", one("metallb.pool", step::Scope::Host)),
+        stage("iris", one("iris.claims", step::Scope::Data)),
+        stage("iris", one("iris.statefulset", step::Scope::App)),
+    ];
+    let known = doctor::Known { ledger: &ledger, records: &journal, stages: &stages };
+    doctor::examine(&Recorded::new(converged()), &spec(&["--replicas", "1"]), Some(known))
+}
+
+fn run(command: &str) -> Record {
+    Record::Run { run: String::new(), command: command.to_owned(), at: 0, spec: None }
+}
+
+#[test]
+fn a_teardown_that_was_broken_off_is_told_with_the_command_that_goes_on() {
+    let begins = |step: &str| Record::UndoIntent { step: step.to_owned() };
+    let ends = |step: &str| Record::Undone { step: step.to_owned() };
+    let gone = |step: &str| [begins(step), ends(step)];
+    let of = |report: &doctor::Report| {
+        report.findings.iter().find(|f| f.id == "teardown").map(|f| (f.message.clone(), f.hint.clone()))
+    };
+    assert_eq!(of(&after(&[])), None, "nobody took anything back");
+
+    // In the middle of a step, as by a power cut.
+    let cut = after(&[&[run("teardown")][..], &gone("iris.statefulset"), &[begins("snap.microk8s")]].concat());
+    let (message, hint) = of(&cut).expect("it is told");
+    assert!(message.contains("`teardown --reset`") && message.contains("snap.microk8s, half taken back"), "{message}");
+    assert!(hint.starts_with("`sudo iris-mk8s teardown --reset` goes on"), "{hint}");
+    assert_eq!(cut.findings[0].id, "teardown", "{}", cut.show(false));
+    let of_steps = cut.findings.iter().filter(|f| f.id == "changed");
+    assert!(
+        of_steps.clone().count() == 3 && of_steps.clone().all(|f| f.because == Some("teardown")),
+        "{}",
+        cut.show(false)
+    );
+
+    // Between two steps.
+    let between = after(
+        &[&[run("teardown")][..], &gone("iris.statefulset"), &gone("iris.claims"), &gone("metallb.pool")].concat(),
+    );
+    assert!(of(&between).expect("it is told").1.starts_with("`sudo iris-mk8s teardown --reset`"));
+
+    // One that came to its end leaves nothing to say, and a bootstrap makes whole what was half taken back.
+    let whole = [&[run("teardown")][..], &gone("iris.statefulset")].concat();
+    assert_eq!(of(&after(&whole)), None);
+    assert_eq!(of(&after(&[run("teardown"), begins("snap.microk8s"), run("bootstrap")])), None);
+
+    // What stays for a reason is told with it, and is no problem of the cluster.
+    let why = || "somebody else's claims lie on it".to_owned();
+    let keeps = |step: &str| [begins(step), Record::Kept { step: step.to_owned(), why: why() }];
+    let kept = [
+        &[run("teardown")][..],
+        &gone("iris.statefulset"),
+        &gone("iris.claims"),
+        &gone("metallb.pool"),
+        &keeps("snap.microk8s"),
+    ]
+    .concat();
+    let report = after(&kept);
+    let (message, hint) = of(&report).expect("it is told");
+    assert!(message.ends_with("first snap.microk8s: somebody else's claims lie on it"), "{message}");
+    assert!(hint.contains("`sudo iris-mk8s teardown --reset`"), "{hint}");
+    assert!(report.findings.iter().all(|f| f.because.is_none()), "{}", report.show(false));
+}
+
+/// Each cause on a host where all that may follow from it is broken as well.
+#[test]
+fn what_follows_from_a_cause_is_not_counted_as_a_problem() {
+    let mut facts = converged();
+    object(&mut facts, "nodes", "vm1")["status"]["conditions"][0]["status"] = "Unknown".into();
+    no_workload(&mut facts, "daemonsets", "speaker");
+    waiting(&mut facts, "ImagePullBackOff", "x/iris:1: not found");
+    let report = examine(facts);
+    let (causes, follow) = told(&report);
+    assert_eq!((causes, report.problems), (vec!["node"], 1), "{}", report.show(false));
+    assert!(follow.contains(&("metallb", "node")) && follow.contains(&("pull", "node")), "{follow:?}");
+    let json = json!(report);
+    assert!(json["findings"][0].get("because").is_none() && json["findings"][1]["because"] == "node", "{json:#}");
 }
 
 #[test]

@@ -24,7 +24,9 @@ use serde_json::json;
 fn look(facts: Facts, flags: &[&str]) -> Vec<Finding> {
     let (host, spec) = (Recorded::new(facts), spec(flags));
     let all: Vec<&checks::Check> = checks::HOST.iter().chain([&checks::RANGE]).collect();
-    checks::run(&Seen::read(&host, &spec), &all)
+    let mut findings = checks::run(&Seen::read(&host, &spec), &all);
+    checks::heed_skips(&mut findings, &spec.skip_checks);
+    findings
 }
 
 /// Flags of somebody who wants Longhorn.
@@ -333,6 +335,18 @@ const CASES: &[Case] = &[
         "nobody on this host knows the address of its own name `vm1`",
     ),
     refused(
+        "host-address",
+        "another one than when MicroK8s was set up",
+        &[],
+        |f| {
+            installed(f);
+            let node = json!({"metadata": {"name": "vm1"}, "status": {"addresses": [{"type": "InternalIP", "address": "192.168.11.7"}]}});
+            f.file("/var/snap/microk8s/current/certs/server.crt", "").objects("nodes", vec![node]);
+            f.api.insert("/readyz".to_owned(), "ok".to_owned());
+        },
+        "the host's address is now 192.168.11.49 (eth0); MicroK8s was set up when it was 192.168.11.7",
+    ),
+    refused(
         "ports",
         "another kubelet",
         &[],
@@ -623,7 +637,7 @@ fn every_check_fires() {
         let found = found.unwrap_or_else(|| panic!("{}, {}: {findings:#?}", case.id, case.what));
         assert!(found.message.contains(case.says), "{}, {}: {}", case.id, case.what, found.message);
         assert!(!found.hint.is_empty(), "{}, {}: no hint", case.id, case.what);
-        let Finding { id, severity, message, hint } = found;
+        let Finding { id, severity, message, hint, .. } = found;
         println!("| {id} | {severity:?} | {} | {message} | {hint} |", case.what);
     }
     let fired: BTreeSet<&str> = CASES.iter().map(|c| c.id).collect();
@@ -671,6 +685,12 @@ fn what_is_no_trouble_is_not_told() {
         }),
         ("host-name", "systemd knows the host's own name", |f| {
             f.file("/etc/hosts", "").file("/etc/nsswitch.conf", "hosts: files mymachines dns myhostname\n");
+        }),
+        ("host-address", "the one that MicroK8s was set up with", |f| {
+            installed(f);
+            let node = json!({"metadata": {"name": "vm1"}, "status": {"addresses": [{"type": "InternalIP", "address": "192.168.11.49"}]}});
+            f.file("/var/snap/microk8s/current/certs/server.crt", "").objects("nodes", vec![node]);
+            f.api.insert("/readyz".to_owned(), "ok".to_owned());
         }),
         ("os", "Debian 12", |f| system(f, "debian", "12")),
         ("leftovers", "containers of docker", |f| {

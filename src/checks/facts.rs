@@ -11,6 +11,7 @@ use super::lan;
 use crate::{
     error::Result,
     host::{Cmd, Host, Output},
+    journal::Place,
     network::{Network, Reserved},
     spec::Spec,
 };
@@ -37,6 +38,34 @@ impl<'a> Facts<'a> {
         let kind = facts.ask(&["systemd-detect-virt", "--container"]).unwrap_or_default();
         facts.container = kind.map(|k| k.stdout.trim().to_owned()).filter(|k| !k.is_empty() && k != "none");
         facts
+    }
+
+    /// The command that starts MicroK8s: ours, where a bootstrap has run, since it starts IRIS as well.
+    pub(super) fn start(&self) -> &'static str {
+        if self.is_known() { "`sudo iris-mk8s start`" } else { "`microk8s start`" }
+    }
+
+    /// The command that starts IRIS in a cluster that runs.
+    pub(super) fn start_iris(&self) -> String {
+        let iris = &self.spec.iris;
+        if self.is_known() {
+            return self.start().to_owned();
+        }
+        format!("`microk8s kubectl -n {} scale statefulset {} --replicas={}`", iris.namespace, iris.name, iris.replicas)
+    }
+
+    /// The commands that start MicroK8s anew. MicroK8s' own stop would end the database in the middle of a write.
+    pub(super) fn restart(&self) -> &'static str {
+        if self.is_known() {
+            "`sudo iris-mk8s stop`, then `sudo iris-mk8s start`"
+        } else {
+            "`microk8s stop`, then `microk8s start`"
+        }
+    }
+
+    /// Whether a bootstrap has run on this host.
+    fn is_known(&self) -> bool {
+        self.host.exists(&Place::default().journal())
     }
 
     /// Whether MicroK8s is there already: then much of what it takes to get it no longer matters.
@@ -83,6 +112,6 @@ impl<'a> Facts<'a> {
 
     /// What the range must keep clear of.
     pub(super) fn reserved(&self) -> Result<Reserved> {
-        lan::reserved(self.host)
+        lan::reserved(self.host, &self.spec.channel, Some(self.spec))
     }
 }

@@ -7,6 +7,9 @@ use crate::{
     error::{Error, Result},
     host::{CLIENT_CONFIG, Cmd, Host},
     network::{Network, Reserved},
+    spec::Spec,
+    steps,
+    version::Channel,
 };
 
 fn text(host: &dyn Host, path: &str) -> Result<String> {
@@ -55,11 +58,12 @@ fn dhcp_files(host: &dyn Host) -> Vec<String> {
     files
 }
 
-/// The cluster's networks, and what its services want and have. As MicroK8s comes, while there is no cluster that answers.
+/// The cluster's networks, and what its services want and have. As MicroK8s comes, while there is no cluster that answers. Without a spec it is
+/// the pool that is there which serves us.
 ///
 /// # Errors
 /// The cluster's arguments cannot be read.
-pub fn reserved(host: &dyn Host) -> Result<Reserved> {
+pub fn reserved(host: &dyn Host, channel: &Channel, spec: Option<&Spec>) -> Result<Reserved> {
     let mut reserved = Reserved::default();
     if !host.exists(Path::new(CLIENT_CONFIG)) {
         return Ok(reserved);
@@ -79,6 +83,7 @@ pub fn reserved(host: &dyn Host) -> Result<Reserved> {
     let services = host.list(&cluster::SERVICE, None, "").unwrap_or_default();
     let balanced = || services.iter().filter(|s| s["spec"]["type"] == "LoadBalancer");
     reserved.own = balanced().flat_map(state::addresses).filter_map(|a| a.parse().ok()).collect();
-    reserved.wanted = reserved.wanted.max(balanced().count() as u64);
+    let wanting = steps::wanting(host, spec, channel.row().metallb).unwrap_or_default();
+    reserved.wanted = reserved.wanted.max(wanting);
     Ok(reserved)
 }

@@ -25,6 +25,7 @@ mod facts;
 mod lan;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod longhorn;
+mod moved;
 mod network_of_host;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod others;
@@ -109,6 +110,7 @@ pub const HOST: &[Check] = &[
     may("longhorn-download", Always, longhorn::download),
     // The network.
     must("host-name", Always, network_of_host::host_name),
+    may("host-address", Always, moved::look),
     may("ports", Always, network_of_host::ports),
     may("default-route", Always, network_of_host::default_route),
     may("dns", Always, network_of_host::dns),
@@ -134,7 +136,6 @@ pub const GROUND: &[Check] = &[
     must("snap", Always, cluster::ground::snap),
     must("services", Always, cluster::ground::services),
     must("certificates", Always, cluster::ground::certificates),
-    must("host-address", Always, cluster::ground::host_address),
 ];
 
 /// The check of the range. Its findings have names of their own ([`judgement::ORDER`]).
@@ -149,7 +150,7 @@ pub fn skippable() -> Vec<&'static str> {
 /// Checks that look at the same time: most of them wait for a program or an answer.
 const WORKERS: usize = 12;
 
-/// Runs checks side by side. Findings come in the order of the table; what was skipped is a warning, so that it is told all the same.
+/// Runs checks side by side. Findings come in the order of the table.
 pub fn run(facts: &Facts<'_>, checks: &[&Check]) -> Vec<Finding> {
     let next = AtomicUsize::new(checks.len());
     let found: Vec<OnceLock<Vec<Finding>>> = checks.iter().map(|_| OnceLock::new()).collect();
@@ -164,14 +165,18 @@ pub fn run(facts: &Facts<'_>, checks: &[&Check]) -> Vec<Finding> {
             scope.spawn(work);
         }
     });
-    let mut findings: Vec<Finding> = found.into_iter().filter_map(OnceLock::into_inner).flatten().collect();
-    for finding in &mut findings {
-        if finding.severity == Severity::Refused && facts.spec.skip_checks.iter().any(|id| id == finding.id) {
+    found.into_iter().filter_map(OnceLock::into_inner).flatten().collect()
+}
+
+/// Makes warnings of refusals that the user skips (`--skip-check`): they keep nobody from a bootstrap, and are told all the same. What is wrong
+/// with a host that does not work is another question: there nothing is skipped.
+pub fn heed_skips(findings: &mut [Finding], skipped: &[String]) {
+    for finding in findings {
+        if finding.severity == Severity::Refused && skipped.iter().any(|id| id == finding.id) {
             finding.severity = Severity::Warned;
             finding.message.push_str(" (not heeded: --skip-check)");
         }
     }
-    findings
 }
 
 fn look(facts: &Facts<'_>, check: &Check) -> Vec<Finding> {

@@ -21,7 +21,7 @@ pub(super) fn look(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let mut findings = network::check(lb, network, &reserved);
     findings.extend(in_use(facts, lb, network, &reserved)?);
     if findings.is_empty() {
-        findings.push(Finding { id: "lb", ..Finding::fine(format!("{} addresses that nobody else has", lb.len())) });
+        findings.push(Finding::fine(format!("{} addresses that nobody else has", lb.len())).named("lb"));
     }
     Ok(findings)
 }

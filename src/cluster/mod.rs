@@ -1,6 +1,8 @@
 //! The Kubernetes API, as far as we need it: kinds, a client that talks straight to the API server, and what objects say of
 //! themselves.
 
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::Value;
 
 mod client;
@@ -90,6 +92,25 @@ pub fn kind_of(object: &Value) -> Option<&'static Kind> {
     let (group, version) = api.rsplit_once('/').unwrap_or(("", api));
     let all = KINDS.iter().copied().chain(longhorn::ALL.iter().flat_map(|(_, kinds)| kinds.iter()));
     all.into_iter().find(|k| k.group == group && k.version == version && object["kind"] == k.kind)
+}
+
+/// The kind of these names. A server may have kinds that are in no table here: each of them is kept from its first use on.
+pub fn kind_named(group: &str, version: &str, kind: &str, plural: &str) -> &'static Kind {
+    static OTHERS: Mutex<Vec<&'static Kind>> = Mutex::new(Vec::new());
+    let same = |k: &&'static Kind| k.group == group && k.version == version && k.plural == plural;
+    let known = KINDS.iter().copied().chain(longhorn::ALL.iter().flat_map(|(_, kinds)| kinds.iter()));
+    if let Some(kind) = { known }.find(same) {
+        return kind;
+    }
+    let mut others = OTHERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(kind) = others.iter().copied().find(same) {
+        return kind;
+    }
+    let kept = |text: &str| -> &'static str { text.to_owned().leak() };
+    let new = Kind { group: kept(group), version: kept(version), kind: kept(kind), plural: kept(plural) };
+    let new: &'static Kind = Box::leak(Box::new(new));
+    others.push(new);
+    new
 }
 
 /// `Service default/iris-ext`, for people.

@@ -1,5 +1,7 @@
 //! Teardown: the journal's steps backwards, one at a time. What is ours now goes; what somebody changed since stays, and is named.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{Engine, Wait, one_line};
@@ -330,10 +332,13 @@ impl Engine<'_> {
     }
 
     /// Acts until a step's undo has nothing left to do. `begin` is called before each act that may be done.
+    ///
+    /// New acts follow each other at once. The same ones again wait until what the first ones brought had time to show: an act that
+    /// brings nothing would be repeated without a pause.
     fn take_away(&self, step: &dyn Step, memory: &Memory, begin: &mut dyn FnMut() -> Result<()>) -> Result<Taken> {
         let start = self.host.now();
         let mut wait = Wait::default();
-        let mut acted_at = None;
+        let mut acted = Acted::default();
         let mut trouble: Option<Error> = None;
         loop {
             let todo = match step.undo(self.host, memory) {
@@ -345,11 +350,8 @@ impl Engine<'_> {
                 Undo::Keep(why) => return Ok(Taken::Kept(why)),
                 Undo::Theirs(why) => return Ok(Taken::Theirs(why)),
                 Undo::Pending(why) => why,
-                // The same acts again only after the first ones had time to show.
-                Undo::Acts(_)
-                    if acted_at.is_some_and(|at| self.host.now() < at + super::SETTLE) && trouble.is_some() =>
-                {
-                    trouble.as_ref().map(one_line).unwrap_or_default()
+                Undo::Acts(acts) if acted.lately(&acts, self.host.now()) => {
+                    trouble.as_ref().map_or_else(|| unseen(&acts), one_line)
                 }
                 Undo::Acts(acts) => {
                     trouble = match self.allow(&acts) {
@@ -359,15 +361,16 @@ impl Engine<'_> {
                         }
                         Err(e) => Some(e),
                     };
-                    acted_at = Some(self.host.now());
+                    let why = trouble.as_ref().map_or_else(|| unseen(&acts), one_line);
+                    acted.note(acts, self.host.now());
                     if let Some(e) = trouble.take_if(|e| ends_the_run(e)) {
                         return Err(e);
                     }
-                    self.check(step, start, "not gone yet", trouble.as_ref())?;
                     if trouble.is_none() {
+                        self.check(step, start, &why, None)?;
                         continue;
                     }
-                    trouble.as_ref().map(one_line).unwrap_or_default()
+                    why
                 }
             };
             self.check(step, start, &why, trouble.as_ref())?;
@@ -406,5 +409,26 @@ impl Left {
             ),
         };
         Err(Error::new(ExitCode::Residue, what).because(causes.join("\n")).hint(hint))
+    }
+}
+
+/// What is said of acts that did not fail, and after which the same ones are still to do.
+fn unseen(acts: &[Act]) -> String {
+    format!("what was done does not show yet: {}", acts.first().map(Act::show).unwrap_or_default())
+}
+
+/// Acts of a moment ago, each with its time.
+#[derive(Default)]
+struct Acted(Vec<(Act, Duration)>);
+
+impl Acted {
+    /// Whether all of these were done so short a time ago that their effect may still be to come.
+    fn lately(&self, acts: &[Act], now: Duration) -> bool {
+        acts.iter().all(|act| self.0.iter().any(|(done, at)| done == act && now < *at + super::SETTLE))
+    }
+
+    fn note(&mut self, acts: Vec<Act>, now: Duration) {
+        self.0.retain(|(done, at)| now < *at + super::SETTLE && !acts.contains(done));
+        self.0.extend(acts.into_iter().map(|act| (act, now)));
     }
 }

@@ -157,7 +157,7 @@ fn left_out(object: &Value, minor: Minor) -> bool {
 /// The changes for a single node with MicroK8s.
 fn changed(mut object: Value) -> Result<Value> {
     // The server notes who applied an object by the fields that were applied: one without any would be nobody's.
-    object["metadata"]["labels"][format!("{}/part", cluster::MANAGER)] = json!("longhorn");
+    object["metadata"]["labels"][super::content::label()] = json!("longhorn");
     let is = |object: &Value, kind: &str, name: &str| object["kind"] == kind && object["metadata"]["name"] == name;
     if object["kind"] == "Deployment" && object["spec"]["replicas"].as_u64() > Some(1) {
         object["spec"]["replicas"] = json!(1);

@@ -15,6 +15,8 @@ use crate::{
     version::LonghornVersion,
 };
 
+pub mod content;
+mod emptied;
 pub mod manifest;
 pub mod repair;
 pub mod space;
@@ -73,6 +75,8 @@ pub struct Installed {
     pub namespace: Value,
     /// Its DaemonSet; none when it is half there.
     pub manager: Option<Value>,
+    /// Somebody made the namespace by hand, and what is in it is what we applied.
+    ours_in_it: bool,
 }
 
 impl Installed {
@@ -83,12 +87,32 @@ impl Installed {
     pub fn find(host: &dyn Host) -> Result<Option<Self>> {
         let Some(namespace) = host.get(&cluster::NAMESPACE, None, NAMESPACE)? else { return Ok(None) };
         let manager = host.get(&cluster::DAEMON_SET, Some(NAMESPACE), MANAGER)?;
-        Ok(Some(Self { namespace, manager }))
+        let ours_in_it = !cluster::is_ours(&namespace) && Self::holds_ours(host, manager.as_ref())?;
+        Ok(Some(Self { namespace, manager, ours_in_it }))
     }
 
-    /// Whether we made it.
+    /// Whether what is in the namespace is what we applied: its manager tells, and without one any object of its manifest does.
+    fn holds_ours(host: &dyn Host, manager: Option<&Value>) -> Result<bool> {
+        if let Some(manager) = manager {
+            return Ok(cluster::is_ours(manager));
+        }
+        for kind in [&cluster::CONFIG_MAP, &cluster::SERVICE_ACCOUNT, &cluster::SERVICE, &cluster::DEPLOYMENT] {
+            let labelled = host.list(kind, Some(NAMESPACE), &format!("{}=longhorn", content::label()))?;
+            if labelled.iter().any(cluster::is_ours) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether we made it. A namespace that is somebody's may hold what is left of ours: it was deleted, and made again by hand.
     pub fn is_ours(&self) -> bool {
-        cluster::is_ours(&self.namespace)
+        cluster::is_ours(&self.namespace) || self.ours_in_it
+    }
+
+    /// Whether somebody else installed it. A namespace alone is no Longhorn.
+    pub fn is_of_others(&self) -> bool {
+        !self.is_ours() && self.manager.is_some()
     }
 
     /// Its version, from the tag of the manager's image.

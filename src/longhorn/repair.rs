@@ -1,15 +1,20 @@
-//! A Longhorn that was taken away in the wrong order: its namespace waits for objects that nobody can end any more. Each of these steps is safe
-//! to run again, and does nothing where there is nothing to do. Nothing of Longhorn's data survives them; its files on the host stay.
+//! A Longhorn that was taken away in the wrong order: its namespace waits for objects that nobody can end any more, or is gone and left them
+//! behind. Each of these steps is safe to run again, and does nothing where there is nothing to do. Nothing of Longhorn's data survives them;
+//! its files on the host stay.
 
 use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{DRIVER, Installed, KUBELET, MADE, NAMESPACE, WEBHOOKS, definitions, served, volumes};
+use super::{
+    DRIVER, Installed, KUBELET, MADE, NAMESPACE, WEBHOOKS, content, definitions,
+    emptied::{self, by_force, is_stuck},
+    served, volumes,
+};
 use crate::{
     cluster::{self, Kind, state},
     error::{Error, ExitCode, Result},
-    host::{Cmd, Host, Watch},
+    host::{Host, Watch},
     step::{Act, Memo, Memory, Probe, Scope, Stage, Step, Undo},
     steps,
 };
@@ -17,11 +22,8 @@ use crate::{
 /// What is left to do of a step.
 type Todo = fn(&dyn Host) -> Result<Undo>;
 
-/// Longest wait for each of them.
-const WITHIN: Duration = Duration::from_secs(180);
-
-/// A namespace that has nothing left in it ends within moments.
-const NAMESPACE_SETTLES_SECONDS: u64 = 30;
+/// Longest wait for each of them. A namespace takes its time: the server deletes what is in it kind by kind, pods first.
+const WITHIN: Duration = Duration::from_secs(300);
 
 /// One step.
 struct Mend {
@@ -32,6 +34,11 @@ struct Mend {
 
 /// The steps, in the order in which one makes the next one possible.
 const STEPS: &[Mend] = &[
+    Mend {
+        id: "repair.namespace-again",
+        title: "its namespace, so that what it left can be ended",
+        todo: emptied::again,
+    },
     Mend { id: "repair.webhooks", title: "webhooks that nobody answers any more", todo: webhooks },
     Mend { id: "repair.consumers", title: "pods and claims that use its volumes", todo: consumers },
     Mend { id: "repair.programs", title: "what is left of its programs", todo: programs },
@@ -40,7 +47,7 @@ const STEPS: &[Mend] = &[
     Mend { id: "repair.objects", title: "its objects, which wait for a manager", todo: objects },
     Mend { id: "repair.kinds", title: "its kinds", todo: kinds },
     Mend { id: "repair.volumes", title: "volumes and attachments that nobody ends any more", todo: volumes_of_cluster },
-    Mend { id: "repair.namespace", title: "its namespace", todo: namespace },
+    Mend { id: "repair.namespace", title: "its namespace", todo: emptied::ended },
     Mend { id: "repair.leftovers", title: "what it left in the cluster", todo: leftovers },
     Mend { id: "repair.host", title: "what it left on the host", todo: on_host },
     Mend { id: "repair.verified", title: "nothing of it is left", todo: verified },
@@ -76,6 +83,11 @@ pub fn diagnose(host: &dyn Host) -> Result<Option<String>> {
             "its manager does not run".to_owned()
         }
     }));
+    let orphans = content::orphans(host)?;
+    if !orphans.is_empty() {
+        let names = content::names(&orphans);
+        found.push(format!("the namespace {NAMESPACE} is gone and left {} objects behind: {names}", orphans.len()));
+    }
     let kinds = definitions(host)?;
     if !kinds.is_empty() {
         let going = kinds.iter().filter(|d| state::going(d)).count();
@@ -127,7 +139,8 @@ impl Step for Mend {
             Watch::Objects(&cluster::POD, Some(NAMESPACE.to_owned())),
             Watch::Objects(&cluster::NAMESPACE, None),
             Watch::Objects(&cluster::CUSTOM_RESOURCE_DEFINITION, None),
-            Watch::Pause(Duration::from_millis(500)),
+            // A look at the namespace asks for objects of every kind there is.
+            Watch::Pause(Duration::from_millis(if self.id == "repair.namespace" { 2000 } else { 500 })),
         ]
     }
 
@@ -136,12 +149,12 @@ impl Step for Mend {
     }
 }
 
-fn remove(kind: &'static Kind, object: &Value) -> Act {
+pub(super) fn remove(kind: &'static Kind, object: &Value) -> Act {
     let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
     Act::Delete { kind, namespace, name: state::name(object).to_owned() }
 }
 
-fn let_go(kind: &'static Kind, object: &Value) -> Act {
+pub(super) fn let_go(kind: &'static Kind, object: &Value) -> Act {
     let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
     Act::Patch { kind, namespace, name: state::name(object).to_owned(), patch: json!({"metadata": {"finalizers": []}}) }
 }
@@ -211,30 +224,6 @@ fn consumers(host: &dyn Host) -> Result<Undo> {
     Ok(all_gone(found))
 }
 
-/// A pod that ends for longer than it was given.
-fn is_stuck(host: &dyn Host, pod: &Value) -> bool {
-    const GIVEN_SECONDS: u64 = 45;
-    let since = pod["metadata"]["deletionTimestamp"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
-    since.and_then(|t| u64::try_from(t.as_second()).ok()).is_some_and(|t| host.unix_time() > t + GIVEN_SECONDS)
-}
-
-fn by_force(pod: &Value) -> Act {
-    let namespace = pod["metadata"]["namespace"].as_str().unwrap_or("default");
-    let words = [
-        "microk8s",
-        "kubectl",
-        "delete",
-        "pod",
-        "--namespace",
-        namespace,
-        state::name(pod),
-        "--force",
-        "--grace-period=0",
-        "--wait=false",
-    ];
-    Act::Run(Cmd::changes(Duration::from_secs(60), words))
-}
-
 /// They would make anew what is taken away.
 fn programs(host: &dyn Host) -> Result<Undo> {
     let mut found = Vec::new();
@@ -299,32 +288,6 @@ fn volumes_of_cluster(host: &dyn Host) -> Result<Undo> {
     });
     let acts: Vec<Act> = acts.collect();
     Ok(if acts.is_empty() { Undo::Done } else { Undo::Acts(acts) })
-}
-
-fn namespace(host: &dyn Host) -> Result<Undo> {
-    let Some(namespace) = host.get(&cluster::NAMESPACE, None, NAMESPACE)? else { return Ok(Undo::Done) };
-    if !state::going(&namespace) {
-        return Ok(Undo::Acts(vec![remove(&cluster::NAMESPACE, &namespace)]));
-    }
-    if let Some(("True", why)) = state::condition(&namespace, "NamespaceDeletionDiscoveryFailure") {
-        return Err(Error::failed(format!("the namespace {NAMESPACE} cannot end, and that is not Longhorn's fault"))
-            .because(why)
-            .hint("a service behind the API is broken: `microk8s kubectl get apiservices`; mend or delete it, then the same command again"));
-    }
-    let content = ["NamespaceContentRemaining", "NamespaceFinalizersRemaining"];
-    let left = content.iter().find_map(|c| state::condition(&namespace, c).filter(|(status, _)| *status == "True"));
-    let since = namespace["metadata"]["deletionTimestamp"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
-    let old = since
-        .and_then(|t| u64::try_from(t.as_second()).ok())
-        .is_some_and(|t| host.unix_time() > t + NAMESPACE_SETTLES_SECONDS);
-    if left.is_none() && old && host.list(&cluster::POD, Some(NAMESPACE), "")?.is_empty() {
-        // The last resort, now that nothing is in it.
-        let empty = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}, "spec": {"finalizers": []}});
-        let path = format!("/api/v1/namespaces/{NAMESPACE}/finalize");
-        let words = ["microk8s", "kubectl", "replace", "--raw", &path, "-f", "-"];
-        return Ok(Undo::Acts(vec![Act::Run(Cmd::changes(Duration::from_secs(60), words).stdin(empty.to_string()))]));
-    }
-    Ok(Undo::Pending(left.map_or_else(|| format!("{NAMESPACE} is being deleted"), |(_, why)| why.to_owned())))
 }
 
 /// Names of what its manifests and its uninstall bring for the whole cluster.

@@ -52,7 +52,7 @@ pub fn answered(
             is(&held),
             if held.len() == 1 { "it" } else { "them" }
         );
-        Some(Finding { id: "lb.in-use", severity: Severity::Refused, message, hint })
+        Some(Finding::refused(message, hint).named("lb.in-use"))
     };
     by_mac.into_iter().filter_map(finding).collect()
 }

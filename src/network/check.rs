@@ -56,7 +56,7 @@ pub fn check(range: &LbRange, net: &Network, reserved: &Reserved) -> Vec<Finding
 
 impl Case<'_> {
     fn refused(&self, id: &'static str, message: String) -> Finding {
-        Finding { id, severity: Severity::Refused, message, hint: self.suggestion(&BTreeSet::new()) }
+        Finding::refused(message, self.suggestion(&BTreeSet::new())).named(id)
     }
 
     /// One finding for each claim on addresses of the range.
@@ -68,7 +68,7 @@ impl Case<'_> {
                 Severity::Refused => self.suggestion(&BTreeSet::new()),
                 Severity::Warned | Severity::Fine => self.clear_of_dhcp(),
             };
-            Some(Finding { id: claim.id, severity: claim.severity, message, hint })
+            Some(Finding { severity: claim.severity, ..Finding::warned(message, hint).named(claim.id) })
         };
         let mut findings: Vec<Finding> = self.claims.iter().filter_map(finding).collect();
         // A network has one address claim per address of this machine in it, and the kernel one route per card.
@@ -129,7 +129,7 @@ impl Case<'_> {
         let hint = format!(
             "give this machine an address outside {taken}, or the cluster other networks (a launch configuration with extraCNIEnv, from MicroK8s 1.27 on)"
         );
-        Some(Finding { id: "lb.lan-in-cluster", severity: Severity::Refused, message, hint })
+        Some(Finding::refused(message, hint).named("lb.lan-in-cluster"))
     }
 
     fn too_few(&self) -> Option<Finding> {
@@ -193,7 +193,7 @@ impl Case<'_> {
                 format!("keep it if they shall (a host-only network); else {}", self.other(&BTreeSet::new())),
             )
         };
-        Some(Finding { id: "lb.nics", severity: Severity::Warned, message, hint })
+        Some(Finding::warned(message, hint).named("lb.nics"))
     }
 
     fn nat(&self) -> Option<Finding> {
@@ -208,7 +208,7 @@ impl Case<'_> {
             }
             _ => "give the VM a second, bridged or host-only card and take addresses of its network".to_owned(),
         };
-        Some(Finding { id: "lb.nat", severity: Severity::Warned, message, hint })
+        Some(Finding::warned(message, hint).named("lb.nat"))
     }
 
     /// DHCP is at work in the range's network, and nothing says which addresses are its.
@@ -230,7 +230,7 @@ impl Case<'_> {
         );
         let hint =
             format!("look at the DHCP server (mostly the router) and take {} out of its range", short(self.range));
-        Some(Finding { id: "lb.dhcp-unknown", severity: Severity::Warned, message, hint })
+        Some(Finding::warned(message, hint).named("lb.dhcp-unknown"))
     }
 
     /// The file with the lease of this address.

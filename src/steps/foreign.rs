@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{check::Question, iris::external, metallb_pool, object::THEIRS, ready};
+use super::{check::Question, iris::external, metallb_pools::Pools, object::THEIRS, ready};
 use crate::{
     cluster::{self, STATEFUL_SET},
     error::Result,
@@ -17,11 +17,29 @@ pub(super) fn address_may_follow(spec: &Spec) -> Question {
     Box::new(move |host| {
         let outside = ready::address(host, &iris)?.filter(|ip| !lb.contains(*ip));
         let Some(ip) = outside else { return Ok(Probe::satisfied(THEIRS)) };
-        Ok(metallb_pool::other_pool_with(host, api, ip)?.map_or_else(|| Probe::satisfied(THEIRS), |pool| Probe::Refused {
-            why: format!("somebody else applied service {}, and it has {ip} of the pool {pool}", external(&iris)),
+        let pools = Pools::read(host, api, Some(&iris))?;
+        let ours = pools.ours(&lb);
+        // MetalLB takes no address away that is in a pool.
+        let other = pools.all.iter().find(|pool| pool.name != ours && pool.holds(ip));
+        Ok(other.map_or_else(|| Probe::satisfied(THEIRS), |pool| Probe::Refused {
+            why: format!("somebody else applied service {}, and it has {ip} of the pool {}", external(&iris), pool.name),
             hint: format!("delete the service, and the same command makes its own; or give --lb a range with {ip} in it, and delete that pool"),
         }))
     })
+}
+
+/// Why a teardown takes nothing of IRIS back, where somebody else applied it; none where it is ours, or not there.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn adopted(host: &dyn Host, iris: &Iris) -> Result<Option<String>> {
+    let set = host.get(&STATEFUL_SET, Some(&iris.namespace), &iris.name)?.filter(|set| !cluster::is_ours(set));
+    Ok(set.map(|_| {
+        format!(
+            "IRIS in namespace {} stays, with its data: somebody else applied StatefulSet {} before us",
+            iris.namespace, iris.name
+        )
+    }))
 }
 
 /// A step that is not needed when the StatefulSet is somebody else's.

@@ -24,8 +24,18 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    SOON, check::Check, claims::Claims, cpf::merged, foreign, foreign::UnlessForeign, memory, metallb_pool,
-    namespace::Namespace, object::Object, password::Password,
+    SOON,
+    check::Check,
+    claims::Claims,
+    cpf::merged,
+    foreign,
+    foreign::UnlessForeign,
+    memory,
+    metallb_bound::{Bound, POOL_NOTES},
+    metallb_pools,
+    namespace::Namespace,
+    object::Object,
+    password::Password,
 };
 use crate::{
     cluster::{self, MANAGER},
@@ -131,9 +141,18 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
     }));
     steps.push(own(Box::new(of_the_set(Object::new("iris.cpf", &cluster::SECRET, cpf, all_of_cpf)))));
     steps.push(Box::new(of_the_set(service("iris.service", &headless(iris)))));
-    let pool = metallb_pool::pool_name(spec.channel.row().metallb);
-    let external = service("iris.service-ext", &load_balancer(iris, pool));
-    steps.push(Box::new(Object { serves: Some(foreign::address_may_follow(spec)), ..external }));
+    let bound_to = |pool| {
+        let external = service("iris.service-ext", &load_balancer(iris, pool));
+        Object { serves: Some(foreign::address_may_follow(spec)), ..external }
+    };
+    let api = spec.channel.row().metallb;
+    steps.push(Box::new(Bound {
+        lb: spec.lb.clone(),
+        iris: iris.clone(),
+        api,
+        to_microk8s: bound_to(metallb_pools::made_by_microk8s(api)),
+        to_own: bound_to(metallb_pools::OWN),
+    }));
     steps.push(Box::new(set_step));
     steps
 }
@@ -293,9 +312,7 @@ fn load_balancer(iris: &Iris, pool: &str) -> Service {
         }),
         ..ServiceSpec::default()
     };
-    // Its name before MetalLB 0.15, which knows both.
-    let annotations = ["metallb.universe.tf/address-pool", "metallb.io/address-pool"];
-    let annotations = annotations.map(|name| (name.to_owned(), pool.to_owned())).into();
+    let annotations = POOL_NOTES.map(|name| (name.to_owned(), pool.to_owned())).into();
     let metadata = ObjectMeta { annotations: Some(annotations), ..meta(iris, &external(iris)) };
     Service { metadata, spec: Some(spec), ..Service::default() }
 }

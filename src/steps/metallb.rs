@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{
     SNAP,
     addons::{judge, take_away},
-    metallb_pool::{NAMESPACE, POOLS, Pool},
+    metallb_pool::{POOLS, Pool},
+    metallb_pools::NAMESPACE,
 };
 use crate::{
     cluster::{self, Kind, state},
@@ -23,16 +24,17 @@ use crate::{
 /// The steps.
 pub(super) fn all(spec: &Spec, known: &Known) -> Vec<Box<dyn Step>> {
     let (lb, deadline, row) = (spec.lb.clone(), spec.timeouts.addon.into(), spec.channel.row());
+    let (api, iris) = (row.metallb, spec.iris.clone());
     vec![
         Box::new(Addon {
             channel: spec.channel.clone(),
             lb: lb.clone(),
             deadline,
             images: row.metallb_images,
-            api: row.metallb,
+            api,
             known: known.clone(),
         }),
-        Box::new(Pool { channel: spec.channel.clone(), lb, deadline, api: row.metallb, known: known.clone() }),
+        Box::new(Pool { channel: spec.channel.clone(), lb, deadline, api, iris }),
     ]
 }
 

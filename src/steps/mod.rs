@@ -39,7 +39,10 @@ mod iris;
 mod longhorn;
 mod memory;
 mod metallb;
+mod metallb_back;
+mod metallb_bound;
 mod metallb_pool;
+mod metallb_pools;
 mod namespace;
 mod object;
 mod password;
@@ -55,11 +58,13 @@ pub(crate) use before::OTHER_KUBERNETES;
 pub use claims::that_go as claims_that_go;
 pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
+pub use foreign::adopted;
 pub use iris::{SET, WEB, claim_names, set_key, stateful_set_of};
 pub(crate) use longhorn::{
     apt_knows, iscsi_module_there, longhorn_sessions, longhorn_sign, multipath_in_use, multipath_takes_disks,
 };
 pub use metallb_pool::{configured, pool};
+pub use metallb_pools::{taken, wanting};
 pub use ready::address;
 pub use recall::{origin, recall};
 pub use switch::{start, stop};

@@ -29,7 +29,7 @@ pub(super) fn all(spec: &Spec) -> [Check; 2] {
     };
     let range = move |host: &dyn Host| -> Result<Probe> {
         let found = of_range.lock().ok().and_then(|mut found| found.take());
-        Ok(judge(&found.unwrap_or_else(|| checks::run(&Facts::read(host, &spec_of_range), &[&checks::RANGE]))))
+        Ok(judge(&found.unwrap_or_else(|| run(host, &spec_of_range, |_| vec![&checks::RANGE]))))
     };
     let check = |id, title, question| Check { id, title, question, deadline: SOON, watches: Vec::new() };
     [
@@ -39,10 +39,17 @@ pub(super) fn all(spec: &Spec) -> [Check; 2] {
 }
 
 fn look(host: &dyn Host, spec: &Spec) -> Vec<Finding> {
+    run(host, spec, |facts| {
+        let now = |check: &&checks::Check| check.when == When::Always || !facts.installed();
+        checks::HOST.iter().filter(now).chain([&checks::RANGE]).collect()
+    })
+}
+
+fn run(host: &dyn Host, spec: &Spec, which: impl FnOnce(&Facts<'_>) -> Vec<&'static checks::Check>) -> Vec<Finding> {
     let facts = Facts::read(host, spec);
-    let now = |check: &&checks::Check| check.when == When::Always || !facts.installed();
-    let all: Vec<&checks::Check> = checks::HOST.iter().filter(now).chain([&checks::RANGE]).collect();
-    checks::run(&facts, &all)
+    let mut findings = checks::run(&facts, &which(&facts));
+    checks::heed_skips(&mut findings, &spec.skip_checks);
+    findings
 }
 
 /// One answer from all findings; each keeps its name, so that a hint can be told from another.

@@ -143,7 +143,7 @@ fn pods_of_others_are_neither_killed_nor_named_for_killing() {
             |world: &World| facts(world).into_iter().filter(|f| f.starts_with("/proc/5")).collect::<BTreeSet<_>>();
         let before = processes(&world);
         assert!(!before.is_empty());
-        let plan = tool().whole_plan(world.clone()).expect("a plan").show();
+        let plan = tool().plan_of(world.clone(), crate::model::tool::spec(world.era, false)).expect("a plan").show();
         assert!(!plan.contains("kill"), "{plan}");
         let up = tool().bootstrap(world);
         assert_eq!((up.code, processes(&up.world)), (ExitCode::Done, before.clone()), "{:?}", up.error);
@@ -166,7 +166,7 @@ fn pods_that_outlived_their_microk8s_are_in_the_plan_before_they_are_killed() {
     let mut by_hand = ours.clone();
     by_hand.files.remove("/var/lib/iris-mk8s");
     for world in [orphaned(ours), orphaned(by_hand)] {
-        let plan = tool().whole_plan(world.clone()).expect("a plan");
+        let plan = tool().plan_of(world.clone(), crate::model::tool::spec(world.era, false)).expect("a plan");
         let acts = &plan.step("snap.before").expect("it is in the plan").acts;
         assert!(acts[0].starts_with("kill -KILL 4711 4712 # pause, speaker"), "{acts:?}");
         let up = tool().bootstrap(world);

@@ -8,12 +8,14 @@
     reason = "the model is shared by several tests, each of which uses a part of it and prints its counts"
 )]
 
-mod data;
 mod between;
+mod data;
 mod matrix;
 #[path = "../model/mod.rs"]
 mod model;
 mod pinned;
+mod pools;
+mod repair;
 mod undo;
 
 use std::{collections::BTreeMap, time::Instant};

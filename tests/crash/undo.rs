@@ -115,6 +115,13 @@ impl Took {
         self.events.iter().filter_map(wanted).map(|(step, what)| (step.as_str(), what.as_str())).collect()
     }
 
+    fn acted(&self) -> Vec<&str> {
+        self.events
+            .iter()
+            .filter_map(|e| if let Event::StepActing { act, .. } = e { Some(act.as_str()) } else { None })
+            .collect()
+    }
+
     fn left(&self) -> Vec<(&str, &str)> {
         self.said(|e| if let Event::StepLeft { step, why, .. } = e { Some((step, why)) } else { None })
     }
@@ -197,18 +204,41 @@ fn an_act_that_fails_is_tried_again_every_ten_seconds() {
     assert!((60..70).contains(&took.seconds), "it took {} s", took.seconds);
 }
 
+/// An act that does nothing.
+fn idle(name: &str) -> Act {
+    Act::Remove { path: format!("/nowhere/{name}").into(), all: false }
+}
+
 #[test]
-fn it_goes_on_at_once_after_an_act_that_did_not_fail() {
-    fn twice(asked: usize) -> Result<Undo> {
+fn it_goes_on_at_once_to_the_next_act() {
+    fn one_by_one(asked: usize) -> Result<Undo> {
         // The first question is the plan's.
-        let act = || Undo::Acts(vec![Act::Remove { path: "/nowhere".into(), all: false }]);
-        Ok(if asked < 3 { act() } else { Undo::Done })
+        let acts = ["first", "first", "second", "third"].get(asked).map(|name| Undo::Acts(vec![idle(name)]));
+        Ok(acts.unwrap_or(Undo::Done))
     }
-    let took = take_back(vec![fake("a.it", twice)], &[]);
+    let took = take_back(vec![fake("a.it", one_by_one)], &[]);
     took.result.as_ref().expect("it goes");
     assert_eq!(took.seconds, 0);
+    assert_eq!(took.acted(), ["rm /nowhere/first", "rm /nowhere/second", "rm /nowhere/third"]);
     let text = took.plan.expect("a plan").show();
-    assert_eq!(text, "  remove a.it                   the a.it\n            rm /nowhere\n");
+    assert_eq!(text, "  remove a.it                   the a.it\n            rm /nowhere/first\n");
+}
+
+/// Nobody says that it failed, and nothing changes: alone, or by turns with another one.
+#[test]
+fn an_act_that_brings_nothing_is_not_repeated_without_a_pause() {
+    let always = |_| Ok(Undo::Acts(vec![idle("it")]));
+    let by_turns = |asked: usize| Ok(Undo::Acts(vec![idle(if asked.is_multiple_of(2) { "one" } else { "other" })]));
+    for (undo, at_most) in [(always as fn(usize) -> Result<Undo>, 7), (by_turns, 14)] {
+        let took = take_back(vec![fake("a.it", undo)], &[]);
+        let error = took.result.as_ref().unwrap_err();
+        assert_eq!(error.code, ExitCode::Residue);
+        assert!(error.cause.as_deref().is_some_and(|c| c.contains("not there after 60 s")), "{error}");
+        assert!(error.cause.as_deref().is_some_and(|c| c.contains("rm /nowhere/")), "{error}");
+        let acts = took.acted().len();
+        assert!((5..=at_most).contains(&acts), "acted {acts} times");
+        assert!((60..70).contains(&took.seconds), "it took {} s", took.seconds);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod article;
 mod between_core;
 mod between_data;
 mod between_host;
+mod between_odd;
 mod clash;
 mod cures;
 mod data;

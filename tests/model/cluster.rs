@@ -51,6 +51,22 @@ pub enum Life {
     Going(Duration),
 }
 
+/// What holds an object that was deleted in the foreground until the collector lets go of it.
+pub const FOREGROUND: &str = "foregroundDeletion";
+
+/// A moment, as the server writes it.
+pub fn stamp(now: Duration) -> String {
+    let seconds = i64::try_from(super::world::EPOCH + now.as_secs()).expect("a time");
+    jiff::Timestamp::from_second(seconds).expect("a time").to_string()
+}
+
+/// Somebody asked for its end; the first time counts.
+fn mark(object: &mut Value, now: Duration) {
+    if !object["metadata"]["deletionTimestamp"].is_string() {
+        object["metadata"]["deletionTimestamp"] = json!(stamp(now));
+    }
+}
+
 /// What is in MicroK8s.
 #[derive(Clone)]
 pub struct Cluster {
@@ -80,6 +96,10 @@ pub struct Cluster {
     pub ends: BTreeMap<Key, Duration>,
     /// The cluster agent works on the launch configuration.
     pub launching: bool,
+    /// Seconds by which the clock of the host is off.
+    pub clock: i64,
+    /// The pools that MetalLB 0.9 goes by, and the pod of the controller that took them.
+    pub heeded: Option<(String, Vec<super::metallb::Pool>)>,
     serial: u64,
 }
 
@@ -102,6 +122,8 @@ impl Cluster {
             due: None,
             ends: BTreeMap::new(),
             launching: false,
+            clock: 0,
+            heeded: None,
             serial: 0,
         };
         for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
@@ -319,9 +341,48 @@ impl Cluster {
         Ok(new)
     }
 
+    /// Whether an object's namespace is gone: the server shows it all the same, and changes nothing of it.
+    pub fn is_orphan(&self, key: &Key) -> bool {
+        !key.1.is_empty() && self.find(&kinds::NAMESPACE, "", &key.1).is_none()
+    }
+
+    /// The server's list of the kinds of a group, or of all groups, as far as there are objects of them.
+    pub fn discovery(&self, path: &str) -> Option<Value> {
+        let all: Vec<(&'static Kind, bool)> =
+            self.objects.values().map(|o| (key_of(o).0, o["metadata"]["namespace"].is_string())).collect();
+        if path == "/apis" {
+            let groups: BTreeSet<(&str, &str)> =
+                all.iter().map(|(k, _)| (k.group, k.version)).filter(|g| !g.0.is_empty()).collect();
+            let group = |(name, version): (&str, &str)| json!({"name": name, "versions": [{"version": version}], "preferredVersion": {"version": version}});
+            return Some(json!({"groups": groups.into_iter().map(group).collect::<Vec<_>>()}));
+        }
+        let (group, version) = path
+            .strip_prefix("/apis/")
+            .and_then(|p| p.split_once('/'))
+            .or_else(|| Some(("", path.strip_prefix("/api/")?)))?;
+        let kinds: BTreeSet<(&str, &str, bool)> = all
+            .iter()
+            .filter(|(k, _)| k.group == group && k.version == version)
+            .map(|(k, namespaced)| (k.plural, k.kind, *namespaced))
+            .collect();
+        let resource = |(plural, kind, namespaced): (&str, &str, bool)| json!({"name": plural, "kind": kind, "namespaced": namespaced, "verbs": ["delete", "get", "list", "patch"]});
+        Some(json!({"resources": kinds.into_iter().map(resource).collect::<Vec<_>>()}))
+    }
+
     /// A delete, in the foreground: what it owns goes first.
     pub fn delete(&mut self, key: &Key, now: Duration) {
         let Some(object) = self.get(key) else { return };
+        if self.is_orphan(key) {
+            // The collector may not let go of it: for that it would have to change it.
+            let stamp = stamp(now);
+            self.change(key, |o| {
+                if !o["metadata"]["deletionTimestamp"].is_string() {
+                    o["metadata"]["deletionTimestamp"] = json!(stamp);
+                    o["metadata"]["finalizers"] = json!([FOREGROUND]);
+                }
+            });
+            return;
+        }
         let grace = if object["spec"]["containers"][0]["name"] == "iris" { s(4) } else { s(1) };
         let of_longhorn = key.0 == "customresourcedefinitions" && object["spec"]["group"] == "longhorn.io";
         let waits = of_longhorn
@@ -332,10 +393,10 @@ impl Cluster {
             );
         self.look_at(now + super::world::ms(50));
         if key.0 == "pods" {
-            self.change(key, |o| o["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z"));
+            self.change(key, |o| mark(o, now));
             self.pods.insert((key.1.clone(), key.2.clone()), Life::Going(now + grace));
         } else if waits {
-            self.change(key, |o| o["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z"));
+            self.change(key, |o| mark(o, now));
         } else {
             self.drop_object(key);
         }

@@ -11,8 +11,11 @@ use serde_json::{Value, json};
 use super::{
     cluster::{Cluster, Life, key, key_of},
     manifests, metallb, microk8s, network, pods, volumes, workloads,
-    world::{World, ms, s},
+    world::{Era, World, ms, s},
 };
+
+/// How long after the last of its pods the rest of a namespace goes.
+const OTHERS_AFTER: Duration = s(16);
 
 /// How long a namespace takes to end when it is empty.
 const NAMESPACE_ENDS: Duration = s(3);
@@ -22,6 +25,7 @@ pub fn tick(world: &mut World) {
     let now = world.now;
     let Some(cluster) = world.cluster.as_mut() else { return };
     cluster.due = None;
+    cluster.clock = world.clock;
     if !cluster.answers(now) {
         cluster.look_at(cluster.api_at);
         return;
@@ -110,12 +114,31 @@ fn namespaces(cluster: &mut Cluster, now: Duration) {
                 cluster.look_at(at);
             }
         }
-        for object in inside {
+        // Today's server begins with the pods, and looks again when they were given their time.
+        let pods = cluster.era == Era::Today && inside.iter().any(|(plural, ..)| *plural == kinds::POD.plural);
+        let next = *cluster.ends.get(&key).filter(|_| !inside.is_empty()).unwrap_or(&now);
+        if pods {
+            cluster.ends.insert(key.clone(), now + OTHERS_AFTER);
+            cluster.look_at(now + OTHERS_AFTER);
+        } else if now < next {
+            cluster.look_at(next);
+            continue;
+        }
+        for object in inside.into_iter().filter(|(plural, ..)| !pods || *plural == kinds::POD.plural) {
             if cluster.get(&object).is_some_and(|o| !state::going(o)) {
                 cluster.delete(&object, now);
             }
         }
     }
+    collect(cluster);
+}
+
+/// The collector lets go of what was deleted in the foreground, where it may change it.
+fn collect(cluster: &mut Cluster) {
+    let held = |object: &Value| object["metadata"]["finalizers"] == json!([super::cluster::FOREGROUND]);
+    let ends: Vec<_> =
+        cluster.all().filter(|(key, o)| held(o) && !cluster.is_orphan(key)).map(|(key, _)| key.clone()).collect();
+    ends.iter().for_each(|key| cluster.drop_object(key));
 }
 
 /// The webhook answers some seconds after the controller behind it is ready: it makes its certificate first.

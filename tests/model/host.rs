@@ -392,7 +392,16 @@ impl Host for Model {
             let cluster = world
                 .api()
                 .ok_or_else(|| Error::transient("the API server does not answer").because("connection refused"))?;
-            cluster.change(&key(kind, namespace.unwrap_or_default(), name), |o| super::merge::merge(o, patch));
+            let key = key(kind, namespace.unwrap_or_default(), name);
+            if !cluster.is_orphan(&key) {
+                let held = |o: &Value| o["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+                let waits = cluster.get(&key).is_some_and(|o| held(o) && state::going(o));
+                cluster.change(&key, |o| super::merge::merge(o, patch));
+                // What only waited for somebody to let go of it is gone at once.
+                if waits && cluster.get(&key).is_some_and(|o| !held(o)) {
+                    cluster.drop_object(&key);
+                }
+            }
             Ok(())
         })
     }
@@ -413,10 +422,13 @@ impl Host for Model {
     }
 
     fn api_text(&self, path: &str) -> Result<String> {
-        self.with_api(|_| match path {
+        self.with_api(|world| match path {
             "/readyz" => Ok("ok".to_owned()),
             _ if path.contains("/log?") => Ok("IRIS started\n".to_owned()),
-            _ => panic!("the modelled API server knows no GET {path}"),
+            _ => match world.cluster.as_ref().and_then(|c| c.discovery(path)) {
+                Some(kinds) => Ok(kinds.to_string()),
+                None => panic!("the modelled API server knows no GET {path}"),
+            },
         })
     }
 

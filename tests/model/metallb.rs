@@ -16,13 +16,52 @@ fn range_of(pool: &Value) -> Option<LbRange> {
     LbRange::from_metallb(&addresses).ok()
 }
 
+/// A pool: its name, its addresses, and whether it serves whoever names no pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    pub name: String,
+    pub range: LbRange,
+    pub auto: bool,
+}
+
+fn objects(cluster: &Cluster) -> Vec<Pool> {
+    let pool = |p: &Value| {
+        let auto = p["spec"]["autoAssign"] != false;
+        Some(Pool { name: state::name(p).to_owned(), range: range_of(p)?, auto })
+    };
+    cluster.of(&kinds::IP_ADDRESS_POOL).filter_map(pool).collect()
+}
+
 /// The pools of MetalLB 0.9's ConfigMap.
-fn configured(cluster: &Cluster) -> Vec<(String, LbRange)> {
+fn configured(cluster: &Cluster) -> Vec<Pool> {
     let map = cluster.find(&kinds::CONFIG_MAP, "metallb-system", "config");
     let text = map.and_then(|m| m["data"]["config"].as_str()).unwrap_or_default();
     let config: Value = serde_saphyr::from_str(text).unwrap_or_default();
-    let pools = config["address-pools"].as_array().cloned().unwrap_or_default();
-    pools.iter().filter_map(|p| Some((p["name"].as_str()?.to_owned(), range_of(&json!({"spec": p}))?))).collect()
+    let pool = |p: &Value| {
+        let (range, auto) = (range_of(&json!({"spec": p}))?, p["auto-assign"] != false);
+        Some(Pool { name: p["name"].as_str()?.to_owned(), range, auto })
+    };
+    config["address-pools"].as_array().into_iter().flatten().filter_map(pool).collect()
+}
+
+/// MetalLB 0.9 takes no configuration in which a service would lose its address, until its controller starts anew; without one it does nothing.
+fn heeded(cluster: &mut Cluster) -> Option<Vec<Pool>> {
+    let is_controller =
+        |p: &&Value| p["metadata"]["labels"]["component"] == "controller" && state::is(p, "Ready") && !state::going(p);
+    let controller = cluster.of(&kinds::POD).find(is_controller).map(|p| state::name(p).to_owned())?;
+    let there = cluster.find(&kinds::CONFIG_MAP, "metallb-system", "config").is_some();
+    let new = configured(cluster);
+    let lost = |old: &[Pool]| {
+        let holds = |pools: &[Pool], ip: &str| pools.iter().any(|p| ip.parse().is_ok_and(|ip| p.range.contains(ip)));
+        cluster.of(&kinds::SERVICE).flat_map(state::addresses).any(|ip| holds(old, &ip) && !holds(&new, &ip))
+    };
+    let pools = match &cluster.heeded {
+        Some((pod, old)) if *pod == controller && (!there || lost(old)) => old.clone(),
+        _ if there => new,
+        _ => return None,
+    };
+    cluster.heeded = Some((controller, pools.clone()));
+    Some(pools)
 }
 
 /// Another pool that holds addresses of this one.
@@ -50,12 +89,12 @@ pub fn assign(cluster: &mut Cluster) {
     if !is_ready(cluster, &kinds::DEPLOYMENT, "controller") {
         return;
     }
-    let pools: Vec<(String, LbRange)> = match cluster.era {
-        Era::Today => cluster
-            .of(&kinds::IP_ADDRESS_POOL)
-            .filter_map(|p| Some((state::name(p).to_owned(), range_of(p)?)))
-            .collect(),
-        Era::Old => configured(cluster),
+    let pools = match cluster.era {
+        Era::Today => objects(cluster),
+        Era::Old => match heeded(cluster) {
+            Some(pools) => pools,
+            None => return,
+        },
     };
     let services: Vec<Value> =
         cluster.of(&kinds::SERVICE).filter(|s| s["spec"]["type"] == "LoadBalancer").cloned().collect();
@@ -66,12 +105,15 @@ pub fn assign(cluster: &mut Cluster) {
             Era::Old => "metallb.universe.tf/address-pool",
         };
         let named = &service["metadata"]["annotations"][annotation];
-        let mine = || pools.iter().filter(|(name, _)| named.is_null() || named == name).map(|(_, range)| range);
+        let mine = |keeps: bool| {
+            let fits = move |p: &&Pool| if named.is_null() { keeps || p.auto } else { *named == p.name.as_str() };
+            pools.iter().filter(fits).map(|p| &p.range)
+        };
         let has = state::addresses(&service).first().cloned();
-        if has.is_some_and(|ip| mine().any(|p| ip.parse().is_ok_and(|ip| p.contains(ip)))) {
+        if has.is_some_and(|ip| mine(true).any(|p| ip.parse().is_ok_and(|ip| p.contains(ip)))) {
             continue;
         }
-        let free = mine().flat_map(LbRange::addresses).map(|ip| ip.to_string()).find(|ip| !used.contains(ip));
+        let free = mine(false).flat_map(LbRange::addresses).map(|ip| ip.to_string()).find(|ip| !used.contains(ip));
         let ingress: Vec<Value> = free.iter().map(|ip| json!({"ip": ip})).collect();
         used.extend(free);
         let (_, key) = key_of(&service);

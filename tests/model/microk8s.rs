@@ -7,7 +7,7 @@ use iris_mk8s::cluster::{self as kinds, state};
 use serde_json::Value;
 
 use super::{
-    cluster::{Cluster, key_of, services_start, services_stop},
+    cluster::{Cluster, key, key_of, services_start, services_stop},
     manifests,
     process::{Go, Process},
     world::{Era, World, ms, s},
@@ -29,6 +29,10 @@ pub fn go_on(world: &mut World, group: i32) {
         _ if world.cluster.is_none() => Go::End(127),
         ["microk8s" | "cluster-agent", "enable", what] => enable(world, &mut process, what),
         ["microk8s", "disable", what] => disable(world, &mut process, what),
+        ["microk8s", "kubectl", "replace", "--raw", path, "-f", "-"] => finalized(world, path),
+        ["microk8s", "kubectl", "delete", "pod", "--namespace", namespace, pod, "--force", ..] => {
+            forced(world, namespace, pod)
+        }
         ["microk8s", "start"] => start(world, &mut process),
         ["microk8s", "stop"] => stop(world, &mut process),
         other => panic!("the modelled host knows no command {other:?}"),
@@ -321,6 +325,22 @@ fn disable(world: &mut World, process: &mut Process, what: &str) -> Go {
             Go::End(0)
         }
     }
+}
+
+/// A namespace is let go, whatever is in it.
+fn finalized(world: &mut World, path: &str) -> Go {
+    let name = path.strip_prefix("/api/v1/namespaces/").and_then(|p| p.strip_suffix("/finalize")).expect("a namespace");
+    if let Some(cluster) = world.api() {
+        cluster.drop_object(&key(&kinds::NAMESPACE, "", name));
+    }
+    Go::End(0)
+}
+
+fn forced(world: &mut World, namespace: &str, pod: &str) -> Go {
+    if let Some(cluster) = world.api() {
+        cluster.drop_object(&key(&kinds::POD, namespace, pod));
+    }
+    Go::End(0)
 }
 
 fn set_services(world: &mut World, at_boot: bool) {

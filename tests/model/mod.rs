@@ -12,7 +12,7 @@ pub mod foreign;
 pub mod host;
 pub mod initial;
 mod longhorn;
-mod manifests;
+pub mod manifests;
 mod merge;
 mod metallb;
 mod microk8s;

@@ -176,13 +176,14 @@ impl Tool {
 
     /// `plan`: on a host that may only be looked at. True: there is nothing to do.
     pub fn plan(self, world: World) -> Result<bool> {
-        self.whole_plan(world).map(|plan| plan.is_empty())
+        let spec = spec(world.era, self.longhorn);
+        self.plan_of(world, spec).map(|plan| plan.is_empty())
     }
 
-    /// The plan itself.
-    pub fn whole_plan(self, world: World) -> Result<Plan> {
+    /// `plan` with other wishes.
+    pub fn plan_of(self, world: World, spec: &Spec) -> Result<Plan> {
         let mut world = world;
-        let stages = steps::catalog(spec(world.era, self.longhorn), &credentials(&mut world));
+        let stages = steps::catalog(spec, &credentials(&mut world));
         let mut model = Model::new(world, "plan", false);
         model.read_only = true;
         engine(&model, &stages, &Events::channel().0).plan()
@@ -244,6 +245,15 @@ impl Tool {
         let mut model = Model::new(world, "plan", false);
         model.read_only = true;
         Ok(data::look(&model, &contents.ledger, reach, true, &mut |_| {})?.stake(|step| plan.goes(step)))
+    }
+
+    /// `repair longhorn --yes`.
+    pub fn repair(self, world: World) -> Ran {
+        self.run(world, "repair", |model, _, _| {
+            let stages = iris_mk8s::longhorn::repair::stages();
+            let mut outcome = Outcome::new(ExitCode::Done);
+            engine(&**model, &stages, &Events::channel().0).repair(&mut outcome)
+        })
     }
 
     /// What a `teardown` of that reach would do, on a host that may only be looked at.

@@ -55,7 +55,11 @@ fn one(cluster: &mut Cluster, kind: &'static Kind, workload: &Value, now: Durati
     } else {
         usize::try_from(workload["spec"]["replicas"].as_u64().unwrap_or(1)).expect("a small number")
     };
-    if *kind == kinds::STATEFUL_SET {
+    // Nothing new comes into a namespace that ends.
+    let ends = cluster.find(&kinds::NAMESPACE, "", text(workload, "namespace")).is_none_or(state::going);
+    if ends {
+        // The namespace's own controller ends those that are there.
+    } else if *kind == kinds::STATEFUL_SET {
         ordered(cluster, workload, wanted, &pods, &old, now);
     } else {
         for _ in new.len()..wanted {

@@ -2,11 +2,21 @@
 
 use super::{Cluster, Instance};
 use crate::{
-    cluster::state,
+    cluster::{self, state},
     finding::Finding,
     iris_log::{self, Kind},
     steps::WEB,
 };
+
+/// Instances that nobody wants: `iris-mk8s stop` scales to nought before it stops the cluster, and only its own start sets the number again.
+pub(super) fn stopped(cluster: &Cluster<'_>) -> Vec<Finding> {
+    let iris = &cluster.facts.spec.iris;
+    let set = cluster.workload(cluster::STATEFUL_SET.kind, &iris.namespace, &iris.name);
+    let is_stopped = set.is_some_and(|set| set["spec"]["replicas"] == 0) && iris.replicas > 0;
+    let message =
+        || format!("IRIS is stopped: StatefulSet {} is scaled to 0, and should have {}", iris.name, iris.replicas);
+    is_stopped.then(|| Finding::refused(message(), cluster.facts.start_iris())).into_iter().collect()
+}
 
 /// Instances that say why they do not start: one finding for each reason.
 pub(super) fn start(cluster: &Cluster<'_>) -> Vec<Finding> {
@@ -76,8 +86,10 @@ pub(super) fn answers(cluster: &Cluster<'_>) -> Vec<Finding> {
     };
     let url = format!("http://{address}:{WEB}/api/monitor/metrics");
     let hint = format!(
-        "`microk8s kubectl -n {} get endpointslices -l app={}`; `microk8s stop; microk8s start` sets the packet filter anew",
-        iris.namespace, iris.service
+        "`microk8s kubectl -n {} get endpointslices -l app={}`; {} sets the packet filter anew",
+        iris.namespace,
+        iris.service,
+        cluster.facts.restart()
     );
     match cluster.facts.host.http_get(&url) {
         Ok((200, _)) => Vec::new(),

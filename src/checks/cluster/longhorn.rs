@@ -8,7 +8,7 @@ use crate::{
     cluster::{self, longhorn::unmet, state},
     error::Result,
     finding::Finding,
-    longhorn::{self, Installed, KUBELET, NAMESPACE},
+    longhorn::{self, Installed, KUBELET, NAMESPACE, content},
     steps,
 };
 
@@ -18,6 +18,8 @@ pub(super) struct Longhorn {
     installed: Option<Installed>,
     definitions: Vec<Value>,
     webhooks: Vec<&'static str>,
+    /// Objects that are left in a namespace that is gone, by their names.
+    orphans: Option<String>,
     answered: bool,
     nodes: Vec<Value>,
     volumes: Vec<Value>,
@@ -34,14 +36,17 @@ impl Longhorn {
                 webhooks.push(name);
             }
         }
-        if installed.is_none() && definitions.is_empty() && webhooks.is_empty() {
+        if installed.is_none() && definitions.is_empty() && webhooks.is_empty() && facts.spec.longhorn.is_none() {
             return Ok(Self::default());
         }
+        // A part of the server that does not answer keeps nobody from the rest.
+        let orphans = content::orphans(host).unwrap_or_default();
+        let orphans = (!orphans.is_empty()).then(|| content::names(&orphans));
         let endpoints =
             host.get(&cluster::ENDPOINTS, Some(NAMESPACE), "longhorn-admission-webhook")?.unwrap_or_default();
         let answered = endpoints["subsets"].as_array().is_some_and(|s| s.iter().any(|s| s["addresses"].is_array()));
         let list = |plural| longhorn::list(host, plural).unwrap_or_default();
-        Ok(Self { installed, definitions, webhooks, answered, nodes: list("nodes"), volumes: list("volumes") })
+        Ok(Self { installed, definitions, webhooks, orphans, answered, nodes: list("nodes"), volumes: list("volumes") })
     }
 
     /// It is installed, and nobody takes it away.
@@ -64,6 +69,12 @@ pub(super) fn removal(cluster: &Cluster<'_>) -> Vec<Finding> {
         let why = why.map_or("", |(_, message)| message);
         let nobody = if found.manager.is_none() { ", and the manager that could end its objects is gone" } else { "" };
         findings.push(Finding::refused(format!("the namespace {NAMESPACE} is half deleted{nobody}: {why}"), REPAIR));
+    }
+    if let Some(names) = &longhorn.orphans {
+        findings.push(Finding::refused(
+            format!("the namespace {NAMESPACE} is gone, and left objects behind that nobody can end: {names}"),
+            REPAIR,
+        ));
     }
     let stuck: Vec<&str> = longhorn.definitions.iter().filter(|d| state::going(d)).map(state::name).collect();
     if let Some(first) = stuck.first() {

@@ -62,7 +62,9 @@ pub(super) fn address(cluster: &Cluster<'_>) -> Vec<Finding> {
         status["status"]["serviceName"] == name.as_str()
             && status["status"]["serviceNamespace"] == iris.namespace.as_str()
     };
-    let silent = cluster.announced.as_ref().is_some_and(|all| !all.iter().any(announces));
+    // Without an instance that is ready there is nobody to speak for: MetalLB announces no such service.
+    let ready = cluster.instances.iter().any(|i| state::is(&i.pod, "Ready"));
+    let silent = ready && cluster.announced.as_ref().is_some_and(|all| !all.iter().any(announces));
     if let Some(address) = addresses.first().filter(|_| silent) {
         let label = "node.kubernetes.io/exclude-from-external-load-balancers";
         let excluded = cluster.nodes.iter().find(|n| n["metadata"]["labels"].get(label).is_some());

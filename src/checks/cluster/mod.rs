@@ -54,6 +54,7 @@ pub const ALL: &[Check] = &[
     check("claims", storage::claims),
     check("volumes", pods::volumes),
     check("scheduling", pods::scheduling),
+    check("iris-stopped", iris::stopped),
     check("iris-start", iris::start),
     check("crash", pods::crashes),
     check("iris-cpf", iris::actions),
@@ -108,7 +109,7 @@ impl<'a> Cluster<'a> {
         let host = facts.host;
         // Nothing else is asked of a server that does not answer.
         let nodes = host.list(&cluster::NODE, None, "")?;
-        let kinds: [&'static Kind; 7] = [
+        let kinds: [&'static Kind; 8] = [
             &cluster::POD,
             &cluster::EVENT,
             &cluster::PERSISTENT_VOLUME_CLAIM,
@@ -116,14 +117,15 @@ impl<'a> Cluster<'a> {
             &cluster::STORAGE_CLASS,
             &cluster::DEPLOYMENT,
             &cluster::DAEMON_SET,
+            &cluster::STATEFUL_SET,
         ];
         let api = facts.spec.channel.row().metallb;
         thread::scope(|scope| {
             let asked = kinds.map(|kind| scope.spawn(move || of_kind(host, kind)));
-            let pool = scope.spawn(move || steps::configured(host, api));
+            let pool = scope.spawn(move || steps::configured(host, facts.spec));
             let announced = scope.spawn(move || announced(facts, api));
             let longhorn = scope.spawn(move || longhorn::Longhorn::read(facts));
-            let [pods, events, claims, services, classes, deployments, daemon_sets] = asked.map(joined);
+            let [pods, events, claims, services, classes, deployments, daemon_sets, stateful_sets] = asked.map(joined);
             let (pods, services) = (pods?, services?);
             let of_iris: Vec<Value> = pods.iter().filter(|pod| is_iris(facts, pod)).cloned().collect();
             let instances = of_iris.into_iter().map(|pod| scope.spawn(move || Instance::read(facts, pod)));
@@ -137,7 +139,7 @@ impl<'a> Cluster<'a> {
                 claims: claims?,
                 services,
                 classes: classes?,
-                workloads: [deployments?, daemon_sets?].concat(),
+                workloads: [deployments?, daemon_sets?, stateful_sets?].concat(),
                 pool: joined(pool)?,
                 announced: announced.join().ok().flatten(),
                 claimed,

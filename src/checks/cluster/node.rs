@@ -7,7 +7,7 @@ pub(super) fn ready(cluster: &Cluster<'_>) -> Vec<Finding> {
     let Some(node) = cluster.nodes.first() else {
         return vec![Finding::refused(
             "no node has registered with the API server",
-            "`journalctl -u snap.microk8s.daemon-kubelite` tells why; `microk8s stop; microk8s start`",
+            format!("`journalctl -u snap.microk8s.daemon-kubelite` tells why; {}", cluster.facts.restart()),
         )];
     };
     let mut findings = Vec::new();
@@ -17,7 +17,10 @@ pub(super) fn ready(cluster: &Cluster<'_>) -> Vec<Finding> {
             let silent = if status == "Unknown" { ", and does not report any more" } else { "" };
             findings.push(Finding::refused(
                 format!("node {name} is not ready{silent}: {why}"),
-                "`microk8s stop; microk8s start`, and `journalctl -u snap.microk8s.daemon-kubelite` when it stays so",
+                format!(
+                    "{}, and `journalctl -u snap.microk8s.daemon-kubelite` when it stays so",
+                    cluster.facts.restart()
+                ),
             ));
         }
         if node["spec"]["unschedulable"] == true {
@@ -32,7 +35,7 @@ pub(super) fn ready(cluster: &Cluster<'_>) -> Vec<Finding> {
     if !host.is_empty() && cluster.nodes.iter().all(|n| state::name(n) != host) {
         findings.push(Finding::refused(
             format!("the host is now called {host}, and the node {name}: volumes and pods belong to the old name"),
-            format!("`hostnamectl set-hostname {name}`, then `microk8s stop; microk8s start`"),
+            format!("`hostnamectl set-hostname {name}`, then {}", cluster.facts.restart()),
         ));
     }
     findings

@@ -106,6 +106,9 @@ pub(super) fn volumes(cluster: &Cluster<'_>) -> Vec<Finding> {
     cluster.ours().filter_map(finding).collect()
 }
 
+/// Stands for the commands that start MicroK8s anew on this host.
+const RESTART: &str = "";
+
 /// What the scheduler says, what it means, and what to do.
 const SCHEDULER: &[(&str, &str, &str)] = &[
     (
@@ -131,7 +134,7 @@ const SCHEDULER: &[(&str, &str, &str)] = &[
         "`microk8s kubectl get nodes`, then `microk8s kubectl uncordon NODE`",
     ),
     ("not-ready", "the node is not ready", "`microk8s kubectl describe nodes`"),
-    ("unreachable", "the node does not report", "`microk8s stop; microk8s start`"),
+    ("unreachable", "the node does not report", RESTART),
     ("unbound immediate PersistentVolumeClaims", "their claims have no volume", "`microk8s kubectl get pvc -A`"),
     (
         "volume node affinity",
@@ -153,6 +156,7 @@ pub(super) fn scheduling(cluster: &Cluster<'_>) -> Vec<Finding> {
         let known = SCHEDULER.iter().find(|(words, ..)| message.contains(words));
         let (means, hint) =
             known.map_or(("no node takes them", "`microk8s kubectl describe nodes`"), |(_, means, hint)| (means, hint));
+        let hint = if hint == RESTART { cluster.facts.restart() } else { hint };
         Finding::refused(format!("{} cannot be started: {means} ({message})", names(&pods)), hint)
     };
     waiting.into_iter().map(finding).collect()

@@ -157,8 +157,11 @@ impl Common {
                 .hint("`sudo iris-mk8s start`, then the same command again"));
         }
         let Some(found) = Installed::find(host)? else { return Ok(None) };
-        if !found.is_ours() {
+        if found.is_of_others() {
             return Ok(Some(Undo::Keep("somebody else's Longhorn needs it".to_owned())));
+        }
+        if !found.is_ours() {
+            return Ok(None);
         }
         if let Some(why) = longhorn::needed_by_others(host)? {
             return Ok(Some(Undo::Keep(why)));

@@ -98,8 +98,9 @@ impl Step for Objects {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        if let Some(found) = Installed::find(host)? {
-            if let Some(answer) = self.of_others(&found) {
+        let found = Installed::find(host)?;
+        if let Some(found) = &found {
+            if let Some(answer) = self.of_others(found) {
                 return Ok(answer);
             }
             if state::going(&found.namespace) {
@@ -119,9 +120,13 @@ impl Step for Objects {
             }
         }
         let Some(wanted) = self.common.part(host, self.part)? else { return Ok(Probe::Absent) };
+        // What is left in a namespace that is gone is shown, and cannot be changed: it is there when the namespace is.
+        let homeless = found.is_none();
         let (mut missing, mut other, mut waits) = (Vec::new(), Vec::new(), None);
         for want in &wanted {
-            let Some(now) = Self::get(host, want)? else {
+            let now =
+                if homeless && want["metadata"]["namespace"] == NAMESPACE { None } else { Self::get(host, want)? };
+            let Some(now) = now else {
                 missing.push(cluster::describe(want));
                 continue;
             };
@@ -178,7 +183,7 @@ impl Step for Objects {
             return Ok(start);
         }
         if let Some(found) = Installed::find(host)? {
-            if !found.is_ours() {
+            if found.is_of_others() {
                 return Ok(Undo::Theirs("somebody replaced Longhorn since by one of their own".to_owned()));
             }
             if let Some(why) = longhorn::needed_by_others(host)? {
@@ -238,7 +243,7 @@ fn name_of(object: &Value) -> Value {
 impl Objects {
     /// Deletes the objects of all versions that we ever applied, and waits until they are gone.
     fn delete(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        let (mut acts, mut goes, mut seen) = (Vec::new(), None, Vec::new());
+        let (mut acts, mut goes, mut seen, mut theirs) = (Vec::new(), None, Vec::new(), Vec::new());
         let ours = memory.wants.iter().rev().filter_map(|w| w["objects"].as_array()).flatten();
         for object in ours {
             if seen.contains(&object) {
@@ -252,15 +257,20 @@ impl Objects {
             } else if cluster::is_ours(&now) {
                 let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
                 acts.push(Act::Delete { kind, namespace, name: state::name(object).to_owned() });
+            } else {
+                theirs.push(cluster::describe(object));
             }
         }
-        Ok(if !acts.is_empty() {
+        let left = if !acts.is_empty() {
             Undo::Acts(acts)
         } else if let Some(why) = goes {
             Undo::Pending(why)
-        } else {
+        } else if theirs.is_empty() {
             Undo::Done
-        })
+        } else {
+            Undo::Theirs(format!("somebody made it anew: {}", theirs.join(", ")))
+        };
+        removal::reachable(host, left)
     }
 }
 

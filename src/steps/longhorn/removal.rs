@@ -19,6 +19,20 @@ pub(super) fn start(host: &dyn Host) -> Option<Undo> {
     crate::steps::is_stopped(host).then(start)
 }
 
+/// The same, where Longhorn's namespace is gone and objects in it are not: the server lets nobody end them before it is there again.
+pub(super) fn reachable(host: &dyn Host, todo: Undo) -> Result<Undo> {
+    let in_it = |act: &Act| matches!(act, Act::Delete { namespace: Some(namespace), .. } if namespace == NAMESPACE);
+    let waits = match &todo {
+        Undo::Acts(acts) => acts.iter().any(in_it),
+        Undo::Pending(_) => true,
+        Undo::Done | Undo::Keep(_) | Undo::Theirs(_) => false,
+    };
+    if waits && host.get(&cluster::NAMESPACE, None, NAMESPACE)?.is_none() && !longhorn::content::all(host)?.is_empty() {
+        return Ok(Undo::Acts(vec![longhorn::content::again()]));
+    }
+    Ok(todo)
+}
+
 /// What comes before the objects of the manifest may be deleted; none when nothing more does.
 pub(super) fn uninstall(host: &dyn Host, common: &Common) -> Result<Option<Undo>> {
     let Some(found) = Installed::find(host)? else { return Ok(None) };

@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use serde_json::{Value, json};
 
-use super::Common;
+use super::{Common, removal};
 use crate::{
     cluster::{self, longhorn::unmet, state},
     error::Result,
@@ -250,10 +250,10 @@ impl Step for Trial {
     }
 
     fn undo(&self, host: &dyn Host, _: &Memory) -> Result<Undo> {
-        if !super::has_cluster(host)? || host.get(&cluster::NAMESPACE, None, NAMESPACE)?.is_none() {
+        if !super::has_cluster(host)? {
             return Ok(Undo::Done);
         }
-        end(host)
+        removal::reachable(host, end(host)?)
     }
 
     fn deadline(&self) -> Duration {
@@ -350,7 +350,7 @@ impl Step for End {
             return Ok(Undo::Keep("Longhorn stays, and it was tried out".to_owned()));
         }
         let (kind, namespace) = (&cluster::CONFIG_MAP, Some(NAMESPACE.to_owned()));
-        Ok(Undo::Acts(vec![Act::Delete { kind, namespace, name: TRIAL.to_owned() }]))
+        removal::reachable(host, Undo::Acts(vec![Act::Delete { kind, namespace, name: TRIAL.to_owned() }]))
     }
 
     fn deadline(&self) -> Duration {
