@@ -252,7 +252,9 @@ impl Tool {
         self.run(world, "repair", |model, _, _| {
             let stages = iris_mk8s::longhorn::repair::stages();
             let mut outcome = Outcome::new(ExitCode::Done);
-            engine(&**model, &stages, &Events::channel().0).repair(&mut outcome)
+            let agreed = Agreed::to(&data::on_longhorn(&**model)?);
+            let events = Events::channel().0;
+            Engine { agreed: &agreed, ..engine(&**model, &stages, &events) }.repair(&mut outcome)
         })
     }
 
