@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::before::{End, Left, read_record},
-    Common, GONE, SERVICE_WITHIN, has_cluster,
+    Common, GONE, SERVICE_WITHIN, has_cluster, stays,
 };
 use crate::{
     cluster::{self, state},
@@ -207,8 +207,8 @@ impl Step for Before {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        if let Some(stays) = self.common.stays(host)? {
-            return Ok(stays);
+        if let Some(kept) = stays(host)? {
+            return Ok(kept);
         }
         if let Some(told) = (!host.exists(&self.file)).then(|| self.end.told()).flatten() {
             return Ok(told);

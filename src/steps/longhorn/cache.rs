@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Common, GONE};
+use super::{Common, GONE, stays};
 use crate::{
     error::{Error, Result},
     host::{FileWrite, Host},
@@ -105,8 +105,8 @@ impl Step for Cache {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        if let Some(stays) = self.common.stays(host)? {
-            return Ok(stays);
+        if let Some(kept) = stays(host)? {
+            return Ok(kept);
         }
         let files = memory.wants.iter().filter_map(|w| w["file"].as_str()).map(PathBuf::from);
         // A write that died half-way left its own beside it.

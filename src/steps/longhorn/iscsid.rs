@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Common, GONE, SERVICE_WITHIN, unit_is};
+use super::{Common, GONE, SERVICE_WITHIN, stays, unit_is};
 use crate::{
     error::Result,
     host::{Cmd, Host},
@@ -84,8 +84,8 @@ impl Step for Service {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        if let Some(stays) = self.common.stays(host)? {
-            return Ok(stays);
+        if let Some(kept) = stays(host)? {
+            return Ok(kept);
         }
         let was = |field: &str| memory.prior[field] == true;
         let mut acts = Vec::new();

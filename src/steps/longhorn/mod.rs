@@ -142,32 +142,32 @@ impl Common {
     fn part(&self, host: &dyn Host, part: Part) -> Result<Option<Vec<Value>>> {
         self.manifest(host)?.map(|manifest| manifest.part(part, self.minor)).transpose()
     }
+}
 
-    /// Why what Longhorn needs of the host must stay; none when it may go.
-    ///
-    /// # Errors
-    /// The cluster cannot be asked; or Longhorn is ours and still there: its own removal comes first, and has failed.
-    fn stays(&self, host: &dyn Host) -> Result<Option<Undo>> {
-        if host.snapd_get(microk8s::SNAP)?.is_none() {
-            return Ok(None);
-        }
-        // A cluster that cannot be asked may still have volumes on it.
-        if microk8s::is_stopped(host) {
-            return Err(Error::failed("MicroK8s is stopped: whether volumes lie on Longhorn cannot be seen")
-                .hint("`sudo iris-mk8s start`, then the same command again"));
-        }
-        let Some(found) = Installed::find(host)? else { return Ok(None) };
-        if found.is_of_others() {
-            return Ok(Some(Undo::Keep("somebody else's Longhorn needs it".to_owned())));
-        }
-        if !found.is_ours() {
-            return Ok(None);
-        }
-        if let Some(why) = longhorn::needed_by_others(host)? {
-            return Ok(Some(Undo::Keep(why)));
-        }
-        Err(Error::failed("Longhorn is still there, and needs it").hint(REPAIR))
+/// Why what Longhorn needs of the host must stay; none when it may go.
+///
+/// # Errors
+/// The cluster cannot be asked; or Longhorn is ours and still there: its own removal comes first, and has failed.
+fn stays(host: &dyn Host) -> Result<Option<Undo>> {
+    if host.snapd_get(microk8s::SNAP)?.is_none() {
+        return Ok(None);
     }
+    // A cluster that cannot be asked may still have volumes on it.
+    if microk8s::is_stopped(host) {
+        return Err(Error::failed("MicroK8s is stopped: whether volumes lie on Longhorn cannot be seen")
+            .hint("`sudo iris-mk8s start`, then the same command again"));
+    }
+    let Some(found) = Installed::find(host)? else { return Ok(None) };
+    if found.is_of_others() {
+        return Ok(Some(Undo::Keep("somebody else's Longhorn needs it".to_owned())));
+    }
+    if !found.is_ours() {
+        return Ok(None);
+    }
+    if let Some(why) = longhorn::needed_by_others(host)? {
+        return Ok(Some(Undo::Keep(why)));
+    }
+    Err(Error::failed("Longhorn is still there, and needs it").hint(REPAIR))
 }
 
 /// What helps when it does not go by itself.

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::json;
 
-use super::{Common, GONE, SERVICE_WITHIN, packages::MODULE, text};
+use super::{Common, GONE, SERVICE_WITHIN, packages::MODULE, stays, text};
 use crate::{
     error::Result,
     host::{Cmd, FileWrite, Host},
@@ -99,8 +99,8 @@ impl Step for Module {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        if let Some(stays) = self.common.stays(host)? {
-            return Ok(stays);
+        if let Some(kept) = stays(host)? {
+            return Ok(kept);
         }
         let mut acts = Vec::new();
         if memory.prior["at_boot"] != true && host.exists(Path::new(FILE)) {

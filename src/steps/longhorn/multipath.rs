@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{Common, GONE, SERVICE_WITHIN, text, unit_is};
+use super::{Common, GONE, SERVICE_WITHIN, stays, text, unit_is};
 use crate::{
     error::Result,
     host::{Cmd, FileWrite, Host},
@@ -134,8 +134,8 @@ impl Step for Blacklist {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        if let Some(stays) = self.common.stays(host)? {
-            return Ok(stays);
+        if let Some(kept) = stays(host)? {
+            return Ok(kept);
         }
         let mut acts = Vec::new();
         if host.exists(Path::new(FILE)) {

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{Common, GONE, text};
+use super::{Common, GONE, stays, text};
 use crate::{
     error::Result,
     host::{Cmd, Host},
@@ -194,8 +194,8 @@ impl Step for Packages {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        if let Some(stays) = self.common.stays(host)? {
-            return Ok(stays);
+        if let Some(kept) = stays(host)? {
+            return Ok(kept);
         }
         if !memory.prior.is_null() {
             return Ok(Undo::Theirs("it was there before, half; it was made whole and stays".to_owned()));
