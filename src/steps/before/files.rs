@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use regex::Regex;
@@ -168,33 +169,39 @@ struct Place {
     root: PathBuf,
     /// It was there before us: what is in it and unknown is nobody's concern.
     was_there: bool,
-    made: Vec<(Regex, Made)>,
+    made: &'static [(Regex, Made)],
 }
 
+/// The patterns of all traces, read once: reading them takes longer than all else here.
+static PATTERNS: LazyLock<Vec<Vec<(Regex, Made)>>> = LazyLock::new(|| {
+    let pattern = |text: &str| {
+        Regex::new(&format!("^(?:{text})$")).unwrap_or_else(|e| panic!("{text} is a pattern that the tests read: {e}"))
+    };
+    TRACES.iter().map(|trace| trace.made.iter().map(|(text, made)| (pattern(text), *made)).collect()).collect()
+});
+
 impl Place {
-    fn new(root: PathBuf, trace: &Trace) -> Self {
-        let pattern = |text: &str| Regex::new(&format!("^(?:{text})$")).ok();
-        Self {
-            root,
-            was_there: false,
-            made: trace.made.iter().filter_map(|(text, made)| Some((pattern(text)?, *made))).collect(),
-        }
+    fn new(root: PathBuf, at: usize) -> Self {
+        Self { root, was_there: false, made: &PATTERNS[at] }
     }
 
     /// The place of a path that was written down before us.
     fn of(path: &Path) -> Option<Self> {
-        let fits =
-            |t: &&Trace| if t.root.starts_with('/') { path == Path::new(t.root) } else { path.ends_with(t.root) };
+        let fits = |(_, t): &(usize, &Trace)| {
+            if t.root.starts_with('/') { path == Path::new(t.root) } else { path.ends_with(t.root) }
+        };
         // `snap/microk8s` ends in no other one's root, but `.kube/cache` is below `.kube`.
-        Some(Self::new(path.to_owned(), TRACES.iter().filter(fits).max_by_key(|t| t.root.len())?))
+        let (at, _) = TRACES.iter().enumerate().filter(fits).max_by_key(|(_, t)| t.root.len())?;
+        Some(Self::new(path.to_owned(), at))
     }
 }
 
 /// All places of this host, with these home directories.
 fn places(homes: &[PathBuf]) -> Vec<Place> {
-    let of_host = TRACES.iter().filter(|t| t.root.starts_with('/')).map(|t| Place::new(t.root.into(), t));
-    let of_home = |t: &'static Trace| homes.iter().map(move |home| Place::new(home.join(t.root), t));
-    of_host.chain(TRACES.iter().filter(|t| !t.root.starts_with('/')).flat_map(of_home)).collect()
+    let all = || TRACES.iter().enumerate();
+    let of_host = all().filter(|(_, t)| t.root.starts_with('/')).map(|(at, t)| Place::new(t.root.into(), at));
+    let of_home = |(at, t): (usize, &'static Trace)| homes.iter().map(move |home| Place::new(home.join(t.root), at));
+    of_host.chain(all().filter(|(_, t)| !t.root.starts_with('/')).flat_map(of_home)).collect()
 }
 
 /// What is there before us: places that are not, and of those that are everything in them that MicroK8s might have made.
