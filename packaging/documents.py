@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a package tells beside the program: the changelog in Debian's format, and the licences of the libraries that the program has in it.
 
-    documents.py changelog VERSION SECONDS       the entries of CHANGELOG.md from VERSION on; SECONDS since 1970 date the first one
+    documents.py changelog VERSION SECONDS       the entries of CHANGELOG.md; SECONDS since 1970 date what has no date yet
     documents.py licences                        name, version and licence of each crate, then each licence's text once, with its crates
 """
 import collections
@@ -17,18 +17,16 @@ import textwrap
 REPO = pathlib.Path(__file__).resolve().parent.parent
 UTC = datetime.timezone.utc
 PERSON = "The iris-mk8s authors <iris-mk8s@example.com>"
-HEADING = re.compile(r"^## (\d\S*)(?: - (\d{4}-\d\d-\d\d))?$", re.MULTILINE)
+HEADING = re.compile(r"^## (\S+)(?: - (\d{4}-\d\d-\d\d))?$", re.MULTILINE)
 
 
 def changelog(version, seconds):
+    """What stands under `Unreleased` is what this version is about to bring."""
     _, *parts = HEADING.split((REPO / "CHANGELOG.md").read_text())
-    entries = list(zip(parts[0::3], parts[1::3], parts[2::3]))
-    released = [name for name, _, _ in entries]
-    if version not in released:
-        sys.exit(f"CHANGELOG.md has no section `## {version}`; it has {', '.join(released) or 'none'}")
-    for name, day, text in entries[released.index(version):]:
-        at = datetime.datetime.fromtimestamp(int(seconds), UTC) if name == version else datetime.datetime.fromisoformat(f"{day}T00:00:00+00:00")
-        print(f"iris-mk8s ({name.replace('-', '~')}) stable; urgency=medium\n")
+    now = datetime.datetime.fromtimestamp(int(seconds), UTC)
+    for name, day, text in zip(parts[0::3], parts[1::3], parts[2::3]):
+        at = datetime.datetime.fromisoformat(f"{day}T00:00:00+00:00") if day else now
+        print(f"iris-mk8s ({(version if name == 'Unreleased' else name).replace('-', '~')}) stable; urgency=medium\n")
         for point in re.findall(r"^- (.*(?:\n  .*)*)", text, re.MULTILINE):
             print(textwrap.fill(" ".join(point.split()), 76, initial_indent="  * ", subsequent_indent="    "))
         print(f"\n -- {PERSON}  {email.utils.format_datetime(at)}\n")
