@@ -23,6 +23,7 @@ use std::{
 
 use iris_mk8s::{
     credentials::Credentials,
+    data::Agreed,
     engine::Engine,
     error::{Error, ExitCode, Result},
     event::{Event, Events, Outcome},
@@ -34,7 +35,8 @@ use iris_mk8s::{
 use model::{
     host::Model,
     initial::Initial,
-    tool::spec,
+    store::{ModelStore, Policy, bytes},
+    tool::{Tool, spec},
     world::{Era, World},
 };
 use serde_json::{Value, json};
@@ -109,40 +111,35 @@ fn world() -> World {
     Initial::fresh(Era::Today).world()
 }
 
-/// Runs these stages on a modelled host, with a journal on the disk. A run that hangs fails the test.
-fn bootstrap(
-    world: World,
-    place: &Place,
-    workers: usize,
-    stages: Vec<Stage>,
-) -> (Outcome, Result<()>, Vec<Event>, World) {
+/// Runs these stages on a modelled host. A run that hangs fails the test.
+fn bootstrap(world: World, workers: usize, stages: Vec<Stage>) -> (Outcome, Result<()>, Vec<Event>, World) {
     let (sender, ended) = mpsc::channel();
-    let place = place.clone();
     std::thread::spawn(move || {
-        let host = Model::new(world, "run", false);
+        let run = format!("{}-bootstrap", world.now.as_millis());
+        let host = Arc::new(Model::new(world, &run, false));
         let (events, told) = Events::channel();
-        let engine = Engine { host: &host, stages: &stages, events: &events, workers };
-        let (outcome, result) =
-            engine.bootstrap(|| Journal::open(&place, steps::origin), "run", spec(Era::Today, false));
+        let engine = Engine { host: &*host, stages: &stages, events: &events, workers, agreed: Agreed::nothing() };
+        let open = || {
+            let store = Box::new(ModelStore::open(&host, Policy::Proposed, true));
+            Journal::over(store, Place::default().journal(), steps::origin)
+        };
+        let (outcome, result) = engine.bootstrap(open, &run, spec(Era::Today, false));
         drop(events);
         let events = told.iter().map(|stamped| stamped.event).collect();
         let world = host.world().clone();
         sender.send((outcome, result, events, world)).unwrap();
     });
-    ended.recv_timeout(Duration::from_secs(60)).expect("the run hangs, or panicked itself")
+    ended.recv_timeout(Duration::from_secs(120)).expect("the run hangs, or panicked itself")
 }
 
-fn place() -> (tempfile::TempDir, Place) {
-    let dir = tempfile::tempdir().unwrap();
-    let place = Place { dir: dir.path().join("state") };
-    (dir, place)
+fn journal(world: &World) -> Contents {
+    Contents::parse(&bytes(world), steps::origin).unwrap()
 }
 
 #[test]
 fn a_step_that_panics_ends_the_run_as_a_defect_and_the_others_come_to_their_end() {
     for workers in [1, 8] {
         for at in ["probe", "apply"] {
-            let (_dir, place) = place();
             let panics = || Made {
                 probe: Box::new(move |host| {
                     assert!(at != "probe" || !host.exists("/first".as_ref()), "a wrong step");
@@ -166,7 +163,7 @@ fn a_step_that_panics_ends_the_run_as_a_defect_and_the_others_come_to_their_end(
                     stage("after", &["bad"], vec![Box::new(makes("after.step", "/after"))]),
                 ]
             };
-            let (outcome, result, events, world) = bootstrap(world(), &place, workers, stages(panics()));
+            let (outcome, result, events, world) = bootstrap(world(), workers, stages(panics()));
             let error = result.unwrap_err();
             assert_eq!(
                 (error.code, error.step.as_deref()),
@@ -184,11 +181,10 @@ fn a_step_that_panics_ends_the_run_as_a_defect_and_the_others_come_to_their_end(
                 assert!(!world.files.has(never), "{never}");
             }
             // Its program mended, the same command goes on.
-            let (outcome, result, ..) = bootstrap(world, &place, workers, stages(makes("bad.step", "/never")));
+            let (outcome, result, _, world) = bootstrap(world, workers, stages(makes("bad.step", "/never")));
             result.unwrap();
             assert_eq!(outcome.created + outcome.kept, 5, "{outcome:?}");
-            let contents = Contents::read(&place, steps::origin).unwrap();
-            assert_eq!(contents.ledger.steps().count(), 5);
+            assert_eq!(journal(&world).ledger.steps().count(), 5);
         }
     }
 }
@@ -272,7 +268,6 @@ fn a_panic_anywhere_in_the_catalogue_leaves_a_host_that_can_be_gone_on_with() {
     });
     let mut panicked = 0;
     for id in &all {
-        let (_dir, place) = place();
         let acted = Arc::new(AtomicUsize::new(0));
         let stages =
             catalogue(
@@ -281,7 +276,7 @@ fn a_panic_anywhere_in_the_catalogue_leaves_a_host_that_can_be_gone_on_with() {
                     if step.id() == id { Box::new(Panics(step, Arc::clone(&acted))) } else { step }
                 },
             );
-        let (_, result, _, world) = bootstrap(world(), &place, 1, stages);
+        let (_, result, _, world) = bootstrap(world(), 1, stages);
         if acted.load(SeqCst) == 0 {
             result.unwrap();
             continue;
@@ -289,22 +284,17 @@ fn a_panic_anywhere_in_the_catalogue_leaves_a_host_that_can_be_gone_on_with() {
         panicked += 1;
         let error = result.unwrap_err();
         assert_eq!((error.code, error.step.as_deref()), (ExitCode::Bug, Some(id.as_str())), "{error}");
-        let (_, result, _, world) = bootstrap(world, &place, 1, catalogue(&password, |step| step));
+        let (_, result, _, world) = bootstrap(world, 1, catalogue(&password, |step| step));
         result.unwrap_or_else(|e| panic!("after a panic in {id}: {e}"));
-        let host = Model::new(world, "teardown", false);
-        let stages = catalogue(&password, |step| step);
-        let events = Events::channel().0;
-        let engine = Engine { host: &host, stages: &stages, events: &events, workers: 1 };
-        let (_, result) = engine.teardown(&Journal::open(&place, steps::origin).unwrap(), "teardown", Scope::Host);
-        result.unwrap_or_else(|e| panic!("after a panic in {id}: {e}"));
-        assert!(Contents::read(&place, steps::origin).unwrap().ledger.is_empty(), "after a panic in {id}");
+        let back = Tool::new(Policy::Proposed).teardown(world, Scope::Host);
+        assert_eq!(back.code, ExitCode::Done, "after a panic in {id}: {:?}", back.error);
+        assert!(bytes(&back.world).is_empty(), "after a panic in {id} a journal stays");
     }
     assert!(panicked > 12, "only {panicked} of {} steps act on a fresh host", all.len());
 }
 
 #[test]
 fn what_an_earlier_round_failed_for_is_not_the_reason_of_a_later_failure() {
-    let (_dir, place) = place();
     let rounds = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&rounds);
     let step = Made {
@@ -320,26 +310,24 @@ fn what_an_earlier_round_failed_for_is_not_the_reason_of_a_later_failure() {
         }),
         ..step
     };
-    let (_, result, ..) = bootstrap(world(), &place, 1, vec![stage("a", &[], vec![Box::new(first)])]);
+    let (_, result, ..) = bootstrap(world(), 1, vec![stage("a", &[], vec![Box::new(first)])]);
     let error = result.unwrap_err();
     assert!(rounds.load(SeqCst) > 2, "it acted {} times", rounds.load(SeqCst));
     assert_eq!(error.code, ExitCode::Unverified, "{error}");
     assert!(error.what.contains("it looks wrong") && !error.to_string().contains("cannot remove"), "{error}");
 
     // When the newest act is the one that failed, its words are the reason.
-    let (_dir, place) = self::place();
     let step = Made {
         probe: Box::new(|_| Probe::differs(json!(1), "it looks wrong")),
         apply: Box::new(|| vec![Act::Remove { path: "/etc".into(), all: false }]),
         ..makes("a.step", "/acted")
     };
-    let (_, result, ..) = bootstrap(world(), &place, 1, vec![stage("a", &[], vec![Box::new(step)])]);
+    let (_, result, ..) = bootstrap(world(), 1, vec![stage("a", &[], vec![Box::new(step)])]);
     assert!(result.unwrap_err().what.contains("cannot remove /etc"));
 }
 
 #[test]
 fn a_change_of_snapd_that_does_not_end_is_left_to_it_at_the_deadline() {
-    let (_dir, place) = place();
     let install = || {
         Act::Snapd(SnapdChange {
             method: "POST",
@@ -361,13 +349,13 @@ fn a_change_of_snapd_that_does_not_end_is_left_to_it_at_the_deadline() {
         ..makes("snap.microk8s", "/unused")
     };
     let short = Duration::from_millis(10);
-    let (_, result, _, world) = bootstrap(world(), &place, 1, vec![stage("a", &[], vec![Box::new(step(short))])]);
+    let (_, result, _, world) = bootstrap(world(), 1, vec![stage("a", &[], vec![Box::new(step(short))])]);
     let error = result.unwrap_err();
     assert_eq!(error.code, ExitCode::TimedOut, "{error}");
     assert!(world.snapd.change.is_some(), "snapd goes on with it");
     // The same command follows it to its end.
     let long = Duration::from_secs(900);
-    let (outcome, result, ..) = bootstrap(world, &place, 1, vec![stage("a", &[], vec![Box::new(step(long))])]);
+    let (outcome, result, ..) = bootstrap(world, 1, vec![stage("a", &[], vec![Box::new(step(long))])]);
     result.unwrap();
     assert_eq!((outcome.created, outcome.kept), (0, 1), "{outcome:?}");
 }
