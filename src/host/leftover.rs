@@ -5,7 +5,7 @@ use std::{fs, sync::LazyLock};
 
 use nix::unistd::{Pid, getpgid};
 
-use super::Leftover;
+use super::{Leftover, began};
 
 /// Environment variable that every command of ours carries that changes the host, and with it all that it starts.
 pub(super) const MARK: &str = "IRIS_MK8S_RUN";
@@ -25,13 +25,9 @@ fn is_dead(mark: &str) -> Option<bool> {
     Some(started(id.parse().ok()?) != Some(start.parse().ok()?))
 }
 
-/// When a process began, in the kernel's ticks since it booted; none when there is no such process, or only its remains.
+/// When a process began; none when there is no such process, or only its remains.
 fn started(id: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The name, in parentheses, may hold blanks and parentheses itself.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
+    began(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
 }
 
 /// The process groups that a dead run left behind.

@@ -1,6 +1,6 @@
 //! What SIGINT, SIGTERM and SIGHUP do: they end a command that only looks, and they ask one that changes the host to stop where it can be
-//! resumed. A SIGHUP that we were started to ignore (`nohup`) stays ignored. A SIGINT does not: a shell without job control starts everything in the
-//! background so, a terminal with a person at it too.
+//! resumed. A SIGHUP that we were started to ignore (`nohup`) stays ignored. SIGINT is heard in any case: a shell without job control starts each
+//! command in the background with SIGINT ignored, even a terminal at which a person sits.
 
 use std::{
     fs, io,
