@@ -246,8 +246,12 @@ fn a_journal_that_says_nothing_goes_alone_and_the_end_of_a_reset_takes_all() {
 fn a_directory_that_does_not_go_is_told() {
     let dir = tempfile::tempdir().expect("a directory");
     let place = Place { dir: dir.path().join("elsewhere") };
-    std::os::unix::fs::symlink(dir.path(), &place.dir).expect("linked");
-    let error = Journal::open(&place, origin).expect("opened").discard().unwrap_err();
+    let journal = Journal::open(&place, origin).expect("opened");
+    // Somebody moves it while we work.
+    let moved = dir.path().join("moved");
+    fs::rename(&place.dir, &moved).expect("moved");
+    std::os::unix::fs::symlink(&moved, &place.dir).expect("linked");
+    let error = journal.discard().unwrap_err();
     assert_eq!(error.code, ExitCode::Residue);
     assert!(error.cause.as_deref().is_some_and(|c| c.contains("Not a directory")), "{error}");
 }
@@ -326,7 +330,7 @@ fn alone(script: &str) -> Option<std::process::Output> {
     Some(Command::new("unshare").args(["--mount", "sh", "-ec", script]).output().expect("unshare can be run"))
 }
 
-const STATE: &str = "mkdir -p /var/lib/iris-mk8s; mount -t tmpfs -o size=16k tmpfs /var/lib/iris-mk8s";
+const STATE: &str = "mkdir -p /var/lib/iris-mk8s; mount -t tmpfs -o size=16k,mode=755 tmpfs /var/lib/iris-mk8s";
 
 /// The real program, in a namespace whose `/var/lib/iris-mk8s` was prepared by the script; its exit code and what it said.
 fn program(prepare: &str, args: &str) -> Option<(i32, String)> {
@@ -418,7 +422,7 @@ fn a_disk_that_fills_up_takes_no_record_by_half() {
     let place = dir.path().display();
     let test = std::env::current_exe().expect("a path");
     let script = format!(
-        "mount -t tmpfs -o size=16k tmpfs {place}; head -c 8192 /dev/zero >{place}/filler; \
+        "mount -t tmpfs -o size=16k,mode=755 tmpfs {place}; head -c 8192 /dev/zero >{place}/filler; \
          JOURNAL_DIR={place} exec {} --exact --ignored on_a_disk_that_fills_up",
         test.display()
     );

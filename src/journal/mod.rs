@@ -11,11 +11,13 @@ mod contents;
 mod ledger;
 mod record;
 mod store;
+mod trust;
 
 pub use contents::{Contents, Origin, OriginOf};
 pub use ledger::Ledger;
 pub use record::{FORMAT, Record};
 pub use store::Store;
+pub(crate) use trust::check_place;
 
 use store::FileStore;
 
