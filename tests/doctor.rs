@@ -557,7 +557,7 @@ fn another_address_of_the_host_explains_what_does_not_work() {
         "{}",
         first.message
     );
-    assert!(first.hint.ends_with("`sudo microk8s refresh-certs --cert ca.crt`"), "{}", first.hint);
+    assert!(first.hint.contains("`sudo microk8s refresh-certs --cert ca.crt`, then `microk8s stop`"), "{}", first.hint);
     assert!(!report.show(false).contains("the same bootstrap again"), "it would not help: {}", report.show(false));
 
     // kubelet's certificate counts only where somebody looks at it.
