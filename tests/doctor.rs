@@ -66,6 +66,7 @@ fn converged() -> Facts {
         "X509v3 Subject Alternative Name: \n    DNS:kubernetes, IP Address:127.0.0.1, IP Address:10.152.183.1, IP Address:192.168.11.49\n",
     );
     facts.api.insert("/readyz".to_owned(), "ok".to_owned());
+    facts.api.insert("/apis/metallb.io/v1beta1".to_owned(), "ipaddresspools servicel2statuses".to_owned());
     log(&mut facts, "data-0", "Enabling logons\n");
     let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "message": "kubelet says so"});
     facts.objects(
@@ -361,6 +362,7 @@ const CASES: &[Case] = &[
     ("metallb", |f| no_workload(f, "daemonsets", "speaker"), "does not answer for its addresses"),
     ("metallb-pool", |f| _ = f.objects("l2advertisements", vec![]), "is not advertised"),
     ("address", |f| object(f, "services", "iris-ext")["status"] = json!({}), "service iris-ext has no address"),
+    ("address", |f| _ = f.objects("servicel2statuses", vec![]), "no speaker of MetalLB announces it"),
     (
         "longhorn-removal",
         |f| {
@@ -557,7 +559,7 @@ fn another_address_of_the_host_explains_what_does_not_work() {
         "{}",
         first.message
     );
-    assert!(first.hint.ends_with("`sudo microk8s refresh-certs --cert ca.crt`"), "{}", first.hint);
+    assert!(first.hint.contains("`sudo microk8s refresh-certs --cert ca.crt`, then `microk8s stop`"), "{}", first.hint);
     assert!(!report.show(false).contains("the same bootstrap again"), "it would not help: {}", report.show(false));
 
     // kubelet's certificate counts only where somebody looks at it.

@@ -32,7 +32,8 @@ pub(super) fn look(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let network = facts.network()?;
     // A host without a network is told of elsewhere.
     let Some((interface, lan)) = network.main_lan() else { return Ok(Vec::new()) };
-    let of_host = |i: &&Interface| !matches!(i.kind, Kind::Cni | Kind::Loopback);
+    // One that somebody gave to the loopback (the addon host-access) is an address of the host, too.
+    let of_host = |i: &&Interface| i.kind != Kind::Cni;
     let all = network.interfaces.iter().filter(of_host).flat_map(|i| &i.addresses);
     let here: BTreeSet<Ipv4Addr> = all.map(|a| a.net.addr()).collect();
     let Some(now) = interface.addresses.iter().map(|a| a.net.addr()).find(|a| lan.contains(a)) else {
@@ -74,9 +75,9 @@ pub(super) fn look(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 fn cure(facts: &Facts<'_>, stale: &[Stale]) -> String {
     let in_minute = "MicroK8s notices a new address by itself, mostly within a minute; when this stays so:";
     let of_kubelet = stale.iter().any(|found| found.what == OF_KUBELET);
-    // Only the change of the authority makes kubelet's certificate anew; it starts the services again, too.
+    // Only a new authority makes kubelet's certificate anew, and pods learn of that when they start.
     if of_kubelet && facts.spec.channel.row().names_certificates {
-        format!("{in_minute} `sudo microk8s refresh-certs --cert ca.crt`")
+        format!("{in_minute} `sudo microk8s refresh-certs --cert ca.crt`, then {}", facts.restart())
     } else {
         format!("{in_minute} {}", facts.restart())
     }

@@ -90,7 +90,9 @@ fn kinds(host: &dyn Host) -> Result<Vec<&'static Kind>> {
 
 fn answer(host: &dyn Host, path: &str) -> Result<Value> {
     // A kind that is being taken away is named by one list and missing in the next: the next look has it.
-    let text = host.api_text(path).map_err(|e| Error { transient: true, ..e })?;
+    let broken =
+        "when it stays so, a service behind the API is broken: `microk8s kubectl get apiservices`; mend or delete it";
+    let text = host.api_text(path).map_err(|e| Error { transient: true, ..e }.hint(broken))?;
     serde_json::from_str(&text)
         .map_err(|e| Error::transient("the API server's list of kinds cannot be read").because(format!("{path}: {e}")))
 }

@@ -122,10 +122,11 @@ impl Pool {
             return vec![apply(Self::config_map(wanted))];
         }
         // By the pool alone is judged what is there: so it is the last one to come, and the last one to go. The label is what tells the
-        // advertisement from somebody's.
+        // advertisement from somebody's. Each pool has one of its own: what was advertised once may serve somebody.
         let advertised = pools.find(name).is_some_and(|pool| pool.advertised);
         let advertisement = || {
-            let meta = json!({"name": OWN, "namespace": NAMESPACE, "labels": {MANAGED_BY: MANAGER}});
+            let called = if name == OWN { OWN.to_owned() } else { format!("{OWN}-{name}") };
+            let meta = json!({"name": called, "namespace": NAMESPACE, "labels": {MANAGED_BY: MANAGER}});
             let spec = json!({"ipAddressPools": [name]});
             json!({"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": meta, "spec": spec})
         };

@@ -9,6 +9,7 @@ use iris_mk8s::{
 use serde_json::json;
 
 use crate::model::{
+    cluster::key,
     compare::{difference, facts},
     initial::{Article, Before, Initial, Pools},
     store::Policy,
@@ -106,7 +107,7 @@ fn a_pool_that_serves_somebody_stays_and_ours_is_put_beside_it() {
         let mut down = done(tool().teardown(moved, Scope::Host));
         assert_eq!(web(&down).as_deref(), Some("192.168.11.200"), "{era:?}");
         let now = down.now;
-        down.api().expect("it runs").delete(&crate::model::cluster::key(&kinds::SERVICE, "team", "later"), now);
+        down.api().expect("it runs").delete(&key(&kinds::SERVICE, "team", "later"), now);
         down.settle();
         assert_eq!(difference(&before, &facts(&down)), [""; 0], "{era:?}");
     }
@@ -193,7 +194,7 @@ fn an_adopted_service_goes_back_to_the_pool_that_it_came_from() {
         };
         let mut world = initial.world();
         // It names no pool.
-        let ext = crate::model::cluster::key(&kinds::SERVICE, "default", "iris-ext");
+        let ext = key(&kinds::SERVICE, "default", "iris-ext");
         let now = world.now;
         let api = world.api().expect("it runs");
         api.change(&ext, |s| _ = s["metadata"].as_object_mut().expect("fields").remove("annotations"));
@@ -208,6 +209,28 @@ fn an_adopted_service_goes_back_to_the_pool_that_it_came_from() {
         assert_eq!(address(&down, "default", "iris-ext").as_deref(), Some("192.168.11.200"), "{era:?}");
         assert_eq!(difference(&before, &facts(&down)), [""; 0], "{era:?}");
     }
+}
+
+/// Nobody answered for somebody's pool: we see to it as long as we are there.
+#[test]
+fn an_advertisement_of_ours_goes_with_us() {
+    let mut world = somebodys(Era::Today, Pools::OtherRange);
+    let theirs = key(&kinds::L2_ADVERTISEMENT, "metallb-system", "default-advertise-all-pools");
+    world.api().expect("it runs").drop_object(&theirs);
+    world.settle();
+    let before = facts(&world);
+    let up = done(tool().bootstrap(world));
+    let ours: Vec<String> = up
+        .cluster
+        .as_ref()
+        .expect("MicroK8s")
+        .of(&kinds::L2_ADVERTISEMENT)
+        .map(|a| state::name(a).to_owned())
+        .collect();
+    assert_eq!(ours, ["iris-mk8s-default-addresspool"]);
+    let mut down = done(tool().teardown(up, Scope::Host));
+    down.settle();
+    assert_eq!(difference(&before, &facts(&down)), [""; 0]);
 }
 
 /// A pool that somebody changed in 0.9's one text: theirs stays, ours goes.

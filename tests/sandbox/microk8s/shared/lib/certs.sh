@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Stands in for the part of MicroK8s' utils.sh that makes certificates and kubeconfigs: a CA of ten years, certificates of one, x509 users.
-# Runs in the install hook only; the real one also makes them anew when the machine's addresses change.
+# Runs in the install hook and for `refresh-certs`; the real one also makes the server's anew when the machine's addresses change.
 
 C=$SNAP_DATA/certs
 
@@ -43,19 +43,29 @@ users:
 CONFIG
 }
 
-make_certs_and_kubeconfigs() {
-    local node ip sans
-    node=$(hostname | tr '[:upper:]' '[:lower:]')
-    sans="IP:127.0.0.1,IP:10.152.183.1"
+# The addresses that certificates of servers name.
+sans() {
+    local ip sans="IP:127.0.0.1,IP:10.152.183.1"
     for ip in $(get_ips); do sans+=",IP:$ip"; done
-    mkdir -p "$C" "$SNAP_DATA/credentials"
-    openssl genrsa -out "$C/serviceaccount.key" 2048 2>/dev/null
-    new_ca ca 10.152.183.1
-    new_ca front-proxy-ca front-proxy-ca
+    echo "$sans"
+}
+
+new_server_cert() {
     new_cert server /C=GB/ST=Canonical/L=Canonical/O=Canonical/OU=Canonical/CN=127.0.0.1 ca \
-        "$sans,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local"
+        "$(sans),DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local"
+}
+
+make_certs_and_kubeconfigs() {
+    local node
+    node=$(hostname | tr '[:upper:]' '[:lower:]')
+    mkdir -p "$C" "$SNAP_DATA/credentials"
+    # A key that is there stays: tokens of pods are signed with it.
+    [ -e "$C/serviceaccount.key" ] || openssl genrsa -out "$C/serviceaccount.key" 2048 2>/dev/null
+    new_ca ca 10.152.183.1
+    [ -e "$C/front-proxy-ca.crt" ] || new_ca front-proxy-ca front-proxy-ca
+    new_server_cert
     new_cert front-proxy-client /CN=front-proxy-client front-proxy-ca
-    new_cert kubelet "/CN=system:node:$node/O=system:nodes" ca "DNS:$node,$sans"
+    new_cert kubelet "/CN=system:node:$node/O=system:nodes" ca "DNS:$node,$(sans)"
     new_cert client /CN=admin/O=system:masters ca
     new_cert proxy /CN=system:kube-proxy ca
     new_cert scheduler /CN=system:kube-scheduler ca
