@@ -9,7 +9,7 @@ use iris_mk8s::{
     step::Scope,
     steps,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::model::{
     compare::{difference, facts},
@@ -313,6 +313,25 @@ fn a_hold_an_alias_and_members_of_others_stay_and_are_named() {
         let mut world = ran.world;
         world.groups.get_mut("microk8s").expect("the group").clear();
         leaves(&reset(world), &before, ExitCode::Done, &["hold"], &[]);
+    }
+}
+
+/// The record as the first release wrote it, which knows nothing of places that were there, nor of rules.
+#[test]
+fn a_record_of_the_first_release_is_taken_back_fully() {
+    for era in ERAS {
+        for old_kubernetes in [false, true] {
+            let world = Initial { old_kubernetes, ..Initial::fresh(era) }.world();
+            let before = facts(&world);
+            let mut world = tool().bootstrap(world).world;
+            let file = "/var/lib/iris-mk8s/before.json";
+            let mut record: Value = serde_json::from_str(&world.files.text(file)).expect("JSON");
+            for new in ["format", "there", "rules"] {
+                assert!(record.as_object_mut().expect("fields").remove(new).is_some(), "{new}");
+            }
+            world.files.write(file, record.to_string());
+            leaves(&reset(world), &before, ExitCode::Done, &[], &[]);
+        }
     }
 }
 
