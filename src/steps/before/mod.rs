@@ -348,10 +348,7 @@ impl Step for Before {
         ];
         let is_there = host.snapd_get("/v2/snaps/microk8s")?.is_some();
         let (acts, left) = self.look_after(host, &before, is_there)?;
-        told.extend(acts.iter().map(|act| match act {
-            Act::Run(Cmd { stdin: Some(change), .. }) => format!("{} # {}", act.show(), rules::show(change)),
-            other => other.show(),
-        }));
+        told.extend(acts.iter().map(Act::show));
         told.extend(left.iter().map(|l| format!("stays: {}: {}", l.what, l.why)));
         Ok(told)
     }

@@ -321,7 +321,8 @@ pub(super) fn left(host: &dyn Host, were: Option<&[String]>, others: &Others) ->
         }
         if !change.is_empty() {
             let argv = [format!("{program}-restore"), "--noflush".to_owned(), "--wait".to_owned(), LOCK.to_owned()];
-            acts.push(Act::Run(Cmd::changes(SOON, argv).stdin(change)));
+            let note = show(&change);
+            acts.push(Act::Run(Cmd::changes(SOON, argv).stdin(change).note(note)));
         }
         left.extend(tables.iter().flat_map(|table| table.stays(others, program)));
     }
@@ -329,9 +330,8 @@ pub(super) fn left(host: &dyn Host, were: Option<&[String]>, others: &Others) ->
 }
 
 /// A change of the rules, for people.
-pub(super) fn show(change: &[u8]) -> String {
-    let text = String::from_utf8_lossy(change);
-    let count = |what: &str| text.lines().filter(|l| l.starts_with(what)).count();
+fn show(change: &str) -> String {
+    let count = |what: &str| change.lines().filter(|l| l.starts_with(what)).count();
     format!("takes away {} rules and {} chains", count("-D "), count("-X "))
 }
 
