@@ -126,8 +126,6 @@ fn what_another_kubernetes_may_have_made_stays_until_it_is_gone() {
         let mut world = ran.world;
         assert!(world.files.has("/var/lib/iris-mk8s/before.json"), "what was there before is still needed");
         foreign::leaves(&mut world, Resident::K3s);
-        // `k3s-uninstall.sh` takes its folders away, too.
-        ["/etc/rancher", "/var/lib/rancher", "/run/k3s"].iter().for_each(|folder| world.files.remove(folder));
         leaves(&reset(world), &before, ExitCode::Done, &[], &[]);
     }
 }
@@ -288,8 +286,10 @@ fn kernel_settings_go_back_only_where_nobody_needs_them() {
         world.files.write("/proc/sys/vm/overcommit_memory", "2\n");
         let ran = reset(world);
         let more = ["90-mine.conf", "net/ipv4/ip_forward", "vm/overcommit_memory"];
-        let named =
-            ["net.ipv4.ip_forward = 1 (it was 0): /etc/sysctl.d/90-mine.conf sets it", "vm.overcommit_memory = 2"];
+        let named = [
+            "/proc/sys/net/ipv4/ip_forward = 1 (it was 0): /etc/sysctl.d/90-mine.conf sets it",
+            "/proc/sys/vm/overcommit_memory = 2",
+        ];
         leaves(&ran, &before, ExitCode::Done, &more, &named);
         assert_eq!(ran.world.files.text("/proc/sys/vm/overcommit_memory"), "2\n");
         assert_eq!(
@@ -394,9 +394,25 @@ fn a_record_that_cannot_be_read_ends_it_before_anything_is_done() {
         let planned = tool().undo_plan(world.clone(), Scope::Host).expect("a plan").show();
         assert!(planned.contains("stays: /var/lib/iris-mk8s/before.json is gone"), "{planned}");
         let ran = reset(world);
-        assert_eq!(ran.code, ExitCode::Done, "{:?}", ran.error);
-        assert!(said(&ran).contains("before.json is gone"), "{}", said(&ran));
+        assert_eq!(ran.code, ExitCode::Residue, "{:?}", ran.error);
+        for named in ["before.json is gone", "/var/log/pods", "iptables-nft-restore", "groupdel"] {
+            assert!(said(&ran).contains(named), "{named} is not named: {}", said(&ran));
+        }
         assert!(ran.world.files.has("/var/log/pods"), "nothing was guessed");
+        // They look at it, take it away by hand, and restart the host; then it has an end.
+        let mut world = ran.world;
+        world.groups.remove("microk8s");
+        for path in
+            ["/var/log/pods", "/var/log/containers", "/var/lib/cni", "/var/lib/kubelet", "/usr/libexec/kubernetes"]
+        {
+            world.files.remove(path);
+        }
+        for path in ["/etc/cni", "/opt/cni", "/etc/apparmor.d/cri-containerd.apparmor.d"] {
+            world.files.remove(path);
+        }
+        world.power_cut();
+        let ran = reset(world);
+        assert_eq!(ran.code, ExitCode::Done, "{:?} {}", ran.error, said(&ran));
         assert!(!ran.world.files.has(Place::default().journal()));
     }
 }

@@ -64,6 +64,11 @@ impl Found {
         })
     }
 
+    /// Of a host of which nothing is known: everything that looks like MicroK8s' may be its own.
+    pub(super) fn nothing(homes: &[PathBuf]) -> Self {
+        Self { absent: files::roots(homes), rules: Some(Vec::new()), ..Self::default() }
+    }
+
     /// Rules that were there; none when there were some, and nobody wrote down which.
     pub(super) fn rules(&self) -> Option<&[String]> {
         match &self.rules {

@@ -221,12 +221,16 @@ impl Before {
         acts.extend(more);
         left.extend(stays);
         let acts = self.to_try(host, acts, &mut left);
+        if !acts.is_empty() {
+            return Ok(Undo::Acts(acts));
+        }
+        // Everything that looks like MicroK8s' is named, until nothing does any more.
+        let (would, stays) = self.look_after(host, &Found::nothing(&self.homes(host)?), false)?;
+        let why = "whether it was there before MicroK8s is not known";
+        left.extend(would.iter().map(|act| Left::ours(format!("what `{}` would take away", act.show()), why)));
+        left.extend(stays);
         left.insert(0, self.is_gone());
-        Ok(match left.iter().all(|l| l.theirs) {
-            _ if !acts.is_empty() => Undo::Acts(acts),
-            true => Undo::Theirs(lines(&left)),
-            false => Undo::Keep(lines(&left)),
-        })
+        Ok(if left.iter().all(|l| l.theirs) { Undo::Theirs(lines(&left)) } else { Undo::Keep(lines(&left)) })
     }
 
     fn is_gone(&self) -> Left {
