@@ -371,12 +371,26 @@ fn an_alias_that_means_something_else_by_now_is_told() {
     assert_eq!(ran.world.snapd.aliases["kubectl"].1, "ctr");
 }
 
+/// As the first release wrote it.
+fn without_copies(world: &mut World) {
+    let journal = Place::default().journal();
+    let without = |line: &str| {
+        let mut record: Value = serde_json::from_str(line).expect("a record");
+        if let Some(want) = record["want"].as_object_mut() {
+            want.remove("found");
+        }
+        format!("{record}\n")
+    };
+    let text: String = world.files.text(&journal).lines().map(without).collect();
+    world.files.write_as(journal.to_str().expect("UTF-8"), text, 0o600, "root");
+}
+
 /// An emptied record is told before anything is done: nothing is guessed.
 #[test]
 fn a_record_that_cannot_be_read_ends_it_before_anything_is_done() {
     let file = "/var/lib/iris-mk8s/before.json";
     for era in ERAS {
-        let (_, good) = bootstrapped(era);
+        let (before, good) = bootstrapped(era);
         let whole = good.files.text(file);
         for bad in [String::new(), "\0".repeat(whole.len()), whole[..whole.len() / 2].to_owned(), "{}".to_owned()] {
             let mut world = good.clone();
@@ -388,9 +402,12 @@ fn a_record_that_cannot_be_read_ends_it_before_anything_is_done() {
                 assert_eq!((ran.code, ran.acts), (ExitCode::Journal, 0), "{:?}", ran.error);
             }
         }
-        // The person moves it away: what cannot be told apart stays, and is named.
+        // The person moves it away: the journal has a copy.
         let mut world = good;
         world.files.remove(file);
+        leaves(&reset(world.clone()), &before, ExitCode::Done, &[], &[]);
+        // Where that is older and has none, what cannot be told apart stays, and is named.
+        without_copies(&mut world);
         let planned = tool().undo_plan(world.clone(), Scope::Host).expect("a plan").show();
         assert!(planned.contains("stays: /var/lib/iris-mk8s/before.json is gone"), "{planned}");
         let ran = reset(world);
