@@ -1,0 +1,136 @@
+//! The promises, each as a question to what a command left and said.
+
+use iris_mk8s::error::ExitCode;
+
+use crate::{
+    facts::our_objects,
+    model::world::World,
+    op::{Op, Reach},
+    program::{Ran, Shown},
+};
+
+/// More changes than any command needs.
+pub const MANY: u64 = 400;
+
+/// Words that stand for things, where the things themselves are many: what goes with MicroK8s is named with it.
+const WITH_MICROK8S: [&str; 2] = ["snap.microk8s", "MicroK8s"];
+
+/// The names by which a person would find a fact in what was printed.
+fn names(fact: &str) -> Vec<String> {
+    let first = fact.split(' ').next().unwrap_or_default();
+    if first.starts_with('/') {
+        let parts: Vec<&str> = first.split('/').collect();
+        return (3..=parts.len()).map(|n| parts[..n].join("/")).collect();
+    }
+    let second = fact.split(' ').nth(1).unwrap_or_default();
+    match first {
+        "link" | "alias" | "snap" | "group" | "unit" | "package" => vec![second.to_owned()],
+        "hold" => vec!["hold".to_owned()],
+        "rule" => fact.split(' ').filter(|word| word.len() > 3).map(|word| word.trim_matches(':').to_owned()).collect(),
+        _ => vec![second.to_owned(), second.rsplit('/').next().unwrap_or_default().to_owned()],
+    }
+}
+
+/// Whether MicroK8s with all that it makes may be there because it was said that it stays.
+fn is_of_microk8s(fact: &str) -> bool {
+    let prefixes = [
+        "snap microk8s", "cluster", "pod of", "volume of", "rule ", "link ", "/proc/", "/run/", "/run ", "alias ", "group microk8s",
+        "/snap/", "/var/snap", "/etc/", "/opt/cni", "/var/lib/", "/usr/libexec", "/var/log/", "hold", "failed units",
+    ];
+    let first = fact.split(' ').next().unwrap_or_default();
+    prefixes.iter().any(|prefix| fact.starts_with(prefix)) || first.starts_with(char::is_uppercase)
+}
+
+fn is_explained(fact: &str, said: &str) -> bool {
+    let microk8s = is_of_microk8s(fact) && said.contains("StepLeft") && WITH_MICROK8S.iter().any(|word| said.contains(word));
+    let ours = fact.starts_with("/var/lib/iris-mk8s") && said.contains("StepLeft");
+    microk8s || ours || names(fact).iter().any(|name| said.contains(name.as_str()))
+}
+
+/// What is left, and nothing that was printed says so.
+pub fn unexplained(more: &[String], done: bool, said: &str) -> Vec<String> {
+    let silent = more.iter().filter(|fact| done || !is_explained(fact, said));
+    silent.take(8).map(|fact| format!("left, {}: {fact}", if done { "and exit 0" } else { "and unnamed" })).collect()
+}
+
+/// What would be there without us.
+pub fn missing(less: &[String], done: bool, said: &str) -> Vec<String> {
+    let silent = less.iter().filter(|fact| done || !is_explained(fact, said));
+    silent.take(8).map(|fact| format!("not as it would be without us: {fact}")).collect()
+}
+
+/// What is left in the very end, when nothing stands in the way any more.
+pub fn in_the_end(more: &[String]) -> impl Iterator<Item = String> {
+    more.iter().take(8).map(|fact| format!("left in the end: {fact}"))
+}
+
+/// Objects of ours that a teardown of that reach leaves, and does not name.
+pub fn unnamed(world: &World, reach: Reach, said: &str) -> Vec<String> {
+    let Some(cluster) = &world.cluster else { return Vec::new() };
+    let goes = |kind: &str| reach != Reach::App || kind != "PersistentVolumeClaim";
+    let left = our_objects(cluster).into_iter().filter(|(kind, _)| goes(kind)).map(|(_, name)| name);
+    let silent = left.filter(|name| {
+        let last = name.rsplit('/').next().unwrap_or_default();
+        !said.contains(last)
+    });
+    silent.map(|name| format!("left and unnamed: {name}")).collect()
+}
+
+/// The kind of an act: the program and what it does, without the names of what it does it to.
+fn kind(act: &str) -> String {
+    let words: Vec<&str> = act.split_whitespace().collect();
+    match words.as_slice() {
+        ["kubectl", "apply", .., what, _] => format!("kubectl apply {what}"),
+        ["kubectl", verb, what, ..] => format!("kubectl {verb} {}", what.split('/').next().unwrap_or_default()),
+        ["microk8s", verb, what, ..] => format!("microk8s {verb} {}", what.split(':').next().unwrap_or_default()),
+        ["ip", what, verb, ..] => format!("ip {what} {verb}"),
+        [first, second, ..] => format!("{first} {second}"),
+        _ => act.to_owned(),
+    }
+}
+
+/// Acts that a step's announcement stands for although their words come later: what shows only when the step before it is done.
+const ANNOUNCED: &[(&str, &[&str])] = &[
+    // The traces of a MicroK8s that is gone.
+    (
+        "snap.before",
+        &["kill -KILL", "ip netns delete", "ip link delete", "iptables-restore", "ip6tables-restore", "systemctl", "groupdel", "rm", "sysctl"],
+    ),
+    // A disabled snap is enabled first, and then removed.
+    ("snap.microk8s", &["snap remove", "snap enable", "snap abort"]),
+];
+
+/// What was done, and not shown before.
+pub fn unplanned(op: &Op, shown: &Shown, ran: &Ran) -> Vec<String> {
+    let bootstrap = matches!(op, Op::Bootstrap(..));
+    if !bootstrap && !matches!(op, Op::Teardown(..)) {
+        return Vec::new();
+    }
+    let refused = |code: ExitCode| matches!(code, ExitCode::NotOurs | ExitCode::Preflight | ExitCode::Usage);
+    let mut wrong = Vec::new();
+    for (step, act) in &ran.acts {
+        let Some(planned) = shown.steps.iter().find(|s| s.step == *step) else {
+            wrong.push(format!("{step} was not in the plan: {act}"));
+            continue;
+        };
+        let same = planned.acts.iter().any(|a| a == act || (bootstrap && kind(a) == kind(act)));
+        let told = ANNOUNCED.iter().any(|(id, begins)| {
+            id == step && !bootstrap && begins.iter().any(|b| act.starts_with(b)) && !planned.stays
+        });
+        if planned.stays && bootstrap && same_repair(step) {
+            continue;
+        }
+        if !same && !told {
+            wrong.push(format!("{step} was not to do that: {act}"));
+        }
+    }
+    if shown.code.is_some_and(refused) && !ran.acts.is_empty() {
+        wrong.push(format!("it was refused ({:?}) and acts", shown.code));
+    }
+    wrong.truncate(6);
+    wrong
+}
+
+fn same_repair(_: &str) -> bool {
+    false
+}

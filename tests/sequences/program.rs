@@ -1,0 +1,407 @@
+//! The program's commands on a modelled host, as `src/app.rs` puts them together, with all that a person sees of them.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use iris_mk8s::{
+    cli::{Lb, SpecFlags},
+    cluster,
+    credentials::Credentials,
+    engine::{Engine, Plan, UndoPlan},
+    error::{Error, ExitCode, Result},
+    event::{Event, Events},
+    host::{Cmd, Host, LOG_DIR, Watch},
+    journal::{Contents, Journal, Place},
+    profile,
+    spec::{Iris, Mirror, Spec},
+    step::{Scope, Stage},
+    steps,
+    summary::{Summary, volumes},
+};
+
+use crate::{
+    model::{
+        host::{Hook, Model},
+        longhorn,
+        store::{ModelStore, Policy, bytes},
+        world::{Era, World},
+    },
+    op::{Reach, Wish},
+};
+
+/// What a person sees, and what came of it.
+pub struct Ran {
+    pub code: ExitCode,
+    pub world: World,
+    /// It died, and so it has no exit code.
+    pub died: bool,
+    /// Steps with what they did.
+    pub acts: Vec<(String, String)>,
+    /// Everything that was printed.
+    pub said: String,
+    /// Changes of the host, in all.
+    pub changes: u64,
+    /// Why the program itself broke.
+    pub panic: Option<String>,
+}
+
+/// What a command would do, as it was shown before.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// Steps with the acts that were shown of them.
+    pub steps: Vec<ShownStep>,
+    /// Everything that was printed.
+    pub text: String,
+    /// It was refused, or failed.
+    pub code: Option<ExitCode>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ShownStep {
+    pub step: String,
+    pub acts: Vec<String>,
+    /// It is said that nothing happens to it.
+    pub stays: bool,
+    /// It goes with another step.
+    pub with: Option<String>,
+}
+
+fn place() -> Place {
+    Place::default()
+}
+
+/// The wanted state.
+pub fn spec(era: Era, wish: &Wish) -> Spec {
+    let flags = SpecFlags {
+        lb: Some(Lb::Range(wish.range.text().parse().expect("a range"))),
+        channel: Some(era.channel().parse().expect("a channel")),
+        storage: wish.class.map(str::to_owned),
+        replicas: Some(u64::from(wish.replicas)),
+        namespace: Some(wish.namespace.to_owned()),
+        user: Some(wish.user.to_owned()),
+        ..Default::default()
+    };
+    let input = profile::Input { flags, login: Some("ubuntu".to_owned()), ..profile::Input::default() };
+    let mut spec = profile::resolve(&input).expect("the default profile").0;
+    spec.data_goes = wish.data;
+    spec.addons.retain(|addon| wish.registry || addon != "registry");
+    let mirror = |url: &str| Mirror { registry: "docker.io".to_owned(), url: url.to_owned() };
+    spec.registries.mirrors = wish.mirror.into_iter().map(mirror).collect();
+    if let Some(own) = &mut spec.longhorn {
+        own.manifest = Some(longhorn::FILE.into());
+    }
+    spec
+}
+
+/// A password's file, its hash's file, what was given, and which of the salts.
+type Known = (Option<Vec<u8>>, Option<Vec<u8>>, Option<String>, usize);
+
+/// Salts that are told apart.
+const SALTS: usize = 4;
+
+/// The password as the program loads it. Hashing takes its time, so each is made once.
+fn credentials(world: &mut World, given: Option<&str>) -> Result<Credentials> {
+    static KNOWN: OnceLock<Mutex<HashMap<Known, Result<Credentials>>>> = OnceLock::new();
+    let file = |path: std::path::PathBuf| world.files.read(path).map(<[u8]>::to_vec);
+    let (password, hash) = (file(place().password()), file(place().password_hash()));
+    let key = (password, hash, given.map(str::to_owned), world.passwords % SALTS);
+    let mut known = KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let found = known.entry(key.clone()).or_insert_with(|| load(&key)).clone()?;
+    if key.1.as_deref() != Some(found.hash().as_str().as_bytes()) {
+        world.passwords += 1;
+    }
+    Ok(found)
+}
+
+fn load((password, hash, given, _): &Known) -> Result<Credentials> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let there = Place { dir: dir.path().to_owned() };
+    let given_at = dir.path().join("given");
+    for (path, bytes) in [
+        (there.password(), password.as_deref()),
+        (there.password_hash(), hash.as_deref()),
+        (given_at.clone(), given.as_deref().map(str::as_bytes)),
+    ] {
+        if let Some(bytes) = bytes {
+            std::fs::write(path, bytes).expect("a file");
+        }
+    }
+    Credentials::load_or_make(&there, given.as_ref().and_then(|_| given_at.to_str()), None)
+}
+
+/// What the program remembers.
+struct Remembered {
+    contents: Contents,
+    spec: Spec,
+    stages: Vec<Stage>,
+}
+
+fn remembered(world: &mut World) -> Result<Option<Remembered>> {
+    let contents = Contents::parse(&bytes(world))?;
+    let Some(mut spec) = contents.ledger.spec.clone() else { return Ok(None) };
+    spec.data_goes = false;
+    if spec.longhorn.is_none() && contents.ledger.steps().any(|step| step.starts_with("longhorn.")) {
+        spec.longhorn = contents.specs().rev().find_map(|spec| spec.longhorn.clone());
+    }
+    let stages = steps::catalog(&spec, &credentials(world, None)?);
+    Ok(Some(Remembered { contents, spec, stages }))
+}
+
+fn engine<'a>(host: &'a dyn Host, stages: &'a [Stage], events: &'a Events) -> Engine<'a> {
+    Engine { host, stages, events, workers: 1 }
+}
+
+fn journal(model: &Arc<Model>, is_bootstrap: bool) -> Result<Journal> {
+    Journal::over(Box::new(ModelStore::open(model, Policy::Proposed, is_bootstrap)), place().journal())
+}
+
+/// Runs a command that may change the host.
+fn run(
+    mut world: World,
+    command: &str,
+    hook: Option<Hook>,
+    work: impl FnOnce(&Arc<Model>, &str, &Events, &mut String) -> Result<()>,
+) -> Ran {
+    // The name of a run holds the time: no two of them begin at the same moment.
+    world.now += Duration::from_millis(1);
+    let name = format!("{}-{command}", world.now.as_millis());
+    let before = world.acts;
+    let model = Model::new(world, &name, false);
+    let model = Arc::new(match hook {
+        Some(hook) => model.watched(hook),
+        None => model,
+    });
+    let (events, heard) = Events::channel();
+    let mut said = String::new();
+    let ended = catch_unwind(AssertUnwindSafe(|| work(&model, &name, &events, &mut said)));
+    drop(events);
+    let mut acts = Vec::new();
+    for stamped in heard {
+        said.push_str(&format!("{:?}\n", stamped.event));
+        if let Event::StepActing { step, act, .. } = stamped.event {
+            acts.push((step, act));
+        }
+    }
+    let world = model.remains();
+    let changes = world.acts - before;
+    let (code, panic) = match &ended {
+        Ok(Ok(())) => (ExitCode::Done, None),
+        Ok(Err(error)) => (error.code, None),
+        Err(_) if model.is_dead() => (ExitCode::Interrupted, None),
+        Err(panic) => (ExitCode::Bug, Some(words(&**panic))),
+    };
+    if let Ok(Err(error)) = &ended {
+        said.push_str(&error.to_string());
+    }
+    Ran { code, died: model.is_dead(), world, acts, said, changes, panic }
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+/// Looks at a host that may only be looked at.
+fn look<T>(world: &World, work: impl FnOnce(&Model, World) -> Result<T>) -> Result<T> {
+    let mut model = Model::new(world.clone(), "look", false);
+    model.read_only = true;
+    work(&model, world.clone())
+}
+
+/// `bootstrap`.
+pub fn bootstrap(mut world: World, wish: &Wish, hook: Option<Hook>) -> Ran {
+    let spec = spec(world.era, wish);
+    let credentials = credentials(&mut world, wish.password);
+    run(world, "bootstrap", hook, |model, name, events, _| {
+        let stages = stages(&spec, &credentials?, wish)?;
+        engine(&**model, &stages, events).bootstrap(|| journal(model, true), name, &spec).1
+    })
+}
+
+fn stages(spec: &Spec, credentials: &Credentials, wish: &Wish) -> Result<Vec<Stage>> {
+    let all = steps::catalog(spec, credentials);
+    match wish.until {
+        Some(last) => steps::until(all, last),
+        None => Ok(all),
+    }
+}
+
+/// `plan`, and what `bootstrap --dry-run` shows.
+pub fn plan(world: &World, wish: &Wish) -> Shown {
+    let shown = look(world, |model, mut world| {
+        let stages = stages(&spec(world.era, wish), &credentials(&mut world, wish.password)?, wish)?;
+        let plan = engine(model, &stages, &Events::channel().0).plan()?;
+        let refused = plan.refusals().err();
+        Ok((of_plan(&plan), refused))
+    });
+    match shown {
+        Ok((shown, None)) => shown,
+        Ok((shown, Some(error))) => {
+            Shown { text: format!("{}{error}", shown.text), code: Some(error.code), ..shown }
+        }
+        Err(error) => Shown { text: error.to_string(), code: Some(error.code), ..Shown::default() },
+    }
+}
+
+fn of_plan(plan: &Plan) -> Shown {
+    use iris_mk8s::engine::Verdict;
+    let step = |s: &iris_mk8s::engine::StepPlan| ShownStep {
+        step: s.step.clone(),
+        acts: s.acts.clone(),
+        stays: s.verdict == Verdict::Keep,
+        with: None,
+    };
+    Shown { steps: plan.steps.iter().map(step).collect(), text: plan.show(), code: None }
+}
+
+/// `status`.
+pub fn status(world: &World) -> Shown {
+    let shown = look(world, |model, mut world| {
+        let Some(known) = remembered(&mut world)? else { return Ok(Shown::default()) };
+        let plan = engine(model, &known.stages, &Events::channel().0).plan()?;
+        let _ = Summary::read(model, &known.spec);
+        Ok(of_plan(&plan))
+    });
+    shown.unwrap_or_else(|error| Shown { text: error.to_string(), code: Some(error.code), ..Shown::default() })
+}
+
+fn scope(reach: Reach) -> Scope {
+    match reach {
+        Reach::App => Scope::App,
+        Reach::Data => Scope::Data,
+        Reach::Reset => Scope::Host,
+    }
+}
+
+fn stopped(model: &Model, reach: Reach) -> Result<()> {
+    if reach != Reach::Reset && steps::is_stopped(model) {
+        return Err(Error::failed(
+            "MicroK8s is stopped: what IRIS has in the cluster can be removed only while it runs",
+        ));
+    }
+    Ok(())
+}
+
+/// What `teardown` shows before it asks, which `--dry-run` shows as well.
+pub fn undo_plan(world: &World, reach: Reach) -> Shown {
+    let shown = look(world, |model, mut world| {
+        let Some(known) = remembered(&mut world)? else { return Ok(Shown::default()) };
+        stopped(model, reach)?;
+        let plan = engine(model, &known.stages, &Events::channel().0).undo_plan(&known.contents.ledger, scope(reach))?;
+        let mut shown = of_undo(&plan);
+        for volume in volumes(model, &known.spec).unwrap_or_default() {
+            let (claim, size, path) = (volume.claim, volume.size, volume.path.unwrap_or_default());
+            let namespace = &known.spec.iris.namespace;
+            shown.text.push_str(&format!("  DATA   {namespace}/{claim} ({size}) at {path}\n"));
+        }
+        Ok(shown)
+    });
+    shown.unwrap_or_else(|error| Shown { text: error.to_string(), code: Some(error.code), ..Shown::default() })
+}
+
+fn of_undo(plan: &UndoPlan) -> Shown {
+    let step = |s: &iris_mk8s::engine::Removal| ShownStep {
+        step: s.step.clone(),
+        acts: s.acts.clone(),
+        stays: s.keep.is_some(),
+        with: s.with.clone(),
+    };
+    Shown { steps: plan.steps.iter().map(step).collect(), text: plan.show(), code: None }
+}
+
+/// `teardown`, agreed to.
+pub fn teardown(mut world: World, reach: Reach, hook: Option<Hook>) -> Ran {
+    let known = remembered(&mut world);
+    run(world, "teardown", hook, |model, name, events, said| {
+        let gone = !model.exists("/snap/bin/microk8s".as_ref());
+        let known = known?.filter(|known| !known.contents.ledger.is_empty() || gone);
+        let Some(known) = known else {
+            said.push_str("nothing is known to be ours, so nothing is taken back");
+            let left = model.exists(&place().dir);
+            return if reach == Reach::Reset && left { journal(model, false)?.discard() } else { Ok(()) };
+        };
+        stopped(model, reach)?;
+        let engine = engine(&**model, &known.stages, events);
+        said.push_str(&engine.undo_plan(&known.contents.ledger, scope(reach))?.show());
+        let journal = journal(model, false)?;
+        engine.teardown(&journal, name, scope(reach)).1?;
+        if reach == Reach::Reset && journal.ledger().is_empty() {
+            model.remove(LOG_DIR.as_ref(), true)?;
+            journal.remove()?;
+        }
+        Ok(())
+    })
+}
+
+/// Sets the number of instances, if the StatefulSet is ours.
+fn scale(model: &Model, known: &Remembered, replicas: u32) -> Result<bool> {
+    let ours = known.contents.ledger.memory(steps::SET).is_some();
+    if ours {
+        model.apply(&steps::stateful_set_of(&Iris { replicas, ..known.spec.iris.clone() }), false)?;
+    }
+    Ok(ours)
+}
+
+fn microk8s(model: &Model, verb: &str) -> Result<()> {
+    let output = model.ask(&Cmd::changes(steps::SWITCH_WITHIN, ["microk8s", verb]))?;
+    if output.ok() { Ok(()) } else { Err(Error::failed(format!("`microk8s {verb}` {}", output.ended()))) }
+}
+
+fn gone(model: &Model, known: &Remembered) -> Result<()> {
+    let iris = &known.spec.iris;
+    let mut changes = model.watch(&[Watch::Objects(&cluster::POD, Some(iris.namespace.clone()))]);
+    let begun = model.now();
+    let most: Duration = known.spec.timeouts.remove.into();
+    while !model.list(&cluster::POD, Some(&iris.namespace), &format!("app={}", iris.service))?.is_empty() {
+        if model.stopping() {
+            return Err(Error::new(ExitCode::Interrupted, "interrupted"));
+        }
+        if model.now().saturating_sub(begun) > most {
+            return Err(Error::new(ExitCode::TimedOut, "instances of IRIS still stop"));
+        }
+        changes.next(Duration::from_secs(5));
+    }
+    Ok(())
+}
+
+/// What the commands need that come after a bootstrap.
+fn after_bootstrap(known: Result<Option<Remembered>>) -> Result<Remembered> {
+    known?.ok_or_else(|| Error::failed("no bootstrap has run on this host"))
+}
+
+/// `stop`.
+pub fn stop(mut world: World, hook: Option<Hook>) -> Ran {
+    let known = remembered(&mut world);
+    run(world, "stop", hook, |model, _, _, _| {
+        let known = after_bootstrap(known)?;
+        let _lock = journal(model, false)?;
+        if steps::is_stopped(&**model) {
+            return Ok(());
+        }
+        if scale(model, &known, 0)? {
+            gone(model, &known)?;
+        }
+        microk8s(model, "stop")
+    })
+}
+
+/// `start`.
+pub fn start(mut world: World, hook: Option<Hook>) -> Ran {
+    let known = remembered(&mut world);
+    run(world, "start", hook, |model, _, events, _| {
+        let mut known = after_bootstrap(known)?;
+        known.stages.retain(|stage| ["start", "pods", "ready"].contains(&stage.id));
+        let _lock = journal(model, false)?;
+        if steps::stopped(&**model)?.is_some() {
+            microk8s(model, "start")?;
+        }
+        let (cluster, ready) = known.stages.split_at(1);
+        engine(&**model, cluster, events).await_all()?;
+        scale(model, &known, known.spec.iris.replicas)?;
+        engine(&**model, ready, events).await_all()
+    })
+}
