@@ -8,6 +8,7 @@ use crate::{
     },
     op::{End, Guest, Op, OurFile, Ours, Part, Place, Range, Reach, Rule, Sequence, Start, Wish},
     play::Play,
+    releases,
 };
 
 /// A generator of numbers (SplitMix64): it stays the same whatever crates become.
@@ -80,7 +81,8 @@ fn start(dice: &mut Dice, era: Era) -> Start {
         0..=5 => Start::Fresh,
         6 | 7 if era == Era::Today => Start::NewSnapd,
         8 => Start::AfterKubernetes,
-        9..=11 => dice.pick(&theirs),
+        9 => Start::Released(dice.pick(&releases::of(era))),
+        10 | 11 => dice.pick(&theirs),
         _ => Start::Fresh,
     }
 }

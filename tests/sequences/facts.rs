@@ -33,7 +33,7 @@ pub fn is_of_this_boot(fact: &str) -> bool {
 
 /// What goes with its snap and is worth nothing without it.
 pub fn goes_with_the_snap(fact: &str) -> bool {
-    fact.starts_with("alias ")
+    fact.starts_with("alias ") || fact.starts_with("/snap/bin/")
 }
 
 /// What things of others in the cluster stand on, as far as it is there.

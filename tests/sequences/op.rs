@@ -27,6 +27,8 @@ pub enum Start {
     TheirsWithPool,
     /// The same, stopped.
     TheirsStopped,
+    /// The first release was there, and did what is recorded under that name.
+    Released(&'static str),
 }
 
 /// The wanted state of a bootstrap.
@@ -209,8 +211,6 @@ pub enum Op {
     Pushes,
     /// Changes or removes one of our files.
     Spoils(OurFile),
-    /// The journal and the objects are those that the first release would have made.
-    OfFirstRelease,
 }
 
 /// Where a file is put.

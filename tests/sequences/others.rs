@@ -92,7 +92,9 @@ fn has_microk8s(world: &World) -> bool {
 }
 
 fn person(world: &mut World, verb: &str) -> bool {
-    let there = has_microk8s(world);
+    // What is so already leaves no trace, and nobody can know of it.
+    let runs = world.cluster.as_ref().is_some_and(|c| c.running);
+    let there = has_microk8s(world) && runs == (verb == "stop");
     if there {
         crate::model::initial::person(world, &["microk8s", verb]);
     }

@@ -24,6 +24,7 @@ use crate::{
     op::{End, Op, OurFile, Reach, Sequence, Start, Wish},
     others::{self, Sight},
     program::{self, Ran, Shown},
+    releases,
 };
 
 /// What was promised and not kept.
@@ -88,6 +89,7 @@ fn world(era: Era, start: Start) -> World {
         Start::Theirs => Initial { microk8s: Before::Running, ..fresh },
         Start::TheirsWithPool => theirs,
         Start::TheirsStopped => Initial { microk8s: Before::Stopped, ..theirs },
+        Start::Released(_) => unreachable!("another host comes first"),
     };
     let mut world = initial.world();
     world.users.insert("anna".to_owned(), "/home/anna".to_owned());
@@ -110,6 +112,9 @@ pub fn play(sequence: &Sequence) -> Play {
 
 impl Play {
     pub fn new(era: Era, start: Start) -> Self {
+        if let Start::Released(name) = start {
+            return releases::replay(name);
+        }
         let world = world(era, start);
         Self {
             twin: world.clone(),
@@ -126,6 +131,13 @@ impl Play {
             violations: Vec::new(),
             story: Vec::new(),
         }
+    }
+
+    /// What was so far does not count.
+    pub fn begin(&mut self) {
+        self.at = 0;
+        self.violations.clear();
+        self.story.clear();
     }
 
     /// Lets one thing happen.
@@ -334,7 +346,7 @@ impl Play {
     fn others(&mut self, op: &Op) -> bool {
         let mut with = self.world.clone();
         let edits = match op {
-            Op::Edits(which) => with.cluster.as_ref().and_then(|c| key_of_ours(c, *which)),
+            Op::Edits(which) | Op::Replaces(which) => with.cluster.as_ref().and_then(|c| key_of_ours(c, *which)),
             _ => None,
         };
         let did = others::does(&mut with, op, &self.sight);
@@ -361,13 +373,17 @@ impl Play {
         self.theirs.retain(|fact| is.contains(fact));
         match op {
             Op::Edits(_) => self.edited.extend(edits),
+            Op::Replaces(_) if !twin_did => {
+                self.guests.extend(edits);
+                self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned());
+            }
             Op::JoinsGroup(user) => _ = self.joined.insert(user),
             Op::Spoils(file) => self.spoiled(*file, &without),
             Op::Makes(guest) if !twin_did => {
                 self.guests.extend(keys_of_guest(*guest, &self.sight, self.world.era));
                 self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned());
             }
-            Op::Deletes(_) | Op::Waits(_) | Op::Reboots | Op::OfFirstRelease => {}
+            Op::Deletes(_) | Op::Waits(_) | Op::Reboots => {}
             _ => self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned()),
         }
         true
@@ -449,6 +465,9 @@ impl Play {
         }
         self.world.mounts.retain(|at| !at.starts_with("/var/snap/microk8s/"));
         for user in std::mem::take(&mut self.joined) {
+            if self.twin.groups.contains_key("microk8s") {
+                continue;
+            }
             if let Some(members) = self.world.groups.get_mut("microk8s") {
                 members.retain(|member| member != user);
             }
