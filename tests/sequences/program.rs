@@ -137,18 +137,15 @@ fn load((password, hash, given, _): &Known) -> Result<Credentials> {
 struct Remembered {
     contents: Contents,
     spec: Spec,
-    stages: Vec<Stage>,
 }
 
-fn remembered(world: &mut World) -> Result<Option<Remembered>> {
-    let contents = Contents::parse(&bytes(world))?;
-    let Some(mut spec) = contents.ledger.spec.clone() else { return Ok(None) };
-    spec.data_goes = false;
-    if spec.longhorn.is_none() && contents.ledger.steps().any(|step| step.starts_with("longhorn.")) {
-        spec.longhorn = contents.specs().rev().find_map(|spec| spec.longhorn.clone());
+fn remembered(world: &World) -> Result<Option<Remembered>> {
+    if !world.files.has(place().journal()) {
+        return Ok(None);
     }
-    let stages = steps::catalog(&spec, &credentials(world, None)?);
-    Ok(Some(Remembered { contents, spec, stages }))
+    let contents = Contents::parse(&bytes(world), steps::origin)?;
+    let spec = contents.ledger.spec.clone();
+    Ok(spec.map(|spec| Remembered { contents, spec: Spec { data_goes: false, ..spec } }))
 }
 
 fn engine<'a>(host: &'a dyn Host, stages: &'a [Stage], events: &'a Events) -> Engine<'a> {
@@ -156,7 +153,8 @@ fn engine<'a>(host: &'a dyn Host, stages: &'a [Stage], events: &'a Events) -> En
 }
 
 fn journal(model: &Arc<Model>, is_bootstrap: bool) -> Result<Journal> {
-    Journal::over(Box::new(ModelStore::open(model, Policy::Proposed, is_bootstrap)), place().journal())
+    let store = Box::new(ModelStore::open(model, Policy::Proposed, is_bootstrap));
+    Journal::over(store, place().journal(), steps::origin)
 }
 
 /// Runs a command that may change the host.
@@ -261,8 +259,9 @@ fn of_plan(plan: &Plan) -> Shown {
 /// `status`.
 pub fn status(world: &World) -> Shown {
     let shown = look(world, |model, mut world| {
-        let Some(known) = remembered(&mut world)? else { return Ok(Shown::default()) };
-        let plan = engine(model, &known.stages, &Events::channel().0).plan()?;
+        let Some(known) = remembered(&world)? else { return Ok(Shown::default()) };
+        let stages = steps::catalog(&known.spec, &credentials(&mut world, None)?);
+        let plan = engine(model, &stages, &Events::channel().0).plan()?;
         let _ = Summary::read(model, &known.spec);
         Ok(of_plan(&plan))
     });
@@ -288,10 +287,11 @@ fn stopped(model: &Model, reach: Reach) -> Result<()> {
 
 /// What `teardown` shows before it asks, which `--dry-run` shows as well.
 pub fn undo_plan(world: &World, reach: Reach) -> Shown {
-    let shown = look(world, |model, mut world| {
-        let Some(known) = remembered(&mut world)? else { return Ok(Shown::default()) };
+    let shown = look(world, |model, world| {
+        let Some(known) = remembered(&world)? else { return Ok(Shown::default()) };
         stopped(model, reach)?;
-        let plan = engine(model, &known.stages, &Events::channel().0).undo_plan(&known.contents.ledger, scope(reach))?;
+        let stages = steps::recall(&known.contents.ledger)?;
+        let plan = engine(model, &stages, &Events::channel().0).undo_plan(&known.contents.ledger, scope(reach))?;
         let mut shown = of_undo(&plan);
         for volume in volumes(model, &known.spec).unwrap_or_default() {
             let (claim, size, path) = (volume.claim, volume.size, volume.path.unwrap_or_default());
@@ -314,8 +314,8 @@ fn of_undo(plan: &UndoPlan) -> Shown {
 }
 
 /// `teardown`, agreed to.
-pub fn teardown(mut world: World, reach: Reach, hook: Option<Hook>) -> Ran {
-    let known = remembered(&mut world);
+pub fn teardown(world: World, reach: Reach, hook: Option<Hook>) -> Ran {
+    let known = remembered(&world);
     run(world, "teardown", hook, |model, name, events, said| {
         let gone = !model.exists("/snap/bin/microk8s".as_ref());
         let known = known?.filter(|known| !known.contents.ledger.is_empty() || gone);
@@ -324,8 +324,9 @@ pub fn teardown(mut world: World, reach: Reach, hook: Option<Hook>) -> Ran {
             let left = model.exists(&place().dir);
             return if reach == Reach::Reset && left { journal(model, false)?.discard() } else { Ok(()) };
         };
+        let stages = steps::recall(&known.contents.ledger)?;
         stopped(model, reach)?;
-        let engine = engine(&**model, &known.stages, events);
+        let engine = engine(&**model, &stages, events);
         said.push_str(&engine.undo_plan(&known.contents.ledger, scope(reach))?.show());
         let journal = journal(model, false)?;
         engine.teardown(&journal, name, scope(reach)).1?;
@@ -337,71 +338,22 @@ pub fn teardown(mut world: World, reach: Reach, hook: Option<Hook>) -> Ran {
     })
 }
 
-/// Sets the number of instances, if the StatefulSet is ours.
-fn scale(model: &Model, known: &Remembered, replicas: u32) -> Result<bool> {
-    let ours = known.contents.ledger.memory(steps::SET).is_some();
-    if ours {
-        model.apply(&steps::stateful_set_of(&Iris { replicas, ..known.spec.iris.clone() }), false)?;
-    }
-    Ok(ours)
+/// `stop`: the database, then the cluster.
+pub fn stop(world: World, hook: Option<Hook>) -> Ran {
+    switch(world, "stop", hook, |model, known| steps::stop(model, &known.spec, &known.contents.ledger))
 }
 
-fn microk8s(model: &Model, verb: &str) -> Result<()> {
-    let output = model.ask(&Cmd::changes(steps::SWITCH_WITHIN, ["microk8s", verb]))?;
-    if output.ok() { Ok(()) } else { Err(Error::failed(format!("`microk8s {verb}` {}", output.ended()))) }
+/// `start`: the cluster, then the database.
+pub fn start(world: World, hook: Option<Hook>) -> Ran {
+    switch(world, "start", hook, |_, known| steps::start(&known.spec, &known.contents.ledger))
 }
 
-fn gone(model: &Model, known: &Remembered) -> Result<()> {
-    let iris = &known.spec.iris;
-    let mut changes = model.watch(&[Watch::Objects(&cluster::POD, Some(iris.namespace.clone()))]);
-    let begun = model.now();
-    let most: Duration = known.spec.timeouts.remove.into();
-    while !model.list(&cluster::POD, Some(&iris.namespace), &format!("app={}", iris.service))?.is_empty() {
-        if model.stopping() {
-            return Err(Error::new(ExitCode::Interrupted, "interrupted"));
-        }
-        if model.now().saturating_sub(begun) > most {
-            return Err(Error::new(ExitCode::TimedOut, "instances of IRIS still stop"));
-        }
-        changes.next(Duration::from_secs(5));
-    }
-    Ok(())
-}
-
-/// What the commands need that come after a bootstrap.
-fn after_bootstrap(known: Result<Option<Remembered>>) -> Result<Remembered> {
-    known?.ok_or_else(|| Error::failed("no bootstrap has run on this host"))
-}
-
-/// `stop`.
-pub fn stop(mut world: World, hook: Option<Hook>) -> Ran {
-    let known = remembered(&mut world);
-    run(world, "stop", hook, |model, _, _, _| {
-        let known = after_bootstrap(known)?;
-        let _lock = journal(model, false)?;
-        if steps::is_stopped(&**model) {
-            return Ok(());
-        }
-        if scale(model, &known, 0)? {
-            gone(model, &known)?;
-        }
-        microk8s(model, "stop")
-    })
-}
-
-/// `start`.
-pub fn start(mut world: World, hook: Option<Hook>) -> Ran {
-    let known = remembered(&mut world);
-    run(world, "start", hook, |model, _, events, _| {
-        let mut known = after_bootstrap(known)?;
-        known.stages.retain(|stage| ["start", "pods", "ready"].contains(&stage.id));
-        let _lock = journal(model, false)?;
-        if steps::stopped(&**model)?.is_some() {
-            microk8s(model, "start")?;
-        }
-        let (cluster, ready) = known.stages.split_at(1);
-        engine(&**model, cluster, events).await_all()?;
-        scale(model, &known, known.spec.iris.replicas)?;
-        engine(&**model, ready, events).await_all()
+fn switch(world: World, command: &str, hook: Option<Hook>, stages: fn(&Model, &Remembered) -> Vec<Stage>) -> Ran {
+    let known = remembered(&world);
+    run(world, command, hook, |model, name, events, _| {
+        let known = known?.ok_or_else(|| Error::new(ExitCode::Preflight, "no bootstrap has run on this host"))?;
+        let stages = stages(model, &known);
+        let journal = journal(model, false)?;
+        engine(&**model, &stages, events).switch(&journal, name, command).1
     })
 }
