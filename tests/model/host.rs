@@ -295,11 +295,15 @@ impl Host for Model {
                     Error::failed(format!("cannot write {path}")).because("No space left on device (os error 28)")
                 );
             }
-            let owner = file.owner.as_deref().unwrap_or("root");
-            world.files.write_as(&format!("{path}.new"), &file.bytes, file.mode, owner);
+            let there = match world.files.get(path) {
+                Some(Node::File(_, mode, owner)) if file.keeps => Some((*mode, owner.clone())),
+                _ => None,
+            };
+            let (mode, owner) = there.unwrap_or((file.mode, file.owner.clone().unwrap_or("root".to_owned())));
+            world.files.write_as(&format!("{path}.new"), &file.bytes, mode, &owner);
             self.moment(world, || format!("within write {path}"));
             world.files.remove(format!("{path}.new"));
-            world.files.write_as(path, &file.bytes, file.mode, owner);
+            world.files.write_as(path, &file.bytes, mode, &owner);
             Ok(())
         })
     }

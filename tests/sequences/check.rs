@@ -5,7 +5,7 @@ use iris_mk8s::error::ExitCode;
 use crate::{
     facts::our_objects,
     model::world::World,
-    op::{Op, Reach},
+    op::{End, Op, Reach},
     program::{Ran, Shown},
 };
 
@@ -15,8 +15,25 @@ pub const MANY: u64 = 400;
 /// Words that stand for things, where the things themselves are many: what goes with MicroK8s is named with it.
 const WITH_MICROK8S: [&str; 2] = ["snap.microk8s", "MicroK8s"];
 
+/// The steps that bring things, and words by which these are known.
+const BRINGS: &[(&str, &[&str])] = &[
+    ("registry", &["container-registry", "/registry"]),
+    ("metallb", &["metallb", "ipaddresspools"]),
+    ("addon.dns", &["coredns", "kube-dns", "args/kubelet"]),
+    ("hostpath-storage", &["hostpath", "default-storage directory"]),
+    ("iris.claims", &["dbv-"]),
+    ("iris.namespace", &["Namespace /a", "Namespace /b"]),
+    ("cluster.running", &["stopped.lock", "cluster runs", "snap microk8s"]),
+    ("mirror.", &["certs.d"]),
+];
+
 /// The names by which a person would find a fact in what was printed.
 fn names(fact: &str) -> Vec<String> {
+    let of_steps = BRINGS.iter().filter(|(_, words)| words.iter().any(|word| fact.contains(word)));
+    of_steps.map(|(step, _)| (*step).to_owned()).chain(own_names(fact)).collect()
+}
+
+fn own_names(fact: &str) -> Vec<String> {
     let first = fact.split(' ').next().unwrap_or_default();
     if first.starts_with('/') {
         let parts: Vec<&str> = first.split('/').collect();
@@ -42,8 +59,9 @@ fn is_of_microk8s(fact: &str) -> bool {
 }
 
 fn is_explained(fact: &str, said: &str) -> bool {
-    let microk8s = is_of_microk8s(fact) && said.contains("StepLeft") && WITH_MICROK8S.iter().any(|word| said.contains(word));
-    let ours = fact.starts_with("/var/lib/iris-mk8s") && said.contains("StepLeft");
+    let microk8s = is_of_microk8s(fact) && said.contains("left ") && WITH_MICROK8S.iter().any(|word| said.contains(word));
+    // As long as anything stays, the journal does, and it is said where it is.
+    let ours = fact.starts_with("/var/lib/iris-mk8s");
     microk8s || ours || names(fact).iter().any(|name| said.contains(name.as_str()))
 }
 
@@ -68,12 +86,18 @@ pub fn in_the_end(more: &[String]) -> impl Iterator<Item = String> {
 pub fn unnamed(world: &World, reach: Reach, said: &str) -> Vec<String> {
     let Some(cluster) = &world.cluster else { return Vec::new() };
     let goes = |kind: &str| reach != Reach::App || kind != "PersistentVolumeClaim";
-    let left = our_objects(cluster).into_iter().filter(|(kind, _)| goes(kind)).map(|(_, name)| name);
-    let silent = left.filter(|name| {
+    let left = our_objects(cluster).into_iter().filter(|(kind, _)| goes(kind));
+    let silent = left.filter(|(kind, name)| {
         let last = name.rsplit('/').next().unwrap_or_default();
-        !said.contains(last)
+        let step = match *kind {
+            "StatefulSet" => "iris.statefulset",
+            "Service" => "iris.service",
+            "Secret" => "iris.cpf",
+            _ => "iris.claims",
+        };
+        !said.contains(last) && !said.contains(step)
     });
-    silent.map(|name| format!("left and unnamed: {name}")).collect()
+    silent.map(|(_, name)| format!("left and unnamed: {name}")).collect()
 }
 
 /// The kind of an act: the program and what it does, without the names of what it does it to.
@@ -100,9 +124,14 @@ const ANNOUNCED: &[(&str, &[&str])] = &[
     ("snap.microk8s", &["snap remove", "snap enable", "snap abort"]),
 ];
 
+/// Acts after which something is gone.
+const DESTROYS: &[&str] = &["kill", "kubectl delete", "microk8s disable", "snap remove", "rm", "ip netns delete", "ip link delete", "groupdel"];
+
 /// What was done, and not shown before.
 pub fn unplanned(op: &Op, shown: &Shown, ran: &Ran) -> Vec<String> {
     let bootstrap = matches!(op, Op::Bootstrap(..));
+    // What others do meanwhile was in no plan; but nothing may be destroyed because of it.
+    let meanwhile = matches!(op, Op::Bootstrap(_, End::Meanwhile(..)) | Op::Teardown(_, End::Meanwhile(..)));
     if !bootstrap && !matches!(op, Op::Teardown(..)) {
         return Vec::new();
     }
@@ -117,7 +146,7 @@ pub fn unplanned(op: &Op, shown: &Shown, ran: &Ran) -> Vec<String> {
         let told = ANNOUNCED.iter().any(|(id, begins)| {
             id == step && !bootstrap && begins.iter().any(|b| act.starts_with(b)) && !planned.stays
         });
-        if planned.stays && bootstrap && same_repair(step) {
+        if meanwhile && !DESTROYS.iter().any(|begin| act.starts_with(begin)) {
             continue;
         }
         if !same && !told {
@@ -129,8 +158,4 @@ pub fn unplanned(op: &Op, shown: &Shown, ran: &Ran) -> Vec<String> {
     }
     wrong.truncate(6);
     wrong
-}
-
-fn same_repair(_: &str) -> bool {
-    false
 }

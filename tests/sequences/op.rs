@@ -273,12 +273,10 @@ pub enum Rule {
     OnPodBridge,
     OwnChain,
     ToPods,
-    /// In a chain of Kubernetes'.
-    InKubernetes,
 }
 
 impl Rule {
-    pub const ALL: [Self; 4] = [Self::OnPodBridge, Self::OwnChain, Self::ToPods, Self::InKubernetes];
+    pub const ALL: [Self; 3] = [Self::OnPodBridge, Self::OwnChain, Self::ToPods];
 
     /// Table, chain of its own, line.
     pub fn parts(self) -> (&'static str, &'static [&'static str], &'static str) {
@@ -286,7 +284,6 @@ impl Rule {
             Self::OnPodBridge => ("*filter", &[], "-A FORWARD -s 10.9.0.0/16 -i cni0 -j DROP"),
             Self::OwnChain => ("*filter", &["GUARD"], "-A GUARD -s 10.8.0.0/16 -j DROP"),
             Self::ToPods => ("*filter", &[], "-A FORWARD -d 10.1.0.0/16 -p tcp -m tcp --dport 22 -j DROP"),
-            Self::InKubernetes => ("*filter", &[], "-A KUBE-FORWARD -s 10.9.0.0/16 -j DROP"),
         }
     }
 }

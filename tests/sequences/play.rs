@@ -255,7 +255,9 @@ impl Play {
             if !made.is_empty() {
                 others::does(&mut twin, op, &self.sight);
                 self.twin = twin;
-                self.theirs.extend(made.into_iter().filter(|fact| is_thing(fact)));
+                if leaves_things(op) {
+                    self.theirs.extend(made.into_iter().filter(|fact| is_thing(fact)));
+                }
                 if let Op::JoinsGroup(user) = **op {
                     self.joined.insert(user);
                 }
@@ -354,14 +356,17 @@ impl Play {
         if !did {
             return false;
         }
-        let mut without = self.world.clone();
         let in_cluster = matches!(op, Op::Makes(_) | Op::Edits(_) | Op::Replaces(_) | Op::Deletes(_));
         if in_cluster {
             with.advance(s(60));
-            without.advance(s(60));
         }
+        // What comes by itself meanwhile is nobody's.
+        let mut without = self.world.clone();
+        without.advance(with.now.saturating_sub(without.now));
         let (is, was) = (facts(&with), facts(&without));
-        if let Op::SetsSetting(name, value) = op {
+        if let Op::SetsSetting(name, value) = op
+            && self.world.snapd.snaps.contains_key("microk8s")
+        {
             let path = format!("/proc/sys/{name}");
             self.settings.push((path.clone(), (*value).to_owned(), self.twin.files.text(&path)));
         }
@@ -383,8 +388,8 @@ impl Play {
                 self.guests.extend(keys_of_guest(*guest, &self.sight, self.world.era));
                 self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned());
             }
-            Op::Deletes(_) | Op::Waits(_) | Op::Reboots => {}
-            _ => self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned()),
+            _ if leaves_things(op) => self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned()),
+            _ => {}
         }
         true
     }
@@ -410,6 +415,11 @@ impl Play {
                 for who in self.world.residents.clone() {
                     _ = self.others(&Op::Leaves(who));
                 }
+                for at in std::mem::take(&mut self.world.mounts) {
+                    self.world.files.remove(&at);
+                    self.twin.files.remove(&at);
+                }
+                self.twin.mounts.clear();
             }
             self.world.advance(Duration::from_secs(60));
             self.teardown(Reach::Reset, &End::Whole);
@@ -475,6 +485,15 @@ impl Play {
         let is = facts(&self.world);
         self.theirs.retain(|fact| is.contains(fact));
         self.story.push("what stood in the way is gone".to_owned());
+    }
+}
+
+/// Whether what is there afterwards, and was not before, is theirs who did it.
+fn leaves_things(op: &Op) -> bool {
+    match op {
+        Op::Makes(_) | Op::Replaces(_) | Op::Arrives(_) | Op::Puts(_) | Op::AddsRule(_) | Op::AddsLink(_) => true,
+        Op::Mounts(_) | Op::HoldsAll(_) | Op::Aliases(_) | Op::InstallsKubectl => true,
+        _ => false,
     }
 }
 

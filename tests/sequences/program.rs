@@ -41,7 +41,7 @@ pub struct Ran {
     pub died: bool,
     /// Steps with what they did.
     pub acts: Vec<(String, String)>,
-    /// Everything that was printed.
+    /// What stays, fails, or is warned of, in the words that were printed.
     pub said: String,
     /// Changes of the host, in all.
     pub changes: u64,
@@ -162,7 +162,7 @@ fn run(
     mut world: World,
     command: &str,
     hook: Option<Hook>,
-    work: impl FnOnce(&Arc<Model>, &str, &Events, &mut String) -> Result<()>,
+    work: impl FnOnce(&Arc<Model>, &str, &Events) -> Result<()>,
 ) -> Ran {
     // The name of a run holds the time: no two of them begin at the same moment.
     world.now += Duration::from_millis(1);
@@ -175,13 +175,16 @@ fn run(
     });
     let (events, heard) = Events::channel();
     let mut said = String::new();
-    let ended = catch_unwind(AssertUnwindSafe(|| work(&model, &name, &events, &mut said)));
+    let ended = catch_unwind(AssertUnwindSafe(|| work(&model, &name, &events)));
     drop(events);
     let mut acts = Vec::new();
     for stamped in heard {
-        said.push_str(&format!("{:?}\n", stamped.event));
-        if let Event::StepActing { step, act, .. } = stamped.event {
-            acts.push((step, act));
+        match stamped.event {
+            Event::StepActing { step, act, .. } => acts.push((step, act)),
+            Event::StepLeft { step, title, why } => said.push_str(&format!("left {step} {title}: {why}\n")),
+            Event::StepFailed { step, error } => said.push_str(&format!("failed {step}: {error:?}\n")),
+            Event::Warning { message } | Event::Note { message } => said.push_str(&format!("{message}\n")),
+            _ => {}
         }
     }
     let world = model.remains();
@@ -214,7 +217,7 @@ fn look<T>(world: &World, work: impl FnOnce(&Model, World) -> Result<T>) -> Resu
 pub fn bootstrap(mut world: World, wish: &Wish, hook: Option<Hook>) -> Ran {
     let spec = spec(world.era, wish);
     let credentials = credentials(&mut world, wish.password);
-    run(world, "bootstrap", hook, |model, name, events, _| {
+    run(world, "bootstrap", hook, |model, name, events| {
         let stages = stages(&spec, &credentials?, wish)?;
         engine(&**model, &stages, events).bootstrap(|| journal(model, true), name, &spec).1
     })
@@ -316,18 +319,17 @@ fn of_undo(plan: &UndoPlan) -> Shown {
 /// `teardown`, agreed to.
 pub fn teardown(world: World, reach: Reach, hook: Option<Hook>) -> Ran {
     let known = remembered(&world);
-    run(world, "teardown", hook, |model, name, events, said| {
+    run(world, "teardown", hook, |model, name, events| {
         let gone = !model.exists("/snap/bin/microk8s".as_ref());
         let known = known?.filter(|known| !known.contents.ledger.is_empty() || gone);
         let Some(known) = known else {
-            said.push_str("nothing is known to be ours, so nothing is taken back");
             let left = model.exists(&place().dir);
             return if reach == Reach::Reset && left { journal(model, false)?.discard() } else { Ok(()) };
         };
         let stages = steps::recall(&known.contents.ledger)?;
         stopped(model, reach)?;
         let engine = engine(&**model, &stages, events);
-        said.push_str(&engine.undo_plan(&known.contents.ledger, scope(reach))?.show());
+        engine.undo_plan(&known.contents.ledger, scope(reach))?;
         let journal = journal(model, false)?;
         engine.teardown(&journal, name, scope(reach)).1?;
         if reach == Reach::Reset && journal.ledger().is_empty() {
@@ -350,7 +352,7 @@ pub fn start(world: World, hook: Option<Hook>) -> Ran {
 
 fn switch(world: World, command: &str, hook: Option<Hook>, stages: fn(&Model, &Remembered) -> Vec<Stage>) -> Ran {
     let known = remembered(&world);
-    run(world, command, hook, |model, name, events, _| {
+    run(world, command, hook, |model, name, events| {
         let known = known?.ok_or_else(|| Error::new(ExitCode::Preflight, "no bootstrap has run on this host"))?;
         let stages = stages(model, &known);
         let journal = journal(model, false)?;

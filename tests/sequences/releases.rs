@@ -93,6 +93,9 @@ const HASH: &str = "PasswordHash=";
 
 /// A CPF with another hash, or with none.
 fn with_hash(object: &mut Value, hash: &str) {
+    if object["kind"] != "Secret" {
+        return;
+    }
     let data = &mut object["data"]["merge.cpf"];
     let Ok(bytes) = serde_json::from_value::<k8s_openapi::ByteString>(data.clone()) else { return };
     let text = String::from_utf8_lossy(&bytes.0).into_owned();
