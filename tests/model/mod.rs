@@ -22,6 +22,7 @@ mod process;
 pub mod snapd;
 pub mod store;
 pub mod tool;
+pub mod turns;
 pub mod volumes;
 mod workloads;
 pub mod world;

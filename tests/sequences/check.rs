@@ -51,15 +51,34 @@ fn own_names(fact: &str) -> Vec<String> {
 /// Whether MicroK8s with all that it makes may be there because it was said that it stays.
 fn is_of_microk8s(fact: &str) -> bool {
     let prefixes = [
-        "snap microk8s", "cluster", "pod of", "volume of", "rule ", "link ", "/proc/", "/run/", "/run ", "alias ", "group microk8s",
-        "/snap/", "/var/snap", "/etc/", "/opt/cni", "/var/lib/", "/usr/libexec", "/var/log/", "hold", "failed units",
+        "snap microk8s",
+        "cluster",
+        "pod of",
+        "volume of",
+        "rule ",
+        "link ",
+        "/proc/",
+        "/run/",
+        "/run ",
+        "alias ",
+        "group microk8s",
+        "/snap/",
+        "/var/snap",
+        "/etc/",
+        "/opt/cni",
+        "/var/lib/",
+        "/usr/libexec",
+        "/var/log/",
+        "hold",
+        "failed units",
     ];
     let first = fact.split(' ').next().unwrap_or_default();
     prefixes.iter().any(|prefix| fact.starts_with(prefix)) || first.starts_with(char::is_uppercase)
 }
 
 fn is_explained(fact: &str, said: &str) -> bool {
-    let microk8s = is_of_microk8s(fact) && said.contains("left ") && WITH_MICROK8S.iter().any(|word| said.contains(word));
+    let microk8s =
+        is_of_microk8s(fact) && said.contains("left ") && WITH_MICROK8S.iter().any(|word| said.contains(word));
     // As long as anything stays, the journal does, and it is said where it is.
     let ours = fact.starts_with("/var/lib/iris-mk8s");
     microk8s || ours || names(fact).iter().any(|name| said.contains(name.as_str()))
@@ -118,14 +137,33 @@ const ANNOUNCED: &[(&str, &[&str])] = &[
     // The traces of a MicroK8s that is gone.
     (
         "snap.before",
-        &["kill -KILL", "ip netns delete", "ip link delete", "iptables-restore", "ip6tables-restore", "systemctl", "groupdel", "rm", "sysctl"],
+        &[
+            "kill -KILL",
+            "ip netns delete",
+            "ip link delete",
+            "iptables-restore",
+            "ip6tables-restore",
+            "systemctl",
+            "groupdel",
+            "rm",
+            "sysctl",
+        ],
     ),
     // A disabled snap is enabled first, and then removed.
     ("snap.microk8s", &["snap remove", "snap enable", "snap abort"]),
 ];
 
 /// Acts after which something is gone.
-const DESTROYS: &[&str] = &["kill", "kubectl delete", "microk8s disable", "snap remove", "rm", "ip netns delete", "ip link delete", "groupdel"];
+const DESTROYS: &[&str] = &[
+    "kill",
+    "kubectl delete",
+    "microk8s disable",
+    "snap remove",
+    "rm",
+    "ip netns delete",
+    "ip link delete",
+    "groupdel",
+];
 
 /// What was done, and not shown before.
 pub fn unplanned(op: &Op, shown: &Shown, ran: &Ran) -> Vec<String> {

@@ -1,11 +1,7 @@
 //! Draws sequences: the same ones for the same seed.
 
 use crate::{
-    model::{
-        foreign::Resident,
-        tool::Death,
-        world::Era,
-    },
+    model::{foreign::Resident, tool::Death, world::Era},
     op::{End, Guest, Op, OurFile, Ours, Part, Place, Range, Reach, Rule, Sequence, Start, Wish},
     play::Play,
     releases,
@@ -89,6 +85,9 @@ fn start(dice: &mut Dice, era: Era) -> Start {
 
 fn wish(dice: &mut Dice) -> Wish {
     let mut wish = Wish::PLAIN;
+    if dice.once_in(4) {
+        wish.abreast = Some(dice.small(1000));
+    }
     // Most of them are plain, so that a second one often wants the same.
     if dice.once_in(2) {
         return wish;

@@ -7,20 +7,19 @@ use iris_mk8s::{
     journal::Place,
 };
 
-use crate::model::{
-    cluster::Cluster,
-    compare::facts,
-    pods::ACCOUNTS,
-    world::World,
-};
+use crate::model::{cluster::Cluster, compare::facts, pods::ACCOUNTS, world::World};
 
 pub type Facts = BTreeSet<String>;
 
 /// What a person would miss of the things that others made. What follows from other things by itself, and what more than one has a part in, is
 /// not among them.
 pub fn is_thing(fact: &str) -> bool {
-    let derived = ["cluster runs", "pod of", "process ", "failed units", "snap microk8s", "group ", "/proc/sys/", "/run "];
-    if derived.iter().any(|prefix| fact.starts_with(prefix)) || fact.contains("/var/lock") || fact.ends_with(" directory") {
+    let derived =
+        ["cluster runs", "pod of", "process ", "failed units", "snap microk8s", "group ", "/proc/sys/", "/run "];
+    if derived.iter().any(|prefix| fact.starts_with(prefix))
+        || fact.contains("/var/lock")
+        || fact.ends_with(" directory")
+    {
         return false;
     }
     !fact.contains(" status ") || fact.contains("loadBalancer ingress")
@@ -106,7 +105,9 @@ pub fn our_objects(cluster: &Cluster) -> Vec<(&'static str, String)> {
 
 /// Things of somebody's in the cluster: with our addons they come further than without.
 fn is_of_guest(fact: &str) -> bool {
-    ["beside", " other/", "\"other\"", "-storage/other-", " team/", " front/", "pod of default/null"].iter().any(|word| fact.contains(word))
+    ["beside", " other/", "\"other\"", "-storage/other-", " team/", " front/", "pod of default/null"]
+        .iter()
+        .any(|word| fact.contains(word))
 }
 
 /// What is left on a host that would not be there if we had never been: a folder of somebody's thing is theirs, too.

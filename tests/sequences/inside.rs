@@ -66,19 +66,14 @@ fn objects(guest: Guest, sight: &Sight, era: Era) -> Vec<Value> {
             "containers": [{"name": "main", "image": "busybox:1"}],
             "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]}})
     };
-    let map = |kind: &str, namespace: &str, name: &str| {
-        json!({"apiVersion": "v1", "kind": kind, "metadata": meta(namespace, name), "data": {"key": "dGhlaXJz"}})
-    };
+    let map = |kind: &str, namespace: &str, name: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": meta(namespace, name), "data": {"key": "dGhlaXJz"}});
     match guest {
-        Guest::Claim => vec![
-            manifests::namespace("other"),
-            claim("other", "theirs", None),
-            pod("other", "theirs", "theirs"),
-        ],
-        Guest::ClaimBesideIris => vec![
-            claim(&sight.namespace, "beside", None),
-            pod(&sight.namespace, "beside", "beside"),
-        ],
+        Guest::Claim => {
+            vec![manifests::namespace("other"), claim("other", "theirs", None), pod("other", "theirs", "theirs")]
+        }
+        Guest::ClaimBesideIris => {
+            vec![claim(&sight.namespace, "beside", None), pod(&sight.namespace, "beside", "beside")]
+        }
         Guest::ClaimElsewhere => vec![manifests::namespace("other"), claim("other", "elsewhere", Some("nfs"))],
         Guest::Workload => vec![
             manifests::namespace("team"),
@@ -134,10 +129,9 @@ pub fn key_of_ours(cluster: &Cluster, which: Ours) -> Option<Key> {
         Ours::Pool if cluster.era == Era::Old => named(&kinds::CONFIG_MAP, "config"),
         Ours::Pool => named(&kinds::IP_ADDRESS_POOL, "default-addresspool"),
         Ours::Advertisement => named(&kinds::L2_ADVERTISEMENT, "default-advertise-all-pools"),
-        Ours::Namespace => ["a", "b"]
-            .map(|name| key(&kinds::NAMESPACE, "", name))
-            .into_iter()
-            .find(|key| cluster.get(key).is_some()),
+        Ours::Namespace => {
+            ["a", "b"].map(|name| key(&kinds::NAMESPACE, "", name)).into_iter().find(|key| cluster.get(key).is_some())
+        }
     }
 }
 

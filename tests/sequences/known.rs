@@ -53,7 +53,11 @@ pub const KNOWN: &[(Rule, &[&str], &str)] = &[
     (Rule::NotOurs, &["/run/netns"], "2: links"),
     (Rule::NotOurs, &["anna in the group"], "NEW: the group goes with a member who joined it by themselves"),
     (Rule::NotOurs, &["/var/lib/iris-mk8s/notes"], "NEW: a file of somebody's in our folder goes with the journal"),
-    (Rule::Plan, &["iris.namespace was not to do that"], "NEW: keep in the plan, because of what goes before it; and then it goes"),
+    (
+        Rule::Plan,
+        &["iris.namespace was not to do that"],
+        "NEW: keep in the plan, because of what goes before it; and then it goes",
+    ),
     (Rule::Plan, &["iris.password was not to do that"], "NEW: with a cluster that does not answer the password goes"),
     (Rule::Forgotten, &["ip_forward"], "3: ip_forward"),
     (Rule::Forgotten, &["forwarding"], "3: ip_forward"),

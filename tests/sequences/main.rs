@@ -11,6 +11,7 @@
     reason = "the model is shared by several tests, each of which uses a part of it and prints its counts"
 )]
 
+mod abreast;
 mod check;
 mod draw;
 mod facts;

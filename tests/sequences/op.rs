@@ -46,6 +46,8 @@ pub struct Wish {
     pub data: bool,
     /// The stage that is the last one.
     pub until: Option<&'static str>,
+    /// Stages side by side, in the order of the dice of that number; none = one after the other.
+    pub abreast: Option<u16>,
 }
 
 impl Wish {
@@ -61,6 +63,7 @@ impl Wish {
         range: Range::First,
         data: false,
         until: None,
+        abreast: None,
     };
 }
 
@@ -73,7 +76,7 @@ impl Default for Wish {
 /// Only what differs from the plain one is shown.
 impl fmt::Debug for Wish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { replicas, namespace, registry, class, mirror, user, password, range, data, until } = *self;
+        let Self { replicas, namespace, registry, class, mirror, user, password, range, data, until, abreast } = *self;
         let plain = Self::PLAIN;
         let fields = [
             (replicas != plain.replicas).then(|| format!("replicas: {replicas}")),
@@ -86,6 +89,7 @@ impl fmt::Debug for Wish {
             (range != plain.range).then(|| format!("range: {range:?}")),
             (data != plain.data).then(|| format!("data: {data}")),
             (until != plain.until).then(|| format!("until: {until:?}")),
+            (abreast != plain.abreast).then(|| format!("abreast: {abreast:?}")),
         ];
         let fields: Vec<String> = fields.into_iter().flatten().collect();
         if fields.is_empty() { write!(f, "PLAIN") } else { write!(f, "Wish {{ {}, ..PLAIN }}", fields.join(", ")) }

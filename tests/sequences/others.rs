@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     inside,
     model::{
-        cluster, foreign, network,
-        snapd,
+        cluster, foreign, network, snapd,
         world::{World, s},
     },
     op::{Op, OurFile},
@@ -117,7 +116,9 @@ fn snap(world: &mut World, body: &Value) -> bool {
 
 /// A folder that only comes with MicroK8s, or with us, is not made by hand.
 fn puts(world: &mut World, path: &str) -> bool {
-    for folder in ["/var/snap/microk8s/current", "/var/snap/microk8s/common", "/var/lib/iris-mk8s", "/var/log/iris-mk8s"] {
+    for folder in
+        ["/var/snap/microk8s/current", "/var/snap/microk8s/common", "/var/lib/iris-mk8s", "/var/log/iris-mk8s"]
+    {
         if path.starts_with(&format!("{folder}/")) && !world.files.has(folder) {
             return false;
         }

@@ -11,8 +11,8 @@ use iris_mk8s::{error::ExitCode, journal::Place as State};
 use crate::{
     check,
     facts::{Facts, data, goes_with_the_snap, is_of_this_boot, is_thing, left, locked, stood_on},
-    known::is_known,
     inside::{key_of_ours, keys_of_guest},
+    known::is_known,
     model::{
         cluster::Key,
         compare::facts,
@@ -204,7 +204,8 @@ impl Play {
         }
         let op = Op::Bootstrap(*wish, end.clone());
         self.judge(&op, end, &shown, &ran, wish.data);
-        let damaged = self.backup.is_some() && !ran.died && ran.code != ExitCode::Journal && ran.code != ExitCode::Usage;
+        let damaged =
+            self.backup.is_some() && !ran.died && ran.code != ExitCode::Journal && ran.code != ExitCode::Usage;
         if damaged {
             self.violates(Rule::Forgotten, vec![format!("a damaged journal is taken for none: {:?}", ran.code)]);
         }
@@ -312,9 +313,7 @@ impl Play {
     fn others_unharmed(&mut self, before: &World, booted: bool) {
         let (was, is) = (facts(before), facts(&self.world));
         let snap = self.world.snapd.snaps.contains_key("microk8s");
-        let expected = |fact: &&String| {
-            !(booted && is_of_this_boot(fact)) && (snap || !goes_with_the_snap(fact))
-        };
+        let expected = |fact: &&String| !(booted && is_of_this_boot(fact)) && (snap || !goes_with_the_snap(fact));
         let stood = stood_on(before);
         let gone = self.theirs.iter().chain(&stood).filter(|fact| was.contains(*fact) && !is.contains(*fact));
         let mut gone: Vec<String> = gone.filter(expected).map(|fact| format!("theirs is gone: {fact}")).collect();

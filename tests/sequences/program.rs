@@ -28,6 +28,7 @@ use crate::{
         host::{Hook, Model},
         longhorn,
         store::{ModelStore, Policy, bytes},
+        turns::{Turns, in_engine},
         world::{Era, World},
     },
     op::{Reach, Wish},
@@ -162,20 +163,27 @@ fn run(
     mut world: World,
     command: &str,
     hook: Option<Hook>,
-    work: impl FnOnce(&Arc<Model>, &str, &Events) -> Result<()>,
+    turns: Option<&Arc<Turns>>,
+    work: impl FnOnce(&Arc<Model>, &str, &Events) -> Result<()> + Send,
 ) -> Ran {
     // The name of a run holds the time: no two of them begin at the same moment.
     world.now += Duration::from_millis(1);
     let name = format!("{}-{command}", world.now.as_millis());
     let before = world.acts;
-    let model = Model::new(world, &name, false);
-    let model = Arc::new(match hook {
-        Some(hook) => model.watched(hook),
-        None => model,
-    });
+    let mut model = Model::new(world, &name, false);
+    if let Some(hook) = hook {
+        model = model.watched(hook);
+    }
+    if let Some(turns) = turns {
+        model = model.taking_turns(turns);
+    }
+    let model = Arc::new(model);
     let (events, heard) = Events::channel();
     let mut said = String::new();
-    let ended = catch_unwind(AssertUnwindSafe(|| work(&model, &name, &events)));
+    let ended = catch_unwind(AssertUnwindSafe(|| match turns {
+        None => work(&model, &name, &events),
+        Some(_) => in_engine(|| work(&model, &name, &events)),
+    }));
     drop(events);
     let mut acts = Vec::new();
     for stamped in heard {
@@ -187,18 +195,17 @@ fn run(
             _ => {}
         }
     }
-    let world = model.remains();
+    let (world, died) = model.remains();
     let changes = world.acts - before;
     let (code, panic) = match &ended {
         Ok(Ok(())) => (ExitCode::Done, None),
         Ok(Err(error)) => (error.code, None),
-        Err(_) if model.is_dead() => (ExitCode::Interrupted, None),
         Err(panic) => (ExitCode::Bug, Some(words(&**panic))),
     };
     if let Ok(Err(error)) = &ended {
         said.push_str(&error.to_string());
     }
-    Ran { code, died: model.is_dead(), world, acts, said, changes, panic }
+    Ran { code, died, world, acts, said, changes, panic }
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
@@ -217,9 +224,16 @@ fn look<T>(world: &World, work: impl FnOnce(&Model, World) -> Result<T>) -> Resu
 pub fn bootstrap(mut world: World, wish: &Wish, hook: Option<Hook>) -> Ran {
     let spec = spec(world.era, wish);
     let credentials = credentials(&mut world, wish.password);
-    run(world, "bootstrap", hook, |model, name, events| {
-        let stages = stages(&spec, &credentials?, wish)?;
-        engine(&**model, &stages, events).bootstrap(|| journal(model, true), name, &spec).1
+    let stages = credentials.and_then(|credentials| stages(&spec, &credentials, wish));
+    let mut stages = match stages {
+        Ok(stages) => stages,
+        Err(error) => return run(world, "bootstrap", hook, None, |_, _, _| Err(error)),
+    };
+    let turns = wish.abreast.map(|seed| Turns::new(&mut stages, seed.into()));
+    run(world, "bootstrap", hook, turns.as_ref(), |model, name, events| {
+        let workers = if wish.abreast.is_some() { 8 } else { 1 };
+        let engine = Engine { workers, ..engine(&**model, &stages, events) };
+        engine.bootstrap(|| journal(model, true), name, &spec).1
     })
 }
 
@@ -241,9 +255,7 @@ pub fn plan(world: &World, wish: &Wish) -> Shown {
     });
     match shown {
         Ok((shown, None)) => shown,
-        Ok((shown, Some(error))) => {
-            Shown { text: format!("{}{error}", shown.text), code: Some(error.code), ..shown }
-        }
+        Ok((shown, Some(error))) => Shown { text: format!("{}{error}", shown.text), code: Some(error.code), ..shown },
         Err(error) => Shown { text: error.to_string(), code: Some(error.code), ..Shown::default() },
     }
 }
@@ -319,7 +331,7 @@ fn of_undo(plan: &UndoPlan) -> Shown {
 /// `teardown`, agreed to.
 pub fn teardown(world: World, reach: Reach, hook: Option<Hook>) -> Ran {
     let known = remembered(&world);
-    run(world, "teardown", hook, |model, name, events| {
+    run(world, "teardown", hook, None, |model, name, events| {
         let gone = !model.exists("/snap/bin/microk8s".as_ref());
         let known = known?.filter(|known| !known.contents.ledger.is_empty() || gone);
         let Some(known) = known else {
@@ -352,7 +364,7 @@ pub fn start(world: World, hook: Option<Hook>) -> Ran {
 
 fn switch(world: World, command: &str, hook: Option<Hook>, stages: fn(&Model, &Remembered) -> Vec<Stage>) -> Ran {
     let known = remembered(&world);
-    run(world, command, hook, |model, name, events| {
+    run(world, command, hook, None, |model, name, events| {
         let known = known?.ok_or_else(|| Error::new(ExitCode::Preflight, "no bootstrap has run on this host"))?;
         let stages = stages(model, &known);
         let journal = journal(model, false)?;

@@ -58,7 +58,13 @@ pub const ALL: &[Done] = &[
         "namespace",
         Today,
         Fresh,
-        vec![up(Wish { replicas: 3, namespace: "a", mirror: Some("http://mirror.lan:5000"), user: "anna", ..Wish::PLAIN })]
+        vec![up(Wish {
+            replicas: 3,
+            namespace: "a",
+            mirror: Some("http://mirror.lan:5000"),
+            user: "anna",
+            ..Wish::PLAIN
+        })]
     ),
     done!("until-iris", Today, Fresh, vec![up(Wish { until: Some("iris"), ..Wish::PLAIN })]),
     done!("other-wish", Today, Fresh, vec![up(Wish::PLAIN), up(Wish { replicas: 1, registry: false, ..Wish::PLAIN })]),
@@ -86,7 +92,8 @@ fn ours(world: &World) -> Vec<Value> {
 }
 
 fn is_pool(object: &Value) -> bool {
-    object["metadata"]["namespace"] == "metallb-system" && matches!(state::name(object), "default-addresspool" | "config")
+    object["metadata"]["namespace"] == "metallb-system"
+        && matches!(state::name(object), "default-addresspool" | "config")
 }
 
 const HASH: &str = "PasswordHash=";

@@ -111,6 +111,7 @@ fn simpler_wishes(wish: &Wish) -> Vec<Wish> {
         Wish { range: plain.range, ..*wish },
         Wish { data: plain.data, ..*wish },
         Wish { until: plain.until, ..*wish },
+        Wish { abreast: None, ..*wish },
     ];
     // One without a registry is not simpler than the plain one.
     all.into_iter().filter(|w| w != wish && (w.registry || !wish.registry)).collect()
