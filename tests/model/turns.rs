@@ -1,20 +1,21 @@
 //! Stages side by side, and yet the same each time: their threads run one at a time, and at each act and each wait a dice says who goes on. Time
 //! passes only while all of them wait.
 //!
-//! Which threads there are is known from the graph of the stages, as the engine starts them; a step before and one after those of a stage tell who
-//! is who, and how it ended.
+//! Which threads there are is known from the graph of the stages, as the engine starts them. A thread tells its stage when it asks a step for its
+//! name, and its events tell how it ended.
 
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc::Receiver},
     thread::{self, ThreadId},
     time::Duration,
 };
 
 use iris_mk8s::{
     error::Result,
-    host::Host,
+    event::{Event, Stamped},
+    host::{Host, Watch},
     step::{Act, Lock, Memo, Memory, Probe, Scope, Stage, Step, Undo},
 };
 use serde_json::Value;
@@ -41,8 +42,7 @@ struct State {
     waiting: BTreeSet<usize>,
     done: BTreeSet<&'static str>,
     failed: bool,
-    /// Stages whose last step was reached.
-    succeeded: BTreeSet<&'static str>,
+    events: Vec<Stamped>,
     turn: Option<&'static str>,
     /// Nobody new starts any more.
     stopping: bool,
@@ -55,6 +55,8 @@ struct Node {
     id: &'static str,
     needs: &'static [&'static str],
     lock: Option<Lock>,
+    /// A stage without steps is done at once.
+    is_empty: bool,
 }
 
 /// Whose turn it is.
@@ -62,22 +64,35 @@ pub struct Turns {
     nodes: Vec<Node>,
     state: Mutex<State>,
     bell: Condvar,
+    heard: Mutex<Receiver<Stamped>>,
 }
 
 impl Turns {
-    /// Those of these stages, which get two steps more each.
-    pub fn new(stages: &mut [Stage], seed: u64) -> Arc<Self> {
-        let nodes: Vec<Node> = stages.iter().map(|s| Node { id: s.id, needs: s.needs, lock: s.lock }).collect();
+    /// Those of these stages, and the stages whose steps take them.
+    pub fn new(stages: Vec<Stage>, seed: u64, heard: Receiver<Stamped>) -> (Arc<Self>, Vec<Stage>) {
+        let node = |s: &Stage| Node { id: s.id, needs: s.needs, lock: s.lock, is_empty: s.steps.is_empty() };
+        let nodes: Vec<Node> = stages.iter().map(node).collect();
         let state = State { dice: seed, waiting: (0..nodes.len()).collect(), ..State::default() };
-        let turns = Arc::new(Self { nodes, state: Mutex::new(state), bell: Condvar::new() });
+        let (state, heard) = (Mutex::new(state), Mutex::new(heard));
+        let turns = Arc::new(Self { nodes, state, bell: Condvar::new(), heard });
         turns.start(&mut turns.lock());
-        for stage in stages {
-            for (ends, id) in [(false, format!("{}.begins", stage.id)), (true, format!("{}.ends", stage.id))] {
-                let mark = Mark { id, stage: stage.id, ends, turns: Arc::clone(&turns) };
-                stage.steps.insert(if ends { stage.steps.len() } else { 0 }, Box::new(mark));
-            }
-        }
-        turns
+        let own = |stage: Stage| {
+            let own = |inner| Box::new(OfStage { inner, stage: stage.id, turns: Arc::clone(&turns) }) as Box<dyn Step>;
+            Stage { steps: stage.steps.into_iter().map(own).collect(), ..stage }
+        };
+        let stages = stages.into_iter().map(own).collect();
+        (turns, stages)
+    }
+
+    /// All that was told.
+    pub fn events(&self) -> Vec<Stamped> {
+        let mut state = self.lock();
+        self.listen(&mut state);
+        std::mem::take(&mut state.events)
+    }
+
+    fn listen(&self, state: &mut State) {
+        state.events.extend(self.heard.lock().unwrap_or_else(PoisonError::into_inner).try_iter());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -101,6 +116,10 @@ impl Turns {
             };
             let Some(at) = state.waiting.iter().copied().find(|at| free(&self.nodes[*at])) else { return };
             state.waiting.remove(&at);
+            if self.nodes[at].is_empty {
+                state.done.insert(self.nodes[at].id);
+                continue;
+            }
             // It may have come already.
             state.live.entry(self.nodes[at].id).or_insert(Place::Coming);
         }
@@ -186,6 +205,10 @@ impl Turns {
 
     fn comes(self: &Arc<Self>, stage: &'static str) {
         let mut state = self.lock();
+        let is_engine = thread::current().name() == Some(ENGINE);
+        if is_engine || self.own(&state).is_some() {
+            return;
+        }
         state.threads.push((thread::current().id(), stage));
         state.live.insert(stage, Place::Ready);
         OWN.with(|own| *own.borrow_mut() = Some(Ends { stage, turns: Arc::clone(self) }));
@@ -197,7 +220,9 @@ impl Turns {
         let mut state = self.lock();
         state.threads.retain(|(_, of)| *of != stage);
         state.live.remove(stage);
-        if state.succeeded.contains(stage) {
+        self.listen(&mut state);
+        let done = |event: &Stamped| matches!(&event.event, Event::StageDone { stage: of, .. } if of == stage);
+        if state.events.iter().any(done) {
             state.done.insert(stage);
         } else {
             state.failed = true;
@@ -226,59 +251,74 @@ thread_local! {
     static OWN: RefCell<Option<Ends>> = const { RefCell::new(None) };
 }
 
-/// A step that makes nothing.
-struct Mark {
-    id: String,
+/// A step that tells its thread's stage.
+struct OfStage {
+    inner: Box<dyn Step>,
     stage: &'static str,
-    ends: bool,
     turns: Arc<Turns>,
 }
 
-/// The thread that made the turns makes plans; all others are of stages.
-impl Step for Mark {
+impl Step for OfStage {
+    /// The first thing that is asked of a step.
     fn id(&self) -> &str {
-        &self.id
+        self.turns.comes(self.stage);
+        self.inner.id()
+    }
+
+    fn key(&self) -> String {
+        self.inner.key()
     }
 
     fn title(&self) -> String {
-        self.id.clone()
-    }
-
-    fn probe(&self, _: &dyn Host) -> Result<Probe> {
-        if thread::current().name() == Some(ENGINE) {
-            // Else a plan would know that there is nothing to do, and nobody would ask again.
-            return Ok(Probe::pending("it is known when it runs"));
-        }
-        if self.ends {
-            self.turns.lock().succeeded.insert(self.stage);
-        } else {
-            self.turns.comes(self.stage);
-        }
-        Ok(Probe::satisfied(""))
-    }
-
-    fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
-        Ok(Vec::new())
-    }
-
-    fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
-        Ok(Memo::default())
-    }
-
-    fn undo(&self, _: &dyn Host, _: &Memory) -> Result<Undo> {
-        Ok(Undo::Done)
+        self.inner.title()
     }
 
     fn recipe(&self) -> Value {
-        Value::Null
+        self.inner.recipe()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        self.inner.probe(host)
+    }
+
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        self.inner.apply(host, found)
+    }
+
+    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
+        self.inner.memo(host, found)
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        self.inner.undo(host, memory)
     }
 
     fn deadline(&self) -> Duration {
-        Duration::from_secs(60)
+        self.inner.deadline()
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        self.inner.watches()
     }
 
     fn scope(&self) -> Scope {
-        Scope::App
+        self.inner.scope()
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        self.inner.inside()
+    }
+
+    fn opens(&self) -> bool {
+        self.inner.opens()
+    }
+
+    fn used_by(&self) -> Option<String> {
+        self.inner.used_by()
+    }
+
+    fn clears(&self) -> Option<&'static str> {
+        self.inner.clears()
     }
 }
 

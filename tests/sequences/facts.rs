@@ -118,7 +118,12 @@ pub fn left(world: &World, twin: &World, theirs: &Facts) -> (Vec<String>, Vec<St
         let below = format!("{}/", path(fact));
         fact.ends_with(" directory") && theirs.iter().any(|thing| thing.starts_with(&below))
     };
-    let ours = |fact: &&String| !is_of_guest(fact);
+    // A folder is named by what is in it.
+    let is_empty = |all: &Facts, fact: &String| {
+        let below = format!("{}/", path(fact));
+        !fact.ends_with(" directory") || !all.iter().any(|other| other.starts_with(&below))
+    };
+    let ours = |fact: &&String| !is_of_guest(fact) && is_empty(&now, fact);
     let more = now.difference(&before).filter(|fact| !theirs.contains(*fact) && !is_parent(fact));
     let more = more.filter(ours).cloned().collect();
     let less = before.difference(&now).filter(ours).cloned().collect();

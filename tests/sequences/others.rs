@@ -146,18 +146,20 @@ fn spoils(world: &mut World, file: OurFile) -> bool {
     }
     let text = world.files.text(&path);
     let shown = path.to_str().expect("UTF-8");
-    let mut write = |text: String| world.files.write_as(shown, text, 0o600, "root");
+    let write = |world: &mut World, text: String| world.files.write_as(shown, text, 0o600, "root");
     match file {
         OurFile::PasswordRemoved | OurFile::HashRemoved | OurFile::BeforeRemoved | OurFile::LogsRemoved => {
             world.files.remove(&path);
         }
-        OurFile::PasswordEdited => write(format!("{}  \n", text.trim_end())),
-        OurFile::MirrorEdited => write(format!("{text}# mine\n")),
-        OurFile::BeforeEmptied | OurFile::JournalEmptied => write(String::new()),
-        OurFile::JournalZeroed => write("\0".repeat(text.len())),
+        OurFile::PasswordEdited => write(world, format!("{}  \n", text.trim_end())),
+        OurFile::MirrorEdited => world.files.write(shown, format!("{text}# mine\n")),
+        OurFile::BeforeEmptied | OurFile::JournalEmptied => write(world, String::new()),
+        OurFile::JournalZeroed => write(world, "\0".repeat(text.len())),
         // A power cut keeps the beginning of the last line.
-        OurFile::JournalTorn => write(text[..text.len() - text.len().min(12)].to_owned()),
-        OurFile::JournalOfTomorrow => write(format!("{text}{{\"record\":\"moved\",\"step\":\"iris.claims\"}}\n")),
+        OurFile::JournalTorn => write(world, text[..text.len() - text.len().min(12)].to_owned()),
+        OurFile::JournalOfTomorrow => {
+            write(world, format!("{text}{{\"record\":\"moved\",\"step\":\"iris.claims\"}}\n"))
+        }
     }
     true
 }

@@ -69,6 +69,8 @@ pub struct Play {
     sight: Sight,
     /// The journal before a disk lost it.
     backup: Option<Vec<u8>>,
+    /// Somebody switched MicroK8s on: nobody can tell that from what it was already.
+    switched: bool,
     /// Somebody took the password's files away or changed them.
     password_is_lost: bool,
     /// A boot ended things of others that last until then.
@@ -126,6 +128,7 @@ impl Play {
             settings: Vec::new(),
             sight: Sight { namespace: "default".to_owned() },
             backup: None,
+            switched: false,
             password_is_lost: false,
             at: 0,
             violations: Vec::new(),
@@ -231,7 +234,7 @@ impl Play {
             let mut twin = self.twin.clone();
             settled.settle();
             twin.settle();
-            let (more, less) = left(&settled, &twin, &self.theirs);
+            let (more, less) = self.left(&settled, &twin);
             let done = ran.code == ExitCode::Done;
             self.violates(Rule::Forgotten, check::unexplained(&more, done, &ran.said));
             self.violates(Rule::NotOurs, check::missing(&less, done, &ran.said));
@@ -239,6 +242,17 @@ impl Play {
         if self.backup.is_some() && !ran.died && ran.code != ExitCode::Journal {
             self.violates(Rule::Forgotten, vec![format!("a damaged journal is taken for none: {:?}", ran.code)]);
         }
+    }
+
+    fn left(&self, world: &World, twin: &World) -> (Vec<String>, Vec<String>) {
+        let (mut more, mut less) = left(world, twin, &self.theirs);
+        let is_of_switch =
+            |fact: &String| ["cluster runs", "stopped.lock", "snap microk8s"].iter().any(|word| fact.contains(word));
+        if self.switched {
+            more.retain(|fact| !is_of_switch(fact));
+            less.retain(|fact| !is_of_switch(fact));
+        }
+        (more, less)
     }
 
     fn has(&self, key: &Key) -> bool {
@@ -383,6 +397,7 @@ impl Play {
             }
             Op::JoinsGroup(user) => _ = self.joined.insert(user),
             Op::Spoils(file) => self.spoiled(*file, &without),
+            Op::Microk8sStart => self.switched = true,
             Op::Makes(guest) if !twin_did => {
                 self.guests.extend(keys_of_guest(*guest, &self.sight, self.world.era));
                 self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned());
@@ -432,7 +447,7 @@ impl Play {
             let mut twin = self.twin.clone();
             twin.settle();
             self.world.settle();
-            let (more, less) = left(&self.world, &twin, &self.theirs);
+            let (more, less) = self.left(&self.world, &twin);
             let code = code.filter(|end| !end.contains(": Done"));
             let ends = code.into_iter().map(|end| format!("it does not come to its end: {end}"));
             let all: Vec<String> = ends.chain(check::in_the_end(&more)).collect();
@@ -450,6 +465,7 @@ impl Play {
         self.world.settle();
         for op in [Op::EnablesSnap, Op::Microk8sStart, Op::Waits(120)] {
             let off = |world: &World| world.cluster.as_ref().is_some_and(|c| !c.running);
+            self.switched |= off(&self.world);
             if off(&self.world) || matches!(op, Op::Waits(_)) {
                 others::does(&mut self.world, &op, &self.sight);
                 if off(&self.twin) {
@@ -473,6 +489,10 @@ impl Play {
             self.world.files.remove(&path);
         }
         self.world.mounts.retain(|at| !at.starts_with("/var/snap/microk8s/"));
+        let mirror = "/var/snap/microk8s/current/args/certs.d/docker.io/hosts.toml";
+        if let Some(text) = self.world.files.text(mirror).strip_suffix("# mine\n") {
+            self.world.files.write_as(mirror, text, 0o644, "root");
+        }
         for user in std::mem::take(&mut self.joined) {
             if self.twin.groups.contains_key("microk8s") {
                 continue;

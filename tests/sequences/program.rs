@@ -163,7 +163,7 @@ fn run(
     mut world: World,
     command: &str,
     hook: Option<Hook>,
-    turns: Option<&Arc<Turns>>,
+    abreast: Option<(Events, Arc<Turns>)>,
     work: impl FnOnce(&Arc<Model>, &str, &Events) -> Result<()> + Send,
 ) -> Ran {
     // The name of a run holds the time: no two of them begin at the same moment.
@@ -174,18 +174,23 @@ fn run(
     if let Some(hook) = hook {
         model = model.watched(hook);
     }
-    if let Some(turns) = turns {
+    if let Some((_, turns)) = &abreast {
         model = model.taking_turns(turns);
     }
     let model = Arc::new(model);
-    let (events, heard) = Events::channel();
-    let mut said = String::new();
-    let ended = catch_unwind(AssertUnwindSafe(|| match turns {
-        None => work(&model, &name, &events),
-        Some(_) => in_engine(|| work(&model, &name, &events)),
-    }));
-    drop(events);
-    let mut acts = Vec::new();
+    let (ended, heard) = match abreast {
+        None => {
+            let (events, heard) = Events::channel();
+            let ended = catch_unwind(AssertUnwindSafe(|| work(&model, &name, &events)));
+            drop(events);
+            (ended, heard.into_iter().collect())
+        }
+        Some((events, turns)) => {
+            let ended = catch_unwind(AssertUnwindSafe(|| in_engine(|| work(&model, &name, &events))));
+            (ended, turns.events())
+        }
+    };
+    let (mut said, mut acts) = (String::new(), Vec::new());
     for stamped in heard {
         match stamped.event {
             Event::StepActing { step, act, .. } => acts.push((step, act)),
@@ -229,8 +234,13 @@ pub fn bootstrap(mut world: World, wish: &Wish, hook: Option<Hook>) -> Ran {
         Ok(stages) => stages,
         Err(error) => return run(world, "bootstrap", hook, None, |_, _, _| Err(error)),
     };
-    let turns = wish.abreast.map(|seed| Turns::new(&mut stages, seed.into()));
-    run(world, "bootstrap", hook, turns.as_ref(), |model, name, events| {
+    let mut abreast = None;
+    if let Some(seed) = wish.abreast {
+        let (events, heard) = Events::channel();
+        let (turns, taking) = Turns::new(stages, seed.into(), heard);
+        (abreast, stages) = (Some((events, turns)), taking);
+    }
+    run(world, "bootstrap", hook, abreast, |model, name, events| {
         let workers = if wish.abreast.is_some() { 8 } else { 1 };
         let engine = Engine { workers, ..engine(&**model, &stages, events) };
         engine.bootstrap(|| journal(model, true), name, &spec).1
