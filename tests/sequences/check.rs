@@ -25,6 +25,13 @@ const BRINGS: &[(&str, &[&str])] = &[
     ("iris.namespace", &["Namespace /a", "Namespace /b"]),
     ("cluster.running", &["stopped.lock", "cluster runs", "snap microk8s"]),
     ("mirror.", &["certs.d"]),
+    (
+        "snap.before",
+        &[
+            "/etc/apparmor.d/cri", "/etc/cni", "/opt/cni", "/etc/sysctl.d/10-microk8s", "/run/", "/var/lib/cni", "/var/log/", "/usr/libexec",
+            "/proc/sys/", "rule ", "link ", "group microk8s", "/var/lib/kubelet", "/var/lib/calico", "failed units", "/proc/4",
+        ],
+    ),
 ];
 
 /// The names by which a person would find a fact in what was printed.
@@ -86,7 +93,7 @@ fn is_explained(fact: &str, said: &str) -> bool {
 
 /// What is left, and nothing that was printed says so.
 pub fn unexplained(more: &[String], done: bool, said: &str) -> Vec<String> {
-    let silent = more.iter().filter(|fact| done || !is_explained(fact, said));
+    let silent = more.iter().filter(|fact| !is_explained(fact, said));
     silent.take(8).map(|fact| format!("left, {}: {fact}", if done { "and exit 0" } else { "and unnamed" })).collect()
 }
 
@@ -97,8 +104,9 @@ pub fn missing(less: &[String], done: bool, said: &str) -> Vec<String> {
 }
 
 /// What is left in the very end, when nothing stands in the way any more.
-pub fn in_the_end(more: &[String]) -> impl Iterator<Item = String> {
-    more.iter().take(8).map(|fact| format!("left in the end: {fact}"))
+pub fn in_the_end(more: &[String], told: &str) -> Vec<String> {
+    let silent = more.iter().filter(|fact| !is_explained(fact, told));
+    silent.take(8).map(|fact| format!("left in the end: {fact}")).collect()
 }
 
 /// Objects of ours that a teardown of that reach leaves, and does not name.
@@ -184,7 +192,9 @@ pub fn unplanned(op: &Op, shown: &Shown, ran: &Ran) -> Vec<String> {
         let told = ANNOUNCED.iter().any(|(id, begins)| {
             id == step && !bootstrap && begins.iter().any(|b| act.starts_with(b)) && !planned.stays
         });
-        if meanwhile && !DESTROYS.iter().any(|begin| act.starts_with(begin)) {
+        // What is waited for is made when it does not come, and what is on its way already goes on.
+        let waits = bootstrap && !planned.stays && planned.acts.is_empty();
+        if (meanwhile || waits) && !DESTROYS.iter().any(|begin| act.starts_with(begin)) {
             continue;
         }
         if !same && !told {

@@ -23,6 +23,12 @@ pub fn does(world: &mut World, op: &Op, sight: &Sight) -> bool {
         Op::Makes(guest) => {
             let objects = objects(*guest, sight, cluster.era);
             let mut made = false;
+            // A pool that is refused is not advertised.
+            if matches!(guest, Guest::Pool | Guest::OverlappingPool)
+                && objects.first().is_some_and(|object| cluster.apply(object, PERSON, true, now).is_err())
+            {
+                return false;
+            }
             for object in &objects {
                 if cluster.get(&key_of(object).1).is_none() {
                     made |= cluster.apply(object, PERSON, false, now).is_ok();

@@ -47,7 +47,8 @@ pub fn does(world: &mut World, op: &Op, sight: &Sight) -> bool {
         Op::HoldsSnap => return snap(world, &json!({"action": "hold"})),
         Op::Aliases(name) => {
             let body = json!({"action": "alias", "snap": "microk8s", "app": "kubectl", "alias": name});
-            return has_microk8s(world) && asks(world, "/v2/aliases", &body);
+            let has = world.snapd.aliases.contains_key(*name);
+            return !has && has_microk8s(world) && asks(world, "/v2/aliases", &body);
         }
         Op::Unaliases(name) => {
             return asks(world, "/v2/aliases", &json!({"action": "unalias", "snap": "microk8s", "alias": name}));

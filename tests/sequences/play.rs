@@ -1,12 +1,13 @@
 //! Plays a sequence: the host, the same host without us, and after each command the four promises.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use iris_mk8s::{error::ExitCode, journal::Place as State};
+use iris_mk8s::{cluster as kinds, error::ExitCode, journal::Place as State};
+use serde_json::Value;
 
 use crate::{
     check,
@@ -14,7 +15,7 @@ use crate::{
     inside::{key_of_ours, keys_of_guest},
     known::is_known,
     model::{
-        cluster::Key,
+        cluster::{Key, key_of},
         compare::facts,
         host::{Hook, Then},
         initial::{Before, Initial, Pools},
@@ -63,12 +64,14 @@ pub struct Play {
     /// Objects of others in the cluster that only the host with us has.
     guests: Vec<Key>,
     /// Objects of ours that somebody changed since we applied them.
-    edited: BTreeSet<Key>,
+    edited: BTreeMap<Key, Value>,
     /// Kernel settings of a person's: the value, and what the host without us had before.
     settings: Vec<(String, String, String)>,
     sight: Sight,
     /// The journal before a disk lost it.
     backup: Option<Vec<u8>>,
+    /// What was said to be left as somebody else's.
+    told: String,
     /// Somebody switched MicroK8s on: nobody can tell that from what it was already.
     switched: bool,
     /// Somebody took the password's files away or changed them.
@@ -124,10 +127,11 @@ impl Play {
             theirs: Facts::new(),
             joined: BTreeSet::new(),
             guests: Vec::new(),
-            edited: BTreeSet::new(),
+            edited: BTreeMap::new(),
             settings: Vec::new(),
             sight: Sight { namespace: "default".to_owned() },
             backup: None,
+            told: String::new(),
             switched: false,
             password_is_lost: false,
             at: 0,
@@ -201,10 +205,6 @@ impl Play {
         let shown = self.looks(&Op::Plan(*wish), |world| program::plan(world, wish));
         wish.namespace.clone_into(&mut self.sight.namespace);
         let ran = self.run(end, |world, hook| program::bootstrap(world, wish, hook));
-        if ran.code == ExitCode::Done {
-            // What was changed is as we want it again.
-            self.edited.clear();
-        }
         let op = Op::Bootstrap(*wish, end.clone());
         self.judge(&op, end, &shown, &ran, wish.data);
         let damaged =
@@ -216,13 +216,14 @@ impl Play {
 
     fn teardown(&mut self, reach: Reach, end: &End) {
         let shown = self.looks(&Op::DryRun(reach), |world| program::undo_plan(world, reach));
-        let edited: Vec<(Key, bool)> = self.edited.iter().map(|key| (key.clone(), self.has(key))).collect();
+        self.edited = self.still_edited();
+        let edited: Vec<Key> = self.edited.keys().cloned().collect();
         let ran = self.run(end, |world, hook| program::teardown(world, reach, hook));
         let op = Op::Teardown(reach, end.clone());
         self.judge(&op, end, &shown, &ran, reach != Reach::App);
         if reach != Reach::Reset {
-            let gone = edited.iter().filter(|(key, there)| *there && !self.has(key));
-            let gone = gone.map(|(key, _)| format!("somebody changed it, and it went: {key:?}")).collect();
+            let gone = edited.iter().filter(|key| !self.has(key));
+            let gone = gone.map(|key| format!("somebody changed it, and it went: {key:?}")).collect();
             self.violates(Rule::NotOurs, gone);
         }
         if !ran.died && matches!(ran.code, ExitCode::Done | ExitCode::Residue) {
@@ -236,6 +237,9 @@ impl Play {
             twin.settle();
             let (more, less) = self.left(&settled, &twin);
             let done = ran.code == ExitCode::Done;
+            if done {
+                self.told.push_str(&ran.said);
+            }
             self.violates(Rule::Forgotten, check::unexplained(&more, done, &ran.said));
             self.violates(Rule::NotOurs, check::missing(&less, done, &ran.said));
         }
@@ -253,6 +257,15 @@ impl Play {
             less.retain(|fact| !is_of_switch(fact));
         }
         (more, less)
+    }
+
+    /// Objects that are as somebody left them.
+    fn still_edited(&self) -> BTreeMap<Key, Value> {
+        let same = |key: &Key, was: &Value| {
+            let now = self.world.cluster.as_ref().and_then(|c| c.get(key));
+            now.is_some_and(|now| ["spec", "data"].iter().all(|part| now[part] == was[part]) && self.has(key))
+        };
+        self.edited.iter().filter(|(key, was)| same(key, was)).map(|(k, v)| (k.clone(), v.clone())).collect()
     }
 
     fn has(&self, key: &Key) -> bool {
@@ -273,8 +286,10 @@ impl Play {
                 if leaves_things(op) {
                     self.theirs.extend(made.into_iter().filter(|fact| is_thing(fact)));
                 }
-                if let Op::JoinsGroup(user) = **op {
-                    self.joined.insert(user);
+                match **op {
+                    Op::JoinsGroup(user) => _ = self.joined.insert(user),
+                    Op::Makes(guest) => self.guests.extend(keys_of_guest(guest, &self.sight, self.world.era)),
+                    _ => {}
                 }
             }
         }
@@ -390,7 +405,14 @@ impl Play {
         self.world = with;
         self.theirs.retain(|fact| is.contains(fact));
         match op {
-            Op::Edits(_) => self.edited.extend(edits),
+            Op::Edits(_) => {
+                let there = |key: Key| Some((key.clone(), self.world.cluster.as_ref()?.get(&key)?.clone()));
+                self.edited.extend(edits.clone().and_then(there));
+                let theirs_too = edits.is_some_and(|key| self.twin.cluster.as_ref().is_some_and(|c| c.get(&key).is_some()));
+                if theirs_too && !twin_did {
+                    self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned());
+                }
+            }
             Op::Replaces(_) if !twin_did => {
                 self.guests.extend(edits);
                 self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned());
@@ -450,7 +472,7 @@ impl Play {
             let (more, less) = self.left(&self.world, &twin);
             let code = code.filter(|end| !end.contains(": Done"));
             let ends = code.into_iter().map(|end| format!("it does not come to its end: {end}"));
-            let all: Vec<String> = ends.chain(check::in_the_end(&more)).collect();
+            let all: Vec<String> = ends.chain(check::in_the_end(&more, &self.told)).collect();
             self.violates(Rule::Forgotten, all);
             self.violates(Rule::NotOurs, check::missing(&less, true, ""));
         }
@@ -474,8 +496,14 @@ impl Play {
             }
         }
         let now = self.world.now;
-        let keys: Vec<Key> = self.guests.drain(..).chain(std::mem::take(&mut self.edited)).collect();
+        let edited: Vec<Key> = std::mem::take(&mut self.edited).into_keys().collect();
+        let of_twin = |key: &Key| self.twin.cluster.as_ref().is_some_and(|c| c.get(key).is_some());
+        let mut keys: Vec<Key> = self.guests.drain(..).chain(edited).filter(|key| !of_twin(key)).collect();
         if let Some(cluster) = self.world.api() {
+            // A set that somebody made larger has made claims that nobody applied.
+            let claims = cluster.of(&kinds::PERSISTENT_VOLUME_CLAIM).filter(|c| !kinds::is_ours(c));
+            let claims = claims.map(|claim| key_of(claim).1).filter(|key| key.2.starts_with("dbv-") && !of_twin(key));
+            keys.extend(claims.collect::<Vec<_>>());
             keys.iter().for_each(|key| cluster.delete(key, now));
         }
         self.world.advance(s(120));
@@ -490,7 +518,8 @@ impl Play {
         }
         self.world.mounts.retain(|at| !at.starts_with("/var/snap/microk8s/"));
         let mirror = "/var/snap/microk8s/current/args/certs.d/docker.io/hosts.toml";
-        if let Some(text) = self.world.files.text(mirror).strip_suffix("# mine\n") {
+        let mine = |world: &World| world.files.text(mirror).ends_with("# mine\n");
+        if let Some(text) = self.world.files.text(mirror).strip_suffix("# mine\n").filter(|_| !mine(&self.twin)) {
             self.world.files.write_as(mirror, text, 0o644, "root");
         }
         for user in std::mem::take(&mut self.joined) {
