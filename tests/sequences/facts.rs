@@ -105,9 +105,21 @@ pub fn our_objects(cluster: &Cluster) -> Vec<(&'static str, String)> {
 
 /// Things of somebody's in the cluster: with our addons they come further than without.
 fn is_of_guest(fact: &str) -> bool {
-    ["beside", " other/", "\"other\"", "-storage/other-", " team/", " front/", " /other", " /team", " /front", " /spare", "pod of default/null"]
-        .iter()
-        .any(|word| fact.contains(word))
+    [
+        "beside",
+        " other/",
+        "\"other\"",
+        "-storage/other-",
+        " team/",
+        " front/",
+        " /other",
+        " /team",
+        " /front",
+        " /spare",
+        "pod of default/null",
+    ]
+    .iter()
+    .any(|word| fact.contains(word))
 }
 
 /// What is left on a host that would not be there if we had never been: a folder of somebody's thing is theirs, too.
@@ -126,7 +138,10 @@ pub fn left(world: &World, twin: &World, theirs: &Facts) -> (Vec<String>, Vec<St
     // A MicroK8s of somebody's that does not run there, and ran here, tells of its last moments.
     let off = twin.cluster.as_ref().is_some_and(|cluster| !cluster.running);
     let old = |fact: &String| {
-        off && (is_of_this_boot(fact) || fact.starts_with("pod of") || fact.contains(" status ") || fact.starts_with("failed units"))
+        off && (is_of_this_boot(fact)
+            || fact.starts_with("pod of")
+            || fact.contains(" status ")
+            || fact.starts_with("failed units"))
     };
     let trivial = |fact: &String| fact.starts_with("/run/") && fact.ends_with(" directory");
     let ours = |fact: &&String| !is_of_guest(fact) && is_empty(&now, fact) && !old(fact) && !trivial(fact);

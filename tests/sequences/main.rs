@@ -21,6 +21,7 @@ mod known;
 mod model;
 mod op;
 mod others;
+mod pinned;
 mod play;
 mod program;
 mod releases;

@@ -408,7 +408,8 @@ impl Play {
             Op::Edits(_) => {
                 let there = |key: Key| Some((key.clone(), self.world.cluster.as_ref()?.get(&key)?.clone()));
                 self.edited.extend(edits.clone().and_then(there));
-                let theirs_too = edits.is_some_and(|key| self.twin.cluster.as_ref().is_some_and(|c| c.get(&key).is_some()));
+                let theirs_too =
+                    edits.is_some_and(|key| self.twin.cluster.as_ref().is_some_and(|c| c.get(&key).is_some()));
                 if theirs_too && !twin_did {
                     self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned());
                 }
