@@ -122,7 +122,25 @@ fn end(dice: &mut Dice) -> End {
         }
         9 => End::CtrlC(at),
         10 => End::CtrlCTwice(at),
-        _ => End::Meanwhile(at, Box::new(other(dice))),
+        _ => End::Meanwhile(at, Box::new(meanwhile(dice))),
+    }
+}
+
+/// What others do while a command of ours works.
+fn meanwhile(dice: &mut Dice) -> Op {
+    loop {
+        let op = other(dice);
+        let fits = match &op {
+            Op::Arrives(_) | Op::Puts(_) | Op::AddsRule(_) | Op::AddsLink(_) | Op::Mounts(_) | Op::SetsSetting(..) => {
+                true
+            }
+            Op::HoldsAll(_) | Op::InstallsKubectl | Op::JoinsGroup(_) | Op::ApiDies => true,
+            Op::Makes(_) | Op::Edits(_) | Op::Deletes(_) | Op::Pushes => true,
+            _ => false,
+        };
+        if fits {
+            return op;
+        }
     }
 }
 

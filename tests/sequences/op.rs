@@ -401,14 +401,13 @@ pub enum OurFile {
     /// A disk lost what it had.
     JournalEmptied,
     JournalZeroed,
-    JournalTorn,
     /// A record of a later release.
     JournalOfTomorrow,
     LogsRemoved,
 }
 
 impl OurFile {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::PasswordRemoved,
         Self::PasswordEdited,
         Self::HashRemoved,
@@ -417,7 +416,6 @@ impl OurFile {
         Self::BeforeEmptied,
         Self::JournalEmptied,
         Self::JournalZeroed,
-        Self::JournalTorn,
         Self::JournalOfTomorrow,
         Self::LogsRemoved,
     ];

@@ -156,8 +156,6 @@ fn spoils(world: &mut World, file: OurFile) -> bool {
         OurFile::MirrorEdited => world.files.write(shown, format!("{text}# mine\n")),
         OurFile::BeforeEmptied | OurFile::JournalEmptied => write(world, String::new()),
         OurFile::JournalZeroed => write(world, "\0".repeat(text.len())),
-        // A power cut keeps the beginning of the last line.
-        OurFile::JournalTorn => write(world, text[..text.len() - text.len().min(12)].to_owned()),
         OurFile::JournalOfTomorrow => {
             write(world, format!("{text}{{\"record\":\"moved\",\"step\":\"iris.claims\"}}\n"))
         }

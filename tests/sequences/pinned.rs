@@ -194,8 +194,6 @@ fn a_damaged_record_is_not_taken_for_none() {
         on_both(Fresh, &[Bootstrap(PLAIN, Whole), Spoils(file), Bootstrap(PLAIN, Whole)]);
         on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Spoils(file), Stop(Whole)]);
     }
-    on_both(Fresh, &[Bootstrap(PLAIN, Whole), Spoils(JournalTorn), Teardown(Reset, Whole)]);
-    on_both(Fresh, &[Bootstrap(PLAIN, Whole), Spoils(JournalTorn), Bootstrap(PLAIN, Whole)]);
 }
 
 #[test]

@@ -289,6 +289,11 @@ impl Play {
                 match **op {
                     Op::JoinsGroup(user) => _ = self.joined.insert(user),
                     Op::Makes(guest) => self.guests.extend(keys_of_guest(guest, &self.sight, self.world.era)),
+                    Op::Edits(which) => {
+                        let cluster = ran.world.cluster.as_ref();
+                        let key = cluster.and_then(|c| key_of_ours(c, which));
+                        self.edited.extend(key.and_then(|key| Some((key.clone(), cluster?.get(&key)?.clone()))));
+                    }
                     _ => {}
                 }
             }

@@ -91,7 +91,9 @@ pub fn spec(era: Era, wish: &Wish) -> Spec {
     spec.data_goes = wish.data;
     spec.addons.retain(|addon| wish.registry || addon != "registry");
     let mirror = |url: &str| Mirror { registry: "docker.io".to_owned(), url: url.to_owned() };
-    spec.registries.mirrors = wish.mirror.into_iter().map(mirror).collect();
+    // Up to 1.22 containerd reads no such file.
+    let mirrors = wish.mirror.filter(|_| era == Era::Today);
+    spec.registries.mirrors = mirrors.into_iter().map(mirror).collect();
     if let Some(own) = &mut spec.longhorn {
         own.manifest = Some(longhorn::FILE.into());
     }
