@@ -97,7 +97,7 @@ fn wish(dice: &mut Dice) -> Wish {
             0 | 1 => wish.replicas = dice.pick(&[1, 2, 3]),
             2 | 3 => wish.namespace = dice.pick(&["default", "a", "b"]),
             4 => wish.registry = !wish.registry,
-            5 => wish.class = dice.pick(&[None, Some("microk8s-hostpath"), Some("nfs")]),
+            5 => wish.class = dice.pick(&[None, Some("microk8s-hostpath"), Some("nfs"), Some("longhorn")]),
             6 => wish.mirror = dice.pick(&[None, Some("http://mirror.lan:5000"), Some("http://other.lan")]),
             7 => wish.user = dice.pick(&["ubuntu", "anna"]),
             8 => wish.password = dice.pick(&[None, Some("given-1"), Some("given-2")]),
@@ -152,6 +152,7 @@ fn any(dice: &mut Dice) -> Op {
         8 => Op::Start(end(dice)),
         9 => match dice.below(3) {
             0 => Op::Plan(wish(dice)),
+            1 if dice.once_in(2) => Op::Repair(end(dice)),
             1 => Op::Status,
             _ => Op::DryRun(dice.pick(&Reach::ALL)),
         },

@@ -30,6 +30,11 @@ pub fn is_of_this_boot(fact: &str) -> bool {
     ["rule ", "link ", "/proc/", "/run/"].iter().any(|prefix| fact.starts_with(prefix))
 }
 
+/// What somebody agreed to lose who removes MicroK8s without a look into it.
+pub fn is_in_microk8s(fact: &str) -> bool {
+    fact.starts_with("/var/snap/microk8s/") || (fact.starts_with(char::is_uppercase)) || fact.starts_with("volume of")
+}
+
 /// What goes with its snap and is worth nothing without it.
 pub fn goes_with_the_snap(fact: &str) -> bool {
     fact.starts_with("alias ") || fact.starts_with("/snap/bin/")

@@ -222,5 +222,6 @@ fn keys_of_part(cluster: &Cluster, part: Part, sight: &Sight) -> Vec<Key> {
         Part::DnsService => there(&kinds::SERVICE, "kube-system", "kube-dns"),
         Part::MetallbController => there(&kinds::DEPLOYMENT, "metallb-system", "controller"),
         Part::MetallbNamespace => there(&kinds::NAMESPACE, "", "metallb-system"),
+        Part::LonghornNamespace => there(&kinds::NAMESPACE, "", iris_mk8s::longhorn::NAMESPACE),
     }
 }

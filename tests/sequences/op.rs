@@ -153,10 +153,12 @@ pub enum Reach {
     App,
     Data,
     Reset,
+    /// `--reset --without-looking`.
+    Blind,
 }
 
 impl Reach {
-    pub const ALL: [Self; 3] = [Self::App, Self::Data, Self::Reset];
+    pub const ALL: [Self; 4] = [Self::App, Self::Data, Self::Reset, Self::Blind];
 }
 
 /// One thing that happens.
@@ -171,6 +173,8 @@ pub enum Op {
     /// With `--yes`, or with the question answered; what was shown before is the list that was agreed to.
     Teardown(Reach, End),
     DryRun(Reach),
+    /// `repair longhorn`.
+    Repair(End),
 
     // Others on the host.
     Arrives(Resident),
@@ -361,10 +365,11 @@ pub enum Part {
     DnsService,
     MetallbController,
     MetallbNamespace,
+    LonghornNamespace,
 }
 
 impl Part {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Of(Ours::Set),
         Self::Of(Ours::Service),
         Self::Of(Ours::External),
@@ -385,6 +390,7 @@ impl Part {
         Self::DnsService,
         Self::MetallbController,
         Self::MetallbNamespace,
+        Self::LonghornNamespace,
     ];
 }
 

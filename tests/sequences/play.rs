@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     check,
-    facts::{Facts, data, goes_with_the_snap, is_of_this_boot, is_thing, left, locked, stood_on},
+    facts::{Facts, data, goes_with_the_snap, is_in_microk8s, is_of_this_boot, is_thing, left, locked, stood_on},
     inside::{key_of_ours, keys_of_guest},
     known::is_known,
     model::{
@@ -19,6 +19,7 @@ use crate::{
         compare::facts,
         host::{Hook, Then},
         initial::{Before, Initial, Pools},
+        longhorn,
         tool::{Death, after},
         world::{Era, World, s},
     },
@@ -97,6 +98,7 @@ fn world(era: Era, start: Start) -> World {
         Start::Released(_) => unreachable!("another host comes first"),
     };
     let mut world = initial.world();
+    world.files.write_as(longhorn::FILE, longhorn::MANIFEST, 0o644, "ubuntu");
     world.users.insert("anna".to_owned(), "/home/anna".to_owned());
     world.files.write("/home/anna/.bashrc", "# .bashrc\n");
     world
@@ -165,6 +167,10 @@ impl Play {
                 self.judge(op, end, &Shown::default(), &ran, false);
             }
             Op::Teardown(reach, end) => self.teardown(*reach, end),
+            Op::Repair(end) => {
+                let ran = self.run(end, program::repair);
+                self.judge(op, end, &Shown::default(), &ran, true);
+            }
             _ => {
                 if !self.others(op) {
                     return false;
@@ -221,7 +227,7 @@ impl Play {
         let ran = self.run(end, |world, hook| program::teardown(world, reach, hook));
         let op = Op::Teardown(reach, end.clone());
         self.judge(&op, end, &shown, &ran, reach != Reach::App);
-        if reach != Reach::Reset {
+        if matches!(reach, Reach::App | Reach::Data) {
             let gone = edited.iter().filter(|key| !self.has(key));
             let gone = gone.map(|key| format!("somebody changed it, and it went: {key:?}")).collect();
             self.violates(Rule::NotOurs, gone);
@@ -230,7 +236,10 @@ impl Play {
             let named = check::unnamed(&self.world, reach, &ran.said);
             self.violates(Rule::Forgotten, named);
         }
-        if !ran.died && reach == Reach::Reset && matches!(ran.code, ExitCode::Done | ExitCode::Residue) {
+        if !ran.died
+            && matches!(reach, Reach::Reset | Reach::Blind)
+            && matches!(ran.code, ExitCode::Done | ExitCode::Residue)
+        {
             let mut settled = self.world.clone();
             let mut twin = self.twin.clone();
             settled.settle();
@@ -329,9 +338,11 @@ impl Play {
         if ran.changes > check::MANY {
             self.violates(Rule::Broken, vec![format!("{} changes: it spins", ran.changes)]);
         }
-        self.others_unharmed(&before, booted);
+        let blind = matches!(op, Op::Teardown(Reach::Blind, _)) && ran.asked.contains("UNSEEN");
+        self.others_unharmed(&before, booted, blind);
         let lost = data(&before).into_iter().filter(|(folder, claim)| {
-            let on_list = agreed && (shown.text.contains(folder.as_str()) || shown.text.contains(claim.as_str()));
+            let names = |text: &str| text.contains(folder.as_str()) || text.contains(claim.as_str());
+            let on_list = agreed && (names(&shown.text) || names(&ran.asked));
             !on_list && !data(&self.world).contains_key(folder)
         });
         let lost = lost.map(|(folder, claim)| format!("data went unnamed: {claim} in {folder}")).collect();
@@ -344,10 +355,14 @@ impl Play {
         self.violates(Rule::Plan, check::unplanned(op, shown, ran));
     }
 
-    fn others_unharmed(&mut self, before: &World, booted: bool) {
+    fn others_unharmed(&mut self, before: &World, booted: bool, blind: bool) {
         let (was, is) = (facts(before), facts(&self.world));
         let snap = self.world.snapd.snaps.contains_key("microk8s");
-        let expected = |fact: &&String| !(booted && is_of_this_boot(fact)) && (snap || !goes_with_the_snap(fact));
+        let expected = |fact: &&String| {
+            !(booted && is_of_this_boot(fact))
+                && (snap || !goes_with_the_snap(fact))
+                && !(blind && is_in_microk8s(fact))
+        };
         let stood = stood_on(before);
         let gone = self.theirs.iter().chain(&stood).filter(|fact| was.contains(*fact) && !is.contains(*fact));
         let mut gone: Vec<String> = gone.filter(expected).map(|fact| format!("theirs is gone: {fact}")).collect();
@@ -364,7 +379,7 @@ impl Play {
 
     /// Kubernetes sets its values each time it starts: what a person set before is then nobody's fault.
     fn settings_that_kubernetes_took(&mut self, op: &Op) {
-        let reset = matches!(op, Op::Teardown(Reach::Reset, _));
+        let reset = matches!(op, Op::Teardown(Reach::Reset | Reach::Blind, _));
         let runs = self.world.cluster.as_ref().is_some_and(|c| c.running);
         let twin_runs = self.twin.cluster.as_ref().is_some_and(|c| c.running);
         if reset || !runs || twin_runs {

@@ -9,18 +9,18 @@ use std::{
 
 use iris_mk8s::{
     cli::{Lb, SpecFlags},
-    cluster,
     credentials::Credentials,
+    data::{self, Agreed, Volume},
     engine::{Engine, Plan, UndoPlan},
     error::{Error, ExitCode, Result},
     event::{Event, Events},
-    host::{Cmd, Host, LOG_DIR, Watch},
+    host::{Host, LOG_DIR},
     journal::{Contents, Journal, Place},
     profile,
-    spec::{Iris, Mirror, Spec},
+    spec::{Mirror, Spec},
     step::{Scope, Stage},
     steps,
-    summary::{Summary, volumes},
+    summary::Summary,
 };
 
 use crate::{
@@ -44,6 +44,8 @@ pub struct Ran {
     pub acts: Vec<(String, String)>,
     /// What stays, fails, or is warned of, in the words that were printed.
     pub said: String,
+    /// What was shown with the question.
+    pub asked: String,
     /// Changes of the host, in all.
     pub changes: u64,
     /// Why the program itself broke.
@@ -80,7 +82,8 @@ pub fn spec(era: Era, wish: &Wish) -> Spec {
     let flags = SpecFlags {
         lb: Some(Lb::Range(wish.range.text().parse().expect("a range"))),
         channel: Some(era.channel().parse().expect("a channel")),
-        storage: wish.class.map(str::to_owned),
+        // The modelled Longhorn is that of today.
+        storage: wish.class.filter(|class| era == Era::Today || *class != "longhorn").map(str::to_owned),
         replicas: Some(u64::from(wish.replicas)),
         namespace: Some(wish.namespace.to_owned()),
         user: Some(wish.user.to_owned()),
@@ -142,17 +145,22 @@ struct Remembered {
     spec: Spec,
 }
 
-fn remembered(world: &World) -> Result<Option<Remembered>> {
-    if !world.files.has(place().journal()) {
-        return Ok(None);
+fn contents(world: &World) -> Result<Contents> {
+    if world.files.has(place().journal()) {
+        Contents::parse(&bytes(world), steps::origin)
+    } else {
+        Ok(Contents::default())
     }
-    let contents = Contents::parse(&bytes(world), steps::origin)?;
+}
+
+fn remembered(world: &World) -> Result<Option<Remembered>> {
+    let contents = contents(world)?;
     let spec = contents.ledger.spec.clone();
     Ok(spec.map(|spec| Remembered { contents, spec: Spec { data_goes: false, ..spec } }))
 }
 
 fn engine<'a>(host: &'a dyn Host, stages: &'a [Stage], events: &'a Events) -> Engine<'a> {
-    Engine { host, stages, events, workers: 1 }
+    Engine { host, stages, events, workers: 1, agreed: Agreed::nothing() }
 }
 
 fn journal(model: &Arc<Model>, is_bootstrap: bool) -> Result<Journal> {
@@ -166,7 +174,7 @@ fn run(
     command: &str,
     hook: Option<Hook>,
     abreast: Option<(Events, Arc<Turns>)>,
-    work: impl FnOnce(&Arc<Model>, &str, &Events) -> Result<()> + Send,
+    work: impl FnOnce(&Arc<Model>, &str, &Events, &mut String) -> Result<()> + Send,
 ) -> Ran {
     // The name of a run holds the time: no two of them begin at the same moment.
     world.now += Duration::from_millis(1);
@@ -180,15 +188,16 @@ fn run(
         model = model.taking_turns(turns);
     }
     let model = Arc::new(model);
-    let (ended, heard) = match abreast {
+    let mut asked = String::new();
+    let (ended, heard): (_, Vec<_>) = match abreast {
         None => {
             let (events, heard) = Events::channel();
-            let ended = catch_unwind(AssertUnwindSafe(|| work(&model, &name, &events)));
+            let ended = catch_unwind(AssertUnwindSafe(|| work(&model, &name, &events, &mut asked)));
             drop(events);
             (ended, heard.into_iter().collect())
         }
         Some((events, turns)) => {
-            let ended = catch_unwind(AssertUnwindSafe(|| in_engine(|| work(&model, &name, &events))));
+            let ended = catch_unwind(AssertUnwindSafe(|| in_engine(|| work(&model, &name, &events, &mut asked))));
             (ended, turns.events())
         }
     };
@@ -212,7 +221,7 @@ fn run(
     if let Ok(Err(error)) = &ended {
         said.push_str(&error.to_string());
     }
-    Ran { code, died, world, acts, said, changes, panic }
+    Ran { code, died, world, acts, said, asked, changes, panic }
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
@@ -234,7 +243,7 @@ pub fn bootstrap(mut world: World, wish: &Wish, hook: Option<Hook>) -> Ran {
     let stages = credentials.and_then(|credentials| stages(&spec, &credentials, wish));
     let mut stages = match stages {
         Ok(stages) => stages,
-        Err(error) => return run(world, "bootstrap", hook, None, |_, _, _| Err(error)),
+        Err(error) => return run(world, "bootstrap", hook, None, |_, _, _, _| Err(error)),
     };
     let mut abreast = None;
     if let Some(seed) = wish.abreast {
@@ -242,11 +251,27 @@ pub fn bootstrap(mut world: World, wish: &Wish, hook: Option<Hook>) -> Ran {
         let (turns, taking) = Turns::new(stages, seed.into(), heard);
         (abreast, stages) = (Some((events, turns)), taking);
     }
-    run(world, "bootstrap", hook, abreast, |model, name, events| {
+    run(world, "bootstrap", hook, abreast, |model, name, events, asked| {
+        let lost = of_another_class(&**model, &spec)?;
+        *asked = named(&lost);
+        let agreed = Agreed::to(&lost);
         let workers = if wish.abreast.is_some() { 8 } else { 1 };
-        let engine = Engine { workers, ..engine(&**model, &stages, events) };
+        let engine = Engine { workers, agreed: &agreed, ..engine(&**model, &stages, events) };
         engine.bootstrap(|| journal(model, true), name, &spec).1
     })
+}
+
+/// The volumes that a bootstrap with `--data` deletes.
+fn of_another_class(host: &dyn Host, spec: &Spec) -> Result<Vec<Volume>> {
+    if !spec.data_goes {
+        return Ok(Vec::new());
+    }
+    let found = steps::claims_that_go(host, spec).and_then(|claims| data::volumes_of(host, &claims));
+    found.or_else(|e| if e.transient { Ok(Vec::new()) } else { Err(e) })
+}
+
+fn named(volumes: &[Volume]) -> String {
+    volumes.iter().map(|volume| format!("  DATA   {volume}\n")).collect()
 }
 
 fn stages(spec: &Spec, credentials: &Credentials, wish: &Wish) -> Result<Vec<Stage>> {
@@ -260,10 +285,14 @@ fn stages(spec: &Spec, credentials: &Credentials, wish: &Wish) -> Result<Vec<Sta
 /// `plan`, and what `bootstrap --dry-run` shows.
 pub fn plan(world: &World, wish: &Wish) -> Shown {
     let shown = look(world, |model, mut world| {
-        let stages = stages(&spec(world.era, wish), &credentials(&mut world, wish.password)?, wish)?;
+        contents(&world)?;
+        let spec = spec(world.era, wish);
+        let stages = stages(&spec, &credentials(&mut world, wish.password)?, wish)?;
         let plan = engine(model, &stages, &Events::channel().0).plan()?;
         let refused = plan.refusals().err();
-        Ok((of_plan(&plan), refused))
+        let mut shown = of_plan(&plan);
+        shown.text.push_str(&named(&of_another_class(model, &spec)?));
+        Ok((shown, refused))
     });
     match shown {
         Ok((shown, None)) => shown,
@@ -299,12 +328,12 @@ fn scope(reach: Reach) -> Scope {
     match reach {
         Reach::App => Scope::App,
         Reach::Data => Scope::Data,
-        Reach::Reset => Scope::Host,
+        Reach::Reset | Reach::Blind => Scope::Host,
     }
 }
 
 fn stopped(model: &Model, reach: Reach) -> Result<()> {
-    if reach != Reach::Reset && steps::is_stopped(model) {
+    if scope(reach) < Scope::Host && steps::is_stopped(model) {
         return Err(Error::failed(
             "MicroK8s is stopped: what IRIS has in the cluster can be removed only while it runs",
         ));
@@ -314,17 +343,19 @@ fn stopped(model: &Model, reach: Reach) -> Result<()> {
 
 /// What `teardown` shows before it asks, which `--dry-run` shows as well.
 pub fn undo_plan(world: &World, reach: Reach) -> Shown {
+    let blind = reach == Reach::Blind;
     let shown = look(world, |model, world| {
         let Some(known) = remembered(&world)? else { return Ok(Shown::default()) };
-        stopped(model, reach)?;
         let stages = steps::recall(&known.contents.ledger)?;
-        let plan = engine(model, &stages, &Events::channel().0).undo_plan(&known.contents.ledger, scope(reach))?;
+        stopped(model, reach)?;
+        let sight = data::look(model, &known.contents.ledger, scope(reach), !blind, &mut |_| {})?;
+        let (events, agreed) = (Events::channel().0, sight.planned(blind));
+        let engine = Engine { agreed: &agreed, ..engine(model, &stages, &events) };
+        let plan = engine.undo_plan(&known.contents.ledger, scope(reach))?;
+        let stake = sight.stake(|step| plan.goes(step));
         let mut shown = of_undo(&plan);
-        for volume in volumes(model, &known.spec).unwrap_or_default() {
-            let (claim, size, path) = (volume.claim, volume.size, volume.path.unwrap_or_default());
-            let namespace = &known.spec.iris.namespace;
-            shown.text.push_str(&format!("  DATA   {namespace}/{claim} ({size}) at {path}\n"));
-        }
+        shown.text.push_str(&stake.show());
+        shown.code = sight.refuse_unseen(blind).err().map(|error| error.code);
         Ok(shown)
     });
     shown.unwrap_or_else(|error| Shown { text: error.to_string(), code: Some(error.code), ..Shown::default() })
@@ -343,24 +374,55 @@ fn of_undo(plan: &UndoPlan) -> Shown {
 /// `teardown`, agreed to.
 pub fn teardown(world: World, reach: Reach, hook: Option<Hook>) -> Ran {
     let known = remembered(&world);
-    run(world, "teardown", hook, None, |model, name, events| {
+    let blind = reach == Reach::Blind;
+    run(world, "teardown", hook, None, |model, name, events, asked| {
         let gone = !model.exists("/snap/bin/microk8s".as_ref());
         let known = known?.filter(|known| !known.contents.ledger.is_empty() || gone);
         let Some(known) = known else {
             let left = model.exists(&place().dir);
-            return if reach == Reach::Reset && left { journal(model, false)?.discard() } else { Ok(()) };
+            return if scope(reach) == Scope::Host && left { journal(model, false)?.discard() } else { Ok(()) };
         };
-        let stages = steps::recall(&known.contents.ledger)?;
+        let ledger = &known.contents.ledger;
+        let stages = steps::recall(ledger)?;
         stopped(model, reach)?;
-        let engine = engine(&**model, &stages, events);
-        engine.undo_plan(&known.contents.ledger, scope(reach))?;
+        let sight = data::look(&**model, ledger, scope(reach), !blind, &mut |_| {})?;
+        let agreed = sight.planned(blind);
+        let plan = Engine { agreed: &agreed, ..engine(&**model, &stages, events) }.undo_plan(ledger, scope(reach))?;
+        let stake = sight.stake(|step| plan.goes(step));
+        *asked = plan.show() + &stake.show();
+        sight.refuse_unseen(blind)?;
+        // The question is answered, and the lock is taken.
         let journal = journal(model, false)?;
+        let now = data::look(&**model, &journal.ledger(), scope(reach), stake.unseen.is_none(), &mut |_| {})?;
+        sight.refuse_new(&stake, &now, |step| plan.goes(step))?;
+        let agreed = sight.agreed(&stake);
+        let engine = Engine { agreed: &agreed, ..engine(&**model, &stages, events) };
         engine.teardown(&journal, name, scope(reach)).1?;
-        if reach == Reach::Reset && journal.ledger().is_empty() {
+        if scope(reach) == Scope::Host && journal.ledger().is_empty() {
             model.remove(LOG_DIR.as_ref(), true)?;
             journal.remove()?;
         }
         Ok(())
+    })
+}
+
+/// `repair longhorn`, agreed to.
+pub fn repair(world: World, hook: Option<Hook>) -> Ran {
+    run(world, "repair", hook, None, |model, _, events, asked| {
+        let stages = iris_mk8s::longhorn::repair::stages();
+        if iris_mk8s::longhorn::repair::diagnose(&**model)?.is_none() {
+            return Ok(());
+        }
+        let lost = data::on_longhorn(&**model)?;
+        *asked = named(&lost);
+        let journal = journal(model, false)?;
+        let agreed = Agreed::to(&lost);
+        let engine = Engine { agreed: &agreed, ..engine(&**model, &stages, events) };
+        let ended = engine.repair(&mut iris_mk8s::event::Outcome::new(ExitCode::Done));
+        if journal.ledger().is_empty() && journal.ledger().spec.is_none() {
+            journal.discard()?;
+        }
+        ended
     })
 }
 
@@ -376,7 +438,7 @@ pub fn start(world: World, hook: Option<Hook>) -> Ran {
 
 fn switch(world: World, command: &str, hook: Option<Hook>, stages: fn(&Model, &Remembered) -> Vec<Stage>) -> Ran {
     let known = remembered(&world);
-    run(world, command, hook, None, |model, name, events| {
+    run(world, command, hook, None, |model, name, events, _| {
         let known = known?.ok_or_else(|| Error::new(ExitCode::Preflight, "no bootstrap has run on this host"))?;
         let stages = stages(model, &known);
         let journal = journal(model, false)?;

@@ -2,7 +2,7 @@
 
 use crate::{
     model::world::Era,
-    op::{End, Op, Sequence, Start, Wish},
+    op::{End, Op, Reach, Sequence, Start, Wish},
     play::{Rule, Violation, play},
 };
 
@@ -63,9 +63,13 @@ fn simpler_ops(op: &Op) -> Vec<Vec<Op>> {
             wishes.chain(ends(end, |end| Op::Bootstrap(*wish, end))).collect()
         }
         Op::Plan(wish) => simpler_wishes(wish).into_iter().map(|wish| vec![Op::Plan(wish)]).collect(),
-        Op::Teardown(reach, end) => ends(end, |end| Op::Teardown(*reach, end)),
+        Op::Teardown(reach, end) => {
+            let simpler = (*reach == Reach::Blind).then(|| vec![Op::Teardown(Reach::Reset, end.clone())]);
+            simpler.into_iter().chain(ends(end, |end| Op::Teardown(*reach, end))).collect()
+        }
         Op::Stop(end) => ends(end, Op::Stop),
         Op::Start(end) => ends(end, Op::Start),
+        Op::Repair(end) => ends(end, Op::Repair),
         Op::Waits(seconds) if *seconds > 60 => vec![vec![Op::Waits(60)]],
         _ => Vec::new(),
     }
