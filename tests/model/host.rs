@@ -26,7 +26,9 @@ use super::{
     cluster::{Cluster, key},
     commands,
     files::Node,
-    metallb, network, snapd, volumes,
+    metallb, network, snapd,
+    turns::Turns,
+    volumes,
     world::{EPOCH, World, ms},
 };
 
@@ -68,8 +70,11 @@ pub struct Model {
     moments: Mutex<Option<Vec<Moment>>>,
     /// What somebody else does meanwhile, and how many moments there were.
     hook: Mutex<(u32, Option<Hook>)>,
-    dead: AtomicBool,
+    /// The world in which the run died. It does not know, and goes on in another one until it ends.
+    died: Mutex<Option<World>>,
     interrupted: AtomicBool,
+    /// Who goes on, where stages run side by side.
+    turns: Option<Arc<Turns>>,
     /// The name of the run.
     run: String,
     /// The host may only be looked at.
@@ -82,8 +87,9 @@ impl Model {
             world: Arc::new(Mutex::new(world)),
             moments: Mutex::new(collect.then(Vec::new)),
             hook: Mutex::default(),
-            dead: AtomicBool::new(false),
+            died: Mutex::default(),
             interrupted: AtomicBool::new(false),
+            turns: None,
             run: run.to_owned(),
             read_only: false,
         }
@@ -95,24 +101,25 @@ impl Model {
     }
 
     pub fn world(&self) -> MutexGuard<'_, World> {
-        self.alive();
         lock(&self.world)
     }
 
-    /// The world as it is, whether or not the run is dead.
-    pub fn remains(&self) -> World {
-        lock(&self.world).clone()
+    /// With stages side by side.
+    pub fn taking_turns(self, turns: &Arc<Turns>) -> Self {
+        Self { turns: Some(Arc::clone(turns)), ..self }
     }
 
-    pub fn is_dead(&self) -> bool {
-        self.dead.load(Relaxed)
-    }
-
-    /// Who is dead does nothing more, whatever catches the end of it.
-    fn alive(&self) {
-        if self.is_dead() {
-            std::panic::resume_unwind(Box::new("the run is dead"));
+    /// The world as the run left it, and whether it died there.
+    pub fn remains(&self) -> (World, bool) {
+        match &*lock(&self.died) {
+            Some(world) => (world.clone(), true),
+            None => (lock(&self.world).clone(), false),
         }
+    }
+
+    /// Lets the time go on until that holds, or until then.
+    fn pass_time(&self, limit: Duration, holds: impl FnMut(&World) -> bool) {
+        pass_time(&self.world, self.turns.as_deref(), limit, holds);
     }
 
     /// The moments so far.
@@ -122,7 +129,6 @@ impl Model {
 
     /// A moment at which the run may die.
     pub fn moment(&self, world: &mut World, at: impl FnOnce() -> String) {
-        self.alive();
         if let Some(moments) = lock(&self.moments).as_mut() {
             moments.push(Moment { at: at(), world: world.clone() });
         }
@@ -130,18 +136,22 @@ impl Model {
         hook.0 += 1;
         let (number, Some(hook)) = &mut *hook else { return };
         match hook(*number, world) {
-            Then::GoesOn => {}
-            Then::Stops => self.interrupted.store(true, Relaxed),
-            Then::Dies => {
-                self.dead.store(true, Relaxed);
-                self.alive();
-            }
+            Then::GoesOn => return,
+            Then::Stops => {}
+            Then::Dies => _ = lock(&self.died).get_or_insert_with(|| world.clone()),
+        }
+        self.interrupted.store(true, Relaxed);
+        if let Some(turns) = &self.turns {
+            turns.stop();
         }
     }
 
     /// An act that is done at once: a moment before it, and one after.
     fn act<T>(&self, what: &str, act: impl FnOnce(&mut World) -> T) -> T {
         assert!(!self.read_only, "a change, where only looking is allowed: {what}");
+        if let Some(turns) = &self.turns {
+            turns.pass();
+        }
         let mut world = self.world();
         self.moment(&mut world, || format!("before {what}"));
         world.acts += 1;
@@ -217,14 +227,12 @@ impl Model {
                 };
                 return if late { Err(error()) } else { Ok(output) };
             }
-            let mut world = self.world();
             let stage = |world: &World| world.processes.get(&group).map(|p| (p.stage, p.code));
-            let before = stage(&world);
+            let before = stage(&self.world());
             // What else happens meanwhile is no moment of ours.
-            while stage(&world) == before
-                && world.now < heard_at + Duration::from_secs(1)
-                && world.step(limit.min(heard_at + Duration::from_secs(1)))
-            {}
+            let silence = heard_at + Duration::from_secs(1);
+            self.pass_time(limit.min(silence), |world| stage(world) != before || world.now >= silence);
+            let mut world = self.world();
             if stage(&world) != before && stage(&world).is_some_and(|(_, code)| code.is_none()) {
                 let at = stage(&world).map(|s| s.0);
                 self.moment(&mut world, || format!("within `{shown}`, stage {at:?}"));
@@ -295,11 +303,15 @@ impl Host for Model {
                     Error::failed(format!("cannot write {path}")).because("No space left on device (os error 28)")
                 );
             }
-            let owner = file.owner.as_deref().unwrap_or("root");
-            world.files.write_as(&format!("{path}.new"), &file.bytes, file.mode, owner);
+            let there = match world.files.get(path) {
+                Some(Node::File(_, mode, owner)) if file.keeps => Some((*mode, owner.clone())),
+                _ => None,
+            };
+            let (mode, owner) = there.unwrap_or((file.mode, file.owner.clone().unwrap_or("root".to_owned())));
+            world.files.write_as(&format!("{path}.new"), &file.bytes, mode, &owner);
             self.moment(world, || format!("within write {path}"));
             world.files.remove(format!("{path}.new"));
-            world.files.write_as(path, &file.bytes, file.mode, owner);
+            world.files.write_as(path, &file.bytes, mode, &owner);
             Ok(())
         })
     }
@@ -343,10 +355,10 @@ impl Host for Model {
                 return Err(Error::new(ExitCode::Interrupted, "interrupted")
                     .because(format!("snapd goes on with change {id} by itself (`{shown}`)")));
             }
-            let mut world = self.world();
             let stage = |world: &World| world.snapd.change.as_ref().map(|c| c.stage);
-            let before = stage(&world);
-            while stage(&world) == before && world.step(Duration::MAX) {}
+            let before = stage(&self.world());
+            self.pass_time(Duration::MAX, |world| stage(world) != before || world.next().is_none());
+            let mut world = self.world();
             if let Some(ended) = world.snapd.ended.get(&id).cloned() {
                 self.moment(&mut world, || format!("`{shown}` has ended"));
                 return ended.map_err(|why| Error::failed(format!("`{shown}` failed")).because(why));
@@ -485,7 +497,8 @@ impl Host for Model {
             Watch::Pause(pause) => Some(*pause),
             Watch::Objects(..) => None,
         });
-        Box::new(Watching { world: Arc::clone(&self.world), kinds: kinds.collect(), pause: pause.min() })
+        let (world, turns) = (Arc::clone(&self.world), self.turns.clone());
+        Box::new(Watching { world, turns, kinds: kinds.collect(), pause: pause.min() })
     }
 
     fn leftovers(&self) -> Vec<Leftover> {
@@ -543,28 +556,40 @@ fn answering<'a>(cluster: &'a Cluster, ip: &str) -> Option<&'a Value> {
     cluster.of(&kinds::POD).filter(|_| metallb::answers(cluster)).filter(ready).find(selected)
 }
 
-/// Waits for changes: the time goes on from one happening to the next.
+/// Lets the time go on from one happening to the next.
+fn pass_time(world: &Mutex<World>, turns: Option<&Turns>, limit: Duration, mut holds: impl FnMut(&World) -> bool) {
+    if turns.is_some_and(|turns| turns.wait(world, limit, &mut holds)) {
+        return;
+    }
+    let mut world = lock(world);
+    while !holds(&world) && world.step(limit) {}
+}
+
+/// Waits for changes.
 struct Watching {
     world: Arc<Mutex<World>>,
+    turns: Option<Arc<Turns>>,
     kinds: Vec<&'static str>,
     pause: Option<Duration>,
 }
 
 impl Changes for Watching {
     fn next(&mut self, at_most: Duration) {
-        let mut world = self.world.lock().expect("one thread");
-        let limit = world.now + at_most.min(self.pause.unwrap_or(Duration::MAX));
+        let now = lock(&self.world).now;
+        let limit = now + at_most.min(self.pause.unwrap_or(Duration::MAX));
         let seen = |world: &World| {
             let touched = |kind: &&'static str| world.cluster.as_ref().and_then(|c| c.touched.get(kind)).copied();
             self.kinds.iter().map(touched).collect::<Vec<_>>()
         };
-        let before = seen(&world);
-        while world.step(limit) {
-            if seen(&world) != before {
-                let burst = world.now + BURST;
-                while world.step(burst) {}
-                return;
-            }
+        let before = seen(&lock(&self.world));
+        let mut changed = false;
+        pass_time(&self.world, self.turns.as_deref(), limit, |world| {
+            changed = seen(world) != before;
+            changed
+        });
+        if changed {
+            let burst = lock(&self.world).now + BURST;
+            pass_time(&self.world, self.turns.as_deref(), burst, |_| false);
         }
     }
 }

@@ -121,11 +121,9 @@ pub fn delete(cluster: &mut Cluster, object: &Value) {
 
 /// Pods that nobody owns are scheduled, too.
 fn bare_pods(cluster: &mut Cluster) {
-    let all: Vec<Value> = cluster.of(&kinds::POD).cloned().collect();
-    for pod in all {
-        let (_, (_, namespace, name)) = key_of(&pod);
-        cluster.pods.entry((namespace, name)).or_insert(Life::Unscheduled(String::new()));
-    }
+    let named = cluster.of(&kinds::POD).map(|pod| key_of(pod).1).map(|(_, namespace, name)| (namespace, name));
+    let new: Vec<_> = named.filter(|pod| !cluster.pods.contains_key(pod)).collect();
+    cluster.pods.extend(new.into_iter().map(|pod| (pod, Life::Unscheduled(String::new()))));
 }
 
 fn manager(cluster: &mut Cluster) {

@@ -271,6 +271,16 @@ fn install_hook(world: &mut World) {
         return;
     }
     files.write("/var/snap/microk8s/common/etc/launcher/install.yaml", "addons: [{name: dns}]\n");
+    for (registry, server) in
+        [("docker.io", "https://registry-1.docker.io"), ("localhost:32000", "http://localhost:32000")]
+    {
+        files.write(
+            &format!("/var/snap/microk8s/current/args/certs.d/{registry}/hosts.toml"),
+            format!(
+                "server = \"https://{registry}\"\n\n[host.\"{server}\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+            ),
+        );
+    }
     for (path, to) in [
         ("/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/kubelet"),
         ("/var/lib/calico", "/var/snap/microk8s/current/var/lib/calico"),

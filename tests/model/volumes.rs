@@ -135,7 +135,7 @@ pub fn folder(cluster: &Cluster, namespace: &str, claim: &str) -> Option<String>
 }
 
 /// Where a volume's files are: a folder stands for Longhorn's disks, too.
-fn path_of(volume: &Value) -> &str {
+pub fn path_of(volume: &Value) -> &str {
     let spec = &volume["spec"];
     spec["hostPath"]["path"].as_str().or(spec["csi"]["volumeAttributes"]["path"].as_str()).unwrap_or_default()
 }

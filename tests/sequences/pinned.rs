@@ -1,0 +1,304 @@
+//! Sequences that broke a promise once, each as short as it could be cut, by what was wrong. A new one is pasted here as it is printed.
+
+use crate::{
+    draw,
+    model::{
+        foreign::Resident::{self, *},
+        tool::Death::*,
+        world::Era,
+    },
+    op::{
+        End::*,
+        Guest::{self, *},
+        Op::*,
+        OurFile::*,
+        Ours, Part, Place, Range,
+        Reach::*,
+        Rule, Sequence,
+        Start::*,
+        Wish,
+    },
+    op::{Op, Start},
+    play::{Play, play},
+};
+
+const PLAIN: Wish = Wish::PLAIN;
+
+/// Plays it, and it keeps all promises.
+fn on(era: Era, start: Start, ops: &[Op]) -> Play {
+    let sequence = Sequence { era, start, ops: ops.to_vec() };
+    let played = play(&sequence);
+    assert!(played.violations.is_empty(), "{sequence}\n    {}\n{:#?}", played.story.join("\n    "), played.violations);
+    played
+}
+
+/// The same on both eras.
+fn on_both(start: Start, ops: &[Op]) {
+    on(Era::Today, start, ops);
+    on(Era::Old, start, ops);
+}
+
+/// How the last command that changes something ended, as the story tells.
+fn ended(played: &Play, command: &str) -> String {
+    let line = played.story.iter().rev().find(|line| line.starts_with(command)).expect("it was run");
+    line.split(": ").nth(1).unwrap_or_default().split(',').next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn processes_of_others_live() {
+    for resident in Resident::ALL {
+        on_both(Fresh, &[Arrives(resident), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Arrives(resident), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+        // A MicroK8s that is gone, and a bootstrap that looks for what its pods left.
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Arrives(resident), RemovesSnap, Bootstrap(PLAIN, Whole)]);
+    }
+}
+
+#[test]
+fn links_of_others_stay() {
+    for link in ["veth9999999", "br0", "tunl0", "flannel.2"] {
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), AddsLink(link), Teardown(Reset, Whole)]);
+    }
+}
+
+#[test]
+fn what_lies_beside_the_traces_stays() {
+    for place in Place::ALL {
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Puts(place), Teardown(Reset, Whole)]);
+    }
+    for at in ["/run/containerd/mnt", "/var/lib/cni/mnt", "/opt/cni/mnt", "/var/log/pods/mnt"] {
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Mounts(at), Teardown(Reset, Whole)]);
+    }
+}
+
+#[test]
+fn rules_of_others_stay_before_and_after_and_meanwhile() {
+    for rule in Rule::ALL {
+        on_both(Fresh, &[AddsRule(rule), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), AddsRule(rule), Teardown(Reset, Whole)]);
+        for at in (20..80).step_by(5) {
+            on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Teardown(Reset, Meanwhile(at, Box::new(AddsRule(rule))))]);
+        }
+    }
+}
+
+#[test]
+fn settings_and_holds_that_a_person_made_since_stay() {
+    for (name, value) in [("vm/overcommit_memory", "2"), ("kernel/panic", "30")] {
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), SetsSetting(name, value), Teardown(Reset, Whole)]);
+        on_both(Fresh, &[SetsSetting(name, value), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+    }
+    for until in ["forever", "2027-01-20T00:00:00Z", "2027-04-01T00:00:00Z"] {
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), HoldsAll(until), Teardown(Reset, Whole)]);
+        on_both(Fresh, &[HoldsAll(until), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+    }
+}
+
+#[test]
+fn a_cluster_that_cannot_be_asked_is_not_empty() {
+    for guest in Guest::ALL {
+        for off in [Microk8sStop, Stop(Whole), ApiDies, DisablesSnap] {
+            on_both(Fresh, &[Bootstrap(PLAIN, Whole), Makes(guest), off.clone(), Teardown(Reset, Whole)]);
+        }
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Makes(guest), Reboots, Teardown(Reset, Whole)]);
+    }
+}
+
+#[test]
+fn a_microk8s_of_somebody_else_runs_as_before() {
+    for start in [Theirs, TheirsWithPool, TheirsStopped] {
+        on_both(start, &[Bootstrap(PLAIN, Whole), Stop(Whole), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+        on_both(start, &[Bootstrap(PLAIN, Whole), Stop(Whole), Start(Whole), Teardown(Reset, Whole)]);
+        on_both(start, &[Bootstrap(PLAIN, Whole), Stop(Whole), Teardown(Reset, Whole)]);
+    }
+}
+
+#[test]
+fn data_of_every_wish_is_named() {
+    let wish = |replicas| Wish { replicas, ..PLAIN };
+    let within = |namespace| Wish { namespace, ..PLAIN };
+    for reach in [Data, Reset] {
+        on_both(Fresh, &[Bootstrap(wish(3), Whole), Bootstrap(wish(1), Whole), Teardown(reach, Whole)]);
+        let moved = [
+            Bootstrap(within("a"), Whole),
+            Teardown(App, Whole),
+            Bootstrap(within("b"), Whole),
+            Teardown(reach, Whole),
+        ];
+        on_both(Fresh, &moved);
+    }
+    // Another password, while the data of the first one is there.
+    let other = Wish { password: Some("given-2"), ..within("b") };
+    on(Era::Today, Fresh, &[Bootstrap(within("a"), Whole), Teardown(App, Whole), Bootstrap(other, Whole)]);
+}
+
+#[test]
+fn the_registry_is_mended_with_what_was_pushed() {
+    for part in [Part::RegistryService, Part::RegistryDeployment] {
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Pushes, Deletes(part), Bootstrap(PLAIN, Whole)]);
+        let teardown = [Bootstrap(PLAIN, Whole), Pushes, Deletes(part), Teardown(Reset, Whole)];
+        on_both(TheirsWithPool, &teardown);
+    }
+    let without = Wish { registry: false, ..PLAIN };
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Pushes, Bootstrap(without, Whole), Teardown(Reset, Whole)]);
+}
+
+#[test]
+fn our_own_stop_is_no_change_by_somebody_else() {
+    for reach in [App, Data, Reset] {
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Stop(Whole), Microk8sStart, Waits(60), Teardown(reach, Whole)]);
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Stop(Whole), Teardown(reach, Whole)]);
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Stop(Whole), Start(Whole), Teardown(reach, Whole)]);
+    }
+}
+
+#[test]
+fn what_the_newest_wish_does_not_name_is_taken_back_too() {
+    let others = [
+        Wish { registry: false, ..PLAIN },
+        Wish { user: "anna", ..PLAIN },
+        Wish { until: Some("start"), ..PLAIN },
+        Wish { until: Some("start"), replicas: 3, ..PLAIN },
+    ];
+    let mirror = Wish { mirror: Some("http://mirror.lan:5000"), ..PLAIN };
+    for start in [Fresh, Theirs, TheirsWithPool] {
+        for other in others {
+            on_both(start, &[Bootstrap(PLAIN, Whole), Bootstrap(other, Whole), Teardown(Reset, Whole)]);
+        }
+        on(Era::Today, start, &[Bootstrap(mirror, Whole), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+    }
+}
+
+#[test]
+fn what_is_kept_stays_known() {
+    for guest in Guest::ALL {
+        let played = on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Makes(guest), Teardown(Reset, Whole)]);
+        assert_eq!(ended(&played, "Teardown"), "Done", "in the end, without {guest:?}");
+        on(Era::Old, Fresh, &[Bootstrap(PLAIN, Whole), Makes(guest), Teardown(Reset, Whole), Teardown(Reset, Whole)]);
+    }
+}
+
+#[test]
+fn a_namespace_of_ours_goes() {
+    let wish = Wish { namespace: "a", ..PLAIN };
+    for start in [Fresh, Theirs] {
+        on_both(start, &[Bootstrap(wish, Whole), Teardown(Data, Whole)]);
+        on_both(start, &[Bootstrap(wish, Whole), Teardown(Reset, Whole)]);
+    }
+}
+
+#[test]
+fn a_damaged_record_is_not_taken_for_none() {
+    for file in [JournalEmptied, JournalZeroed, JournalOfTomorrow, BeforeEmptied, BeforeRemoved] {
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Spoils(file), Teardown(Reset, Whole)]);
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Spoils(file), Bootstrap(PLAIN, Whole)]);
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Spoils(file), Stop(Whole)]);
+    }
+}
+
+#[test]
+fn workloads_of_others_keep_microk8s() {
+    for guest in Guest::ALL {
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Makes(guest), Teardown(Reset, Whole)]);
+    }
+    for place in [Place::Common, Place::Current, Place::Certs] {
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Puts(place), Teardown(Reset, Whole)]);
+    }
+    for ours in Ours::ALL {
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Replaces(ours), Teardown(Reset, Whole)]);
+    }
+}
+
+#[test]
+fn a_service_of_somebody_else_keeps_its_address() {
+    let range = |range| Wish { range, ..PLAIN };
+    on_both(TheirsWithPool, &[Makes(Guest::Service), Bootstrap(PLAIN, Whole)]);
+    on_both(TheirsWithPool, &[Makes(Guest::Service), Bootstrap(range(Range::Theirs), Whole)]);
+    on_both(Fresh, &[Bootstrap(PLAIN, Whole), Makes(Guest::Service), Bootstrap(range(Range::Second), Whole)]);
+    // The range holds addresses of a pool of somebody else's.
+    let overlapping = [Makes(OverlappingPool), Bootstrap(range(Range::Wider), Whole), Bootstrap(PLAIN, Whole)];
+    on(Era::Today, TheirsWithPool, &overlapping);
+}
+
+#[test]
+fn what_claims_of_others_stand_on_stays() {
+    for guest in [Guest::Claim, ClaimBesideIris, Guest::Service, Workload] {
+        for start in [Fresh, Theirs] {
+            on_both(start, &[Bootstrap(PLAIN, Whole), Makes(guest), Teardown(Reset, Whole)]);
+        }
+    }
+    // Of 1.20, whose MetalLB heeds a restored pool only after it was started anew.
+    let range = |range| Bootstrap(Wish { range, ..PLAIN }, Whole);
+    on(Era::Old, TheirsWithPool, &[range(Range::First), range(Range::Second), Teardown(Reset, Whole)]);
+}
+
+#[test]
+fn edits_of_ours_are_kept_and_named() {
+    for ours in Ours::ALL {
+        for reach in [App, Data, Reset] {
+            on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(ours), Teardown(reach, Whole)]);
+        }
+    }
+    on(Era::Today, Theirs, &[Bootstrap(PLAIN, Whole), Edits(Ours::Set), Teardown(Reset, Whole)]);
+}
+
+#[test]
+fn what_the_first_release_left_is_taken_back() {
+    for done in crate::releases::ALL {
+        for reach in [App, Data, Reset] {
+            on(done.era, Released(done.name), &[Teardown(reach, Whole)]);
+        }
+        on(done.era, Released(done.name), &[Stop(Whole), Start(Whole), Teardown(Reset, Whole)]);
+        on(done.era, Released(done.name), &[Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+    }
+}
+
+#[test]
+fn a_microk8s_that_came_in_the_place_of_ours_is_somebody_elses() {
+    on_both(Fresh, &[Bootstrap(PLAIN, Whole), Reinstalls, Teardown(Reset, Whole)]);
+    on_both(Fresh, &[Bootstrap(PLAIN, Whole), Reinstalls, Makes(Guest::Claim), Teardown(Reset, Whole)]);
+    for start in [Fresh, Theirs] {
+        for reach in [App, Data, Reset] {
+            on_both(start, &[Bootstrap(PLAIN, Whole), RemovesSnap, Teardown(reach, Whole)]);
+        }
+    }
+}
+
+#[test]
+fn a_plan_of_a_cluster_that_does_not_answer_yet_hides_nothing() {
+    for reach in [App, Data, Reset] {
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Reboots, Teardown(reach, Whole)]);
+        on_both(Theirs, &[Bootstrap(PLAIN, Whole), Reboots, Teardown(reach, Whole)]);
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), ApiDies, Teardown(reach, Whole)]);
+    }
+}
+
+#[test]
+fn who_joined_the_group_stays_in_it() {
+    on_both(Fresh, &[Bootstrap(PLAIN, Whole), JoinsGroup("anna"), Teardown(Reset, Whole)]);
+    on_both(AfterKubernetes, &[Bootstrap(PLAIN, Whole), JoinsGroup("anna"), Teardown(Reset, Whole)]);
+}
+
+/// Whatever is killed while stages run side by side.
+#[test]
+fn deaths_between_stages_side_by_side_lose_nothing() {
+    for dice in 0..6 {
+        let wish = Wish { abreast: Some(dice), ..PLAIN };
+        for (n, death) in [Killed, ChildGoesOn, PowerCut].into_iter().enumerate() {
+            for at in ((60 + n)..200).step_by(23) {
+                let at = u16::try_from(at).expect("small");
+                let ops = [Bootstrap(wish, Dies(death, at, 4)), Bootstrap(wish, Whole), Teardown(Reset, Whole)];
+                on(Era::Today, Fresh, &ops);
+                on(Era::Today, Fresh, &[Bootstrap(wish, CtrlC(at)), Teardown(Reset, Whole)]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_draws_the_same_sequence() {
+    for seed in 0..4 {
+        let (one, other) = (draw::grow(seed), draw::grow(seed));
+        assert_eq!((one.0.to_string(), &one.1.story), (other.0.to_string(), &other.1.story));
+    }
+}
