@@ -153,8 +153,11 @@ impl Common {
         }
         // A cluster that cannot be asked may still have volumes on it.
         if microk8s::is_stopped(host) {
-            return Err(Error::failed("MicroK8s is stopped: whether volumes lie on Longhorn cannot be seen")
-                .hint("`sudo iris-mk8s start`, then the same command again"));
+            let version = self.version();
+            return Err(Error::failed(format!(
+                "MicroK8s is stopped: whether volumes lie on Longhorn {version} cannot be seen"
+            ))
+            .hint("`sudo iris-mk8s start`, then the same command again"));
         }
         let Some(found) = Installed::find(host)? else { return Ok(None) };
         if !found.is_ours() {
