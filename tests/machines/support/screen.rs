@@ -1,11 +1,9 @@
 //! What a person sees: the product at a terminal of 24 lines and 80 columns, and that terminal's screen at two moments.
 
-use std::num::NonZeroU16;
-
 use super::machine::Machine;
 
-const ROWS: NonZeroU16 = NonZeroU16::MIN.saturating_add(23);
-const COLUMNS: NonZeroU16 = NonZeroU16::MIN.saturating_add(79);
+const ROWS: u16 = 24;
+const COLUMNS: u16 = 80;
 
 /// A run at a terminal that came to its end.
 #[derive(Debug)]
