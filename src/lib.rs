@@ -37,6 +37,7 @@ pub mod network;
 pub mod profile;
 pub mod proposal;
 pub mod report;
+pub mod secrets;
 pub mod spec;
 pub mod step;
 pub mod steps;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::secrets;
+
 /// Whether a command changes the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -95,11 +97,11 @@ impl Output {
         self.code == Some(0)
     }
 
-    /// The last lines, for an error's cause.
+    /// The last lines, for an error's cause, without what looks like a secret.
     pub fn tail(&self) -> String {
         let all = format!("{}\n{}", self.stdout.trim_end(), self.stderr.trim_end());
         let lines: Vec<&str> = all.lines().filter(|l| !l.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(10)..].join("\n")
+        secrets::hide(&lines[lines.len().saturating_sub(10)..].join("\n"))
     }
 
     /// How it ended, in words.
