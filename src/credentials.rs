@@ -1,14 +1,31 @@
 //! The password of IRIS' predefined accounts. It is generated unless the user gives one, kept in a file of mode 0600, and reaches
 //! IRIS only as a salted hash, in the CPF merge. It is never in a command line, log, journal, event or plan.
+//!
+//! What counts as the password is the same in a file that is given, in the file that is kept, and in what is hashed: all bytes of the file but
+//! one line ending at its end. [`line_of`] is the only place that cuts it, and [`Credentials::password_file`] the only one that adds it.
+//!
+//! | the file | the password |
+//! |---|---|
+//! | `secret`, `secret\n`, `secret\r\n` | `secret` |
+//! | `secret \n`, `secret\t\n` | `secret` and the blank or the tab: what is typed into a login form counts in the same way |
+//! | ` secret\n`, `two words\n`, ` \n` | with its blanks |
+//! | `secret\n\n`, `secret\r`, `a\nb\n`, a NUL | refused: it is not one line |
+//! | nothing, `\n`, `\r\n` | refused: it is empty |
+//! | a byte order mark and `secret` | refused: the mark is invisible, and nobody types it |
+//! | bytes that are not UTF-8 | refused: IRIS hashes UTF-8 |
 
-use std::{fmt, fs, io::Read, path::Path};
+use std::{
+    fmt, fs,
+    io::{self, Read},
+    path::Path,
+};
 
 use rand::{Rng, distr::Alphanumeric};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
-    journal::Place,
+    journal::{Place, check_place},
 };
 
 /// Iterations of the hash: IRIS' default.
@@ -63,10 +80,8 @@ impl Credentials {
     /// # Errors
     /// The file cannot be read, or what is in it cannot be a password.
     pub fn load_or_make(place: &Place, given: Option<&str>, published: Option<&str>) -> Result<Self> {
-        let kept = |path: &Path| {
-            fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned()).filter(|t| !t.is_empty())
-        };
-        let before = kept(&place.password());
+        check_place(place)?;
+        let before = kept(&place.password())?;
         if let (None, Some(hash)) = (given, published)
             && before.as_ref().is_none_or(|password| password == PUBLISHED)
         {
@@ -78,7 +93,7 @@ impl Credentials {
                 .unwrap_or_else(|| rand::rng().sample_iter(Alphanumeric).take(GENERATED).map(char::from).collect()),
         };
         // The same password keeps its hash, or every run would change the CPF.
-        let hash = kept(&place.password_hash()).map(PasswordHash).filter(|hash| hash.fits(&password));
+        let hash = kept(&place.password_hash())?.map(PasswordHash).filter(|hash| hash.fits(&password));
         let hash = hash.unwrap_or_else(|| PasswordHash::new(&password, &rand::random::<[u8; LENGTH]>()));
         Ok(Self { password, hash })
     }
@@ -111,25 +126,57 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// A file that an earlier run wrote; none when there is no such file, or nothing in it.
+///
+/// # Errors
+/// It is there and cannot be read: then nobody can say that there is no password.
+fn kept(path: &Path) -> Result<Option<String>> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            Ok(Some(without_ending(&text).to_owned()).filter(|text| !text.is_empty()))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::failed(format!("cannot read {}", path.display())).because(e)),
+    }
+}
+
+/// No password is longer than this; a device that never ends is none.
+const LONGEST: u64 = 4096;
+
 fn read(source: &str) -> Result<String> {
-    let cannot = |e: &dyn fmt::Display| Error::usage(format!("--password-file {source}: cannot be read")).because(e);
-    let mut text = String::new();
-    if source == "-" {
-        std::io::stdin().read_to_string(&mut text).map_err(|e| cannot(&e))?;
-    } else {
-        text = fs::read_to_string(source).map_err(|e| cannot(&e))?;
+    let cannot = |e: io::Error| Error::usage(format!("--password-file {source}: cannot be read")).because(e);
+    let mut bytes = Vec::new();
+    let text: Box<dyn Read> =
+        if source == "-" { Box::new(io::stdin()) } else { Box::new(fs::File::open(source).map_err(cannot)?) };
+    text.take(LONGEST + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    let wrong = |why: &str| Error::usage(format!("--password-file {source}: {why}"));
+    if bytes.len() as u64 > LONGEST {
+        return Err(wrong("it is too long for a password"));
     }
-    let password = text.strip_suffix('\n').unwrap_or(&text).trim_end_matches('\r');
-    if password.is_empty() || password.contains(['\n', '\r', '\0']) {
-        return Err(Error::usage(format!("--password-file {source}: the password is one line that is not empty")));
-    }
+    let password = line_of(&bytes).map_err(wrong)?;
     if password == PUBLISHED {
-        return Err(Error::usage(format!(
-            "--password-file {source}: `{PUBLISHED}` is the password that everybody tries first"
-        ))
-        .hint("leave --password-file out, and one is generated"));
+        return Err(wrong(&format!("`{PUBLISHED}` is the password that everybody tries first"))
+            .hint("leave --password-file out, and one is generated"));
     }
     Ok(password.to_owned())
+}
+
+/// The password in a file's bytes, or why there is none.
+fn line_of(bytes: &[u8]) -> Result<&str, &'static str> {
+    let text = str::from_utf8(bytes).map_err(|_| "the password is not UTF-8")?;
+    let password = without_ending(text);
+    if password.is_empty() || password.contains(['\n', '\r', '\0']) {
+        return Err("the password is one line that is not empty");
+    }
+    if password.starts_with('\u{feff}') {
+        return Err("it begins with a byte order mark; save it as UTF-8 without one");
+    }
+    Ok(password)
+}
+
+fn without_ending(text: &str) -> &str {
+    text.strip_suffix("\r\n").or(text.strip_suffix('\n')).unwrap_or(text)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -212,15 +259,66 @@ mod tests {
         assert_ne!(other.hash(), first.hash());
     }
 
+    /// What is in the file, and the password, if it is one.
+    const LINES: &[(&[u8], Option<&str>)] = &[
+        (b"secret", Some("secret")),
+        (b"secret\n", Some("secret")),
+        (b"secret\r\n", Some("secret")),
+        (b"secret \n", Some("secret ")),
+        (b"secret \t ", Some("secret \t ")),
+        (b"secret\t\r\n", Some("secret\t")),
+        (b"  secret\n", Some("  secret")),
+        (b"two words\n", Some("two words")),
+        (b" \n", Some(" ")),
+        ("Straße\u{a0}\n".as_bytes(), Some("Straße\u{a0}")),
+        (b"", None),
+        (b"\n", None),
+        (b"\r\n", None),
+        (b"secret\n\n", None),
+        (b"secret\r", None),
+        (b"secret\r\r\n", None),
+        (b"secret \n \n", None),
+        (b"a\nb\n", None),
+        (b"a\0b\n", None),
+        (b"\xef\xbb\xbfsecret\n", None),
+        (b"caf\xe9\n", None),
+        (b"SYS\n", None),
+    ];
+
     #[test]
-    fn what_cannot_be_a_password_is_refused() {
-        let dir = tempfile::tempdir().expect("dir");
-        for wrong in ["", "\n", "a\nb\n", "SYS\n"] {
-            let path = dir.path().join("p");
-            fs::write(&path, wrong).expect("write");
-            let error =
-                Credentials::load_or_make(&Place { dir: dir.path().to_owned() }, path.to_str(), None).unwrap_err();
-            assert_eq!(error.code, crate::error::ExitCode::Usage, "{wrong:?}");
+    fn all_but_the_line_ending_is_the_password_and_the_next_run_finds_the_same() {
+        for (bytes, password) in LINES {
+            let shown = String::from_utf8_lossy(bytes);
+            let dir = tempfile::tempdir().expect("dir");
+            let place = Place { dir: dir.path().to_owned() };
+            let given = dir.path().join("given");
+            fs::write(&given, bytes).expect("write");
+            let first = Credentials::load_or_make(&place, given.to_str(), None);
+            let Some(password) = password else {
+                assert_eq!(first.unwrap_err().code, crate::error::ExitCode::Usage, "{shown:?}");
+                continue;
+            };
+            let first = first.unwrap_or_else(|e| panic!("{shown:?}: {e}"));
+            assert_eq!(first.password, *password, "{shown:?}");
+            assert!(first.hash.fits(password), "{shown:?}");
+            assert_eq!(first.password_file(), format!("{password}\n").into_bytes());
+            // The next run, which is told nothing, and one that is told the same.
+            fs::write(place.password(), first.password_file()).expect("write");
+            fs::write(place.password_hash(), first.hash().as_str()).expect("write");
+            assert!(first == Credentials::load_or_make(&place, None, None).expect("kept"), "{shown:?} is another one");
+            let again = Credentials::load_or_make(&place, given.to_str(), None).expect("given");
+            assert!(first == again, "{shown:?} is another one when it is given again");
         }
+    }
+
+    #[test]
+    fn a_password_that_cannot_be_read_is_not_taken_for_none() {
+        let dir = tempfile::tempdir().expect("dir");
+        let place = Place { dir: dir.path().to_owned() };
+        fs::create_dir(place.password()).expect("a directory in its place");
+        assert!(kept(&place.password()).unwrap_err().what.contains("cannot read"));
+        assert!(Credentials::load_or_make(&place, None, None).is_err());
+        let endless = Credentials::load_or_make(&Place { dir: dir.path().join("x") }, Some("/dev/zero"), None);
+        assert!(endless.unwrap_err().what.contains("too long"));
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, fs};
 
 use serde_json::Value;
 
-use super::{FORMAT, Ledger, Place, Record, record::BadLine};
+use super::{FORMAT, Ledger, Place, Record, check_place, record::BadLine};
 use crate::{
     error::{Error, ExitCode, Result},
     spec::Spec,
@@ -116,6 +116,7 @@ impl Contents {
     /// # Errors
     /// As [`Contents::parse`], or the file cannot be read.
     pub fn read(place: &Place, origin_of: OriginOf) -> Result<Self> {
+        check_place(place)?;
         match fs::read(place.journal()) {
             Ok(bytes) => Self::parse(&bytes, origin_of)
                 .map_err(|e| Error { what: format!("{} ({})", e.what, place.journal().display()), ..e }),

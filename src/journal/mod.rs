@@ -3,7 +3,10 @@
 //! One JSON record a line. A power cut may tear the last line: reading takes the longest prefix of whole records, and the next
 //! writer cuts the rest off. Anything else that cannot be read is refused, never guessed.
 
-use std::{path::PathBuf, sync::Mutex};
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use crate::error::{Error, ExitCode, Result};
 
@@ -11,11 +14,13 @@ mod contents;
 mod ledger;
 mod record;
 mod store;
+mod trust;
 
 pub use contents::{Contents, Origin, OriginOf};
 pub use ledger::Ledger;
 pub use record::{FORMAT, Record};
 pub use store::Store;
+pub(crate) use trust::check_place;
 
 use store::FileStore;
 
@@ -143,7 +148,8 @@ impl Journal {
 
     /// What the journal adds up to now.
     pub fn ledger(&self) -> Ledger {
-        self.inner.lock().map(|inner| inner.ledger.clone()).unwrap_or_default()
+        // A panic while a record was written leaves the ledger without it: an empty one would say that nothing is ours.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).ledger.clone()
     }
 
     /// Removes a journal that says nothing. What lies beside it stays: a password belongs to data that may still be there.

@@ -9,7 +9,7 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::Place;
+use super::{Place, check_place};
 use crate::error::{Error, ExitCode, Result};
 
 /// A journal's bytes.
@@ -67,6 +67,7 @@ impl FileStore {
                 .because(e)
                 .hint("nothing was changed: without a journal nothing could be taken back")
         };
+        check_place(place)?;
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&place.dir).map_err(|e| cannot(&place.dir, &e))?;
         let mut open = OpenOptions::new();
         open.read(true).write(true).create(true).truncate(false).mode(0o600);
