@@ -4,19 +4,22 @@ mod forward;
 mod operate;
 mod question;
 mod repair;
+mod run;
 
-use std::{path::Path, thread::JoinHandle};
+use std::path::Path;
 
 use question::{Making, Removing, ask, looking};
+use run::{Run, in_run};
 
 use crate::{
     cli::{self, Cli, Command, Format, Global},
     credentials::Credentials,
     data::{self, Agreed, Sight},
+    defect,
     doctor::{self, Bundle, Known},
     engine::Engine,
     error::{Error, ExitCode, Result},
-    event::{ErrorRecord, Event, Events, FORMAT, Outcome},
+    event::{Event, Events, Outcome},
     host::{Host, LOG_DIR, Real},
     journal::{Contents, Journal, Place},
     profile, proposal,
@@ -34,26 +37,11 @@ const WORKERS: usize = 8;
 /// Runs a command line to its exit code.
 pub fn run(cli: Cli) -> ExitCode {
     let global = cli.global.clone();
-    let ended = match cli.command {
-        Command::Bootstrap(options) if options.dry_run => {
-            plan(&global, &options.spec, options.data, options.until.as_deref(), false)
-        }
-        Command::Bootstrap(options) => bootstrap(&global, &options),
-        Command::Plan(options) => plan(&global, &options.spec, options.data, None, options.check),
-        Command::Status => status(&global),
-        Command::Start => operate::start(&global),
-        Command::Stop => operate::stop(&global),
-        Command::Session { pod } => operate::session(pod.as_deref()),
-        Command::Forward(options) => forward::forward(&global, &options),
-        Command::Repair(cli::Repair::Longhorn(options)) => repair::longhorn(&global, &options),
-        Command::Doctor(options) => doctor(&global, &options),
-        Command::Teardown(options) => teardown(&global, &options),
-        Command::Profile(what) => profiles(&global, what),
-        Command::Journal(cli::Journal::Show) => show_journal(&global),
-        Command::Completions { shell } => Ok(print(&cli::completions(shell))),
-        Command::Man { dir: Some(folder), .. } => cli::man_pages(&folder).map(|()| ExitCode::Done),
-        Command::Man { command, dir: None } => cli::man(command.as_deref()).map(|page| print(&page)),
-    };
+    // A panic of a thread that nobody waited for is a defect all the same.
+    let ended = defect::caught(|| execute(cli, &global)).and_then(|code| match defect::unnoticed() {
+        Some(defect) if code == ExitCode::Done => Err(defect),
+        _ => Ok(code),
+    });
     match ended {
         Ok(code) => code,
         Err(error) => {
@@ -63,15 +51,53 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-fn print(text: &str) -> ExitCode {
-    results(text);
-    ExitCode::Done
+fn execute(cli: Cli, global: &Global) -> Result<ExitCode> {
+    match cli.command {
+        Command::Bootstrap(options) if options.dry_run => {
+            plan(global, &options.spec, options.data, options.until.as_deref(), false)
+        }
+        Command::Bootstrap(options) => bootstrap(global, &options),
+        Command::Plan(options) => plan(global, &options.spec, options.data, None, options.check),
+        Command::Status => status(global),
+        Command::Start => operate::start(global),
+        Command::Stop => operate::stop(global),
+        Command::Session { pod } => operate::session(pod.as_deref()),
+        Command::Forward(options) => forward::forward(global, &options),
+        Command::Repair(cli::Repair::Longhorn(options)) => repair::longhorn(global, &options),
+        Command::Doctor(options) => doctor(global, &options),
+        Command::Teardown(options) => teardown(global, &options),
+        Command::Profile(what) => profiles(global, what),
+        Command::Journal(cli::Journal::Show) => show_journal(global),
+        Command::Completions { shell } => print(&cli::completions(shell)),
+        Command::Man { dir: Some(folder), .. } => cli::man_pages(&folder).map(|()| ExitCode::Done),
+        Command::Man { command, dir: None } => print(&cli::man(command.as_deref())?),
+    }
+}
+
+/// Ends a command line that clap answers itself: with help, the version, or what is wrong in it.
+pub fn answer(answer: &clap::Error) -> ExitCode {
+    let written = answer.print();
+    if answer.use_stderr() {
+        return ExitCode::Usage;
+    }
+    match report::on_stdout(written) {
+        Ok(()) => ExitCode::Done,
+        Err(error) => {
+            report::complain(&error);
+            error.code
+        }
+    }
+}
+
+fn print(text: &str) -> Result<ExitCode> {
+    results(text)?;
+    Ok(ExitCode::Done)
 }
 
 /// Writes a value for programs.
 fn print_json(value: &impl serde::Serialize) -> Result<ExitCode> {
     let text = serde_json::to_string(value).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
-    Ok(print(&format!("{text}\n")))
+    print(&format!("{text}\n"))
 }
 
 fn need_root() -> Result<()> {
@@ -81,56 +107,13 @@ fn need_root() -> Result<()> {
     Err(Error::new(ExitCode::NotRoot, "this needs root").hint("run the same command with sudo"))
 }
 
-/// A run: its name, its host, and the reporter that tells of it.
-struct Run {
-    name: String,
-    host: Real,
-    events: Events,
-    reporter: JoinHandle<()>,
-}
-
-impl Run {
-    fn begin(global: &Global, command: &str, stages: Vec<String>) -> Result<Self> {
-        let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
-        let name = format!("{now}-{command}-{}", std::process::id());
-        let (events, receiver) = Events::channel();
-        let notices = events.clone();
-        let host = Real::new(&name, move |notice| notices.send(Event::Warning { message: notice.to_owned() }))?;
-        let reporter = report::spawn(receiver, report::Kind::choose(global));
-        let tool = format!("iris-mk8s {}", env!("CARGO_PKG_VERSION"));
-        events.send(Event::RunStarted { format: FORMAT, tool, command: command.to_owned(), run: name.clone(), stages });
-        Ok(Self { name, host, events, reporter })
-    }
-
-    /// Tells the outcome, and waits until it is shown.
-    fn end(self, mut outcome: Outcome, ended: Result<()>, result: Option<serde_json::Value>) -> ExitCode {
-        let code = match ended {
-            Ok(()) => ExitCode::Done,
-            Err(mut error) => {
-                if let Some(log) = self.host.log().file() {
-                    let see = format!("everything that was run, with its output: {}", log.display());
-                    error.hint = Some(error.hint.map_or(see.clone(), |hint| format!("{hint}\n{see}")));
-                }
-                outcome.errors.push(ErrorRecord::from(&error));
-                error.code
-            }
-        };
-        outcome.exit = code as u8;
-        outcome.result = result;
-        self.events.send(Event::RunFinished { outcome });
-        drop(self.events);
-        let _ = self.reporter.join();
-        code
-    }
-}
-
 fn stage_names(stages: &[Stage]) -> Vec<String> {
     stages.iter().map(|s| s.id.to_owned()).collect()
 }
 
 /// The channel that suits the host, where an earlier bootstrap may have wanted one.
 fn suitable_channel(before: Option<&Spec>) -> Result<Channel> {
-    let (channel, why) = proposal::channel(&Real::new("proposal", |_| {})?, before.map(|spec| &spec.channel))?;
+    let (channel, why) = proposal::channel(&looking("proposal")?, before.map(|spec| &spec.channel))?;
     report::prompt(&format!("channel auto: {channel}, {why}\n"));
     Ok(channel)
 }
@@ -141,7 +124,7 @@ fn wanted(flags: &cli::SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec
     let choose = || suitable_channel(known()?.as_ref());
     let find = |channel: &Channel| {
         let known = known()?.map(|spec| spec.lb);
-        let host = Real::new("proposal", |_| {})?;
+        let host = looking("proposal")?;
         let (range, why) = proposal::find(&host, known.as_ref(), channel, flags.lb_size.unwrap_or(proposal::SIZE))?;
         let found = format!("--lb auto: {range}, {why}");
         if agreed || known.is_some() {
@@ -186,20 +169,22 @@ fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     let (spec, credentials) = wanted(&options.spec, options.yes, options.data)?;
     let stages = stages_of(&spec, &credentials, options.until.as_deref())?;
     let agreed = if options.data { question::may_change_class(&spec, options.yes)? } else { Agreed::default() };
-    let run = Run::begin(global, "bootstrap", stage_names(&stages))?;
-    let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: WORKERS, agreed: &agreed };
-    let place = Place::default();
-    let (outcome, ended) = engine.bootstrap(|| Journal::open(&place, steps::origin), &run.name, &spec);
-    let whole = stages.iter().any(|s| s.id == "ready");
-    let summary = (ended.is_ok() && whole).then(|| Summary::read(&run.host, &spec)).transpose();
-    let (ended, summary) = match summary {
-        Ok(summary) => (ended, summary),
-        Err(e) => (Err(e), None),
-    };
-    let result = summary.as_ref().and_then(|s| serde_json::to_value(s).ok());
-    let code = run.end(outcome, ended, result);
-    if let (Some(summary), Format::Text) = (summary, global.output) {
-        results(&summary.to_string());
+    let mut shown = None;
+    let code = in_run(global, "bootstrap", stage_names(&stages), |run, outcome| {
+        let engine =
+            Engine { host: &run.host, stages: &stages, events: &run.events, workers: WORKERS, agreed: &agreed };
+        let (done, ended) = engine.bootstrap(|| Journal::open(&Place::default(), steps::origin), &run.name, &spec);
+        *outcome = done;
+        ended?;
+        if stages.iter().any(|s| s.id == "ready") {
+            let summary = Summary::read(&run.host, &spec)?;
+            outcome.result = serde_json::to_value(&summary).ok();
+            shown = Some(summary);
+        }
+        Ok(())
+    })?;
+    if let (Some(summary), Format::Text) = (shown, global.output) {
+        results(&summary.to_string())?;
     }
     Ok(code)
 }
@@ -210,12 +195,12 @@ fn plan(global: &Global, flags: &cli::SpecFlags, data: bool, until: Option<&str>
     Contents::read(&Place::default(), steps::origin)?;
     let (spec, credentials) = wanted(flags, true, data)?;
     let stages = stages_of(&spec, &credentials, until)?;
-    let host = Real::new("plan", |_| {})?;
+    let host = looking("plan")?;
     let (events, _) = Events::channel();
     let plan = engine_that_looks(&host, &stages, &events).plan()?;
     let lost = if data { question::of_another_class(&host, &spec)? } else { Vec::new() };
     match global.output {
-        Format::Text => results(&(plan.show() + &question::named(&lost))),
+        Format::Text => results(&(plan.show() + &question::named(&lost)))?,
         Format::Json => _ = print_json(&Making { plan: &plan, data: &lost })?,
     }
     plan.refusals()?;
@@ -233,6 +218,15 @@ fn remembered() -> Result<Option<(Contents, Spec, Vec<Stage>)>> {
     Ok(Some((contents, spec, stages)))
 }
 
+/// The same, for a command that makes no sense without a bootstrap.
+fn need_bootstrap() -> Result<(Contents, Spec, Vec<Stage>)> {
+    remembered()?.ok_or_else(|| {
+        Error::new(ExitCode::Preflight, "no bootstrap has run on this host")
+            .because("there is no journal in /var/lib/iris-mk8s")
+            .hint("run `sudo iris-mk8s bootstrap` first; a MicroK8s without it is started and stopped by `microk8s` itself")
+    })
+}
+
 /// There while the snap is installed.
 const MICROK8S: &str = "/snap/bin/microk8s";
 
@@ -244,21 +238,21 @@ fn status(global: &Global) -> Result<ExitCode> {
     need_root()?;
     let Some((_, spec, stages)) = remembered()? else {
         match global.output {
-            Format::Text => results(NOTHING_KNOWN),
+            Format::Text => results(NOTHING_KNOWN)?,
             Format::Json => _ = print_json(&serde_json::json!({"steps": [], "summary": null}))?,
         }
         return Ok(ExitCode::Differs);
     };
-    let host = Real::new("status", |_| {})?;
+    let host = looking("status")?;
     let (events, _) = Events::channel();
     let plan = engine_that_looks(&host, &stages, &events).plan()?;
     let summary = Summary::read(&host, &spec);
     match global.output {
         Format::Text => {
-            results(&plan.show());
+            results(&plan.show())?;
             match &summary {
-                Ok(summary) => results(&format!("\n{summary}")),
-                Err(e) => results(&format!("\nthe cluster cannot be asked: {}\n", crate::engine::one_line(e))),
+                Ok(summary) => results(&format!("\n{summary}"))?,
+                Err(e) => results(&format!("\nthe cluster cannot be asked: {}\n", crate::engine::one_line(e)))?,
             }
         }
         Format::Json => _ = print_json(&serde_json::json!({"steps": plan.steps, "summary": summary.ok()}))?,
@@ -268,7 +262,7 @@ fn status(global: &Global) -> Result<ExitCode> {
 
 fn doctor(global: &Global, options: &cli::Doctor) -> Result<ExitCode> {
     need_root()?;
-    let host = Real::new("doctor", |_| {})?;
+    let host = looking("doctor")?;
     // A journal that cannot be read is one more thing to tell.
     let (remembered, unreadable) = match remembered() {
         Ok(remembered) => (remembered, None),
@@ -300,7 +294,7 @@ fn doctor(global: &Global, options: &cli::Doctor) -> Result<ExitCode> {
         ));
     }
     match global.output {
-        Format::Text => results(&report.show(global.verbose)),
+        Format::Text => results(&report.show(global.verbose))?,
         Format::Json => _ = print_json(&report)?,
     }
     Ok(if report.problems > 0 { ExitCode::Differs } else { ExitCode::Done })
@@ -339,7 +333,7 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
         let more = "nothing is known to be ours, so nothing is taken back. What is there can be removed by hand:\n  \
                     snap remove --purge microk8s   (MicroK8s with everything in it, the data too)\n";
         match global.output {
-            Format::Text => results(&format!("{why}{more}")),
+            Format::Text => results(&format!("{why}{more}"))?,
             Format::Json => _ = print_json(&serde_json::json!({"steps": []}))?,
         }
         return Ok(ExitCode::Done);
@@ -365,11 +359,12 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
         Engine { agreed: &agreed, ..engine_that_looks(&host, &stages, &events) }.undo_plan(&contents.ledger, reach)?;
     let removing = Removing { plan: &plan, stake: &sight.stake(|step| plan.goes(step)) };
     if options.dry_run {
-        let run = Run::begin(global, "teardown", stage_names(&stages))?;
-        let refused = sight.refuse_unseen(options.without_looking);
-        let code = run.end(Outcome::new(ExitCode::Done), refused, serde_json::to_value(&removing).ok());
+        let code = in_run(global, "teardown", stage_names(&stages), |_, outcome| {
+            outcome.result = serde_json::to_value(&removing).ok();
+            sight.refuse_unseen(options.without_looking)
+        })?;
         if global.output == Format::Text {
-            results(&removing.show());
+            results(&removing.show())?;
         }
         return Ok(code);
     }
@@ -378,11 +373,11 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
         removing.confirm()?;
     }
     drop(host);
-    let run = Run::begin(global, "teardown", stage_names(&stages))?;
-    let mut outcome = Outcome::new(ExitCode::Done);
-    let ended = take_back(&run, &stages, reach, &sight, &removing, &mut outcome);
-    let result = serde_json::to_value(removing.stake).ok();
-    Ok(run.end(outcome, ended, result))
+    in_run(global, "teardown", stage_names(&stages), |run, outcome| {
+        let ended = take_back(run, &stages, reach, &sight, &removing, outcome);
+        outcome.result = serde_json::to_value(removing.stake).ok();
+        ended
+    })
 }
 
 fn take_back(
@@ -414,26 +409,35 @@ fn take_back(
 
 fn profiles(global: &Global, what: cli::Profile) -> Result<ExitCode> {
     match what {
-        cli::Profile::List => {
-            Ok(print(&profile::list().map(|(name, what)| format!("{name:<10} {what}\n")).collect::<String>()))
-        }
+        cli::Profile::List => match global.output {
+            Format::Text => {
+                print(&profile::list().map(|(name, what)| format!("{name:<10} {what}\n")).collect::<String>())
+            }
+            Format::Json => {
+                let profiles = profile::list().map(|(name, what)| serde_json::json!({"name": name, "about": what}));
+                print_json(&profiles.collect::<Vec<_>>())
+            }
+        },
         cli::Profile::Show(flags) => {
             let settings = profile::Settings::gather(&profile::Input::of_process(&flags)?)?;
             match global.output {
-                Format::Text => Ok(print(&settings.to_string())),
+                Format::Text => print(&settings.to_string()),
                 Format::Json => print_json(&settings),
             }
         }
         cli::Profile::Check { file } if file.extension().is_some_and(|end| end.eq_ignore_ascii_case("cpf")) => {
             let report = profile::check_cpf(&file)?;
             match global.output {
-                Format::Text => Ok(print(&report.to_string())),
+                Format::Text => print(&report.to_string()),
                 Format::Json => print_json(&report),
             }
         }
         cli::Profile::Check { file } => {
             profile::check_file(&file)?;
-            Ok(print(&format!("{} is a good profile\n", file.display())))
+            match global.output {
+                Format::Text => print(&format!("{} is a good profile\n", file.display())),
+                Format::Json => print_json(&serde_json::json!({"file": file.display().to_string(), "good": true})),
+            }
         }
     }
 }
@@ -445,7 +449,7 @@ fn show_journal(global: &Global) -> Result<ExitCode> {
         return print_json(&contents.records);
     }
     if contents.records.is_empty() {
-        return Ok(print(NOTHING_KNOWN));
+        return print(NOTHING_KNOWN);
     }
-    Ok(print(&contents.to_string()))
+    print(&contents.to_string())
 }

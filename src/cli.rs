@@ -19,7 +19,7 @@ use crate::{
 /// Takes an Ubuntu host to InterSystems IRIS Community Edition on MicroK8s, in one command, and back
 ///
 /// Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 defect of this program, 2 usage, 10 host or range
-/// not fit, 11 not root, 12 another run is at work, 20 a command failed, 21 timed out, 22 acted but not verified, 23 not ours,
+/// not fit, 11 not root, 12 another run is at work, 20 a command failed (or the output could not be written), 21 timed out, 22 acted but not verified, 23 not ours,
 /// 30 differs (status, plan --check) or has a problem (doctor), 40 journal unreadable, 41 residue after a reset, 130 interrupted
 /// (run the same command again: it goes on).
 #[derive(Debug, Parser)]
@@ -226,7 +226,7 @@ pub struct SpecFlags {
     /// Kubernetes namespace of IRIS
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
-    /// File that holds the password of IRIS's users in its first line; `-` reads it from stdin
+    /// File with the password of IRIS's users as its only line, blanks included; `-` reads it from stdin
     #[arg(long, value_name = "FILE|-")]
     pub password_file: Option<PathBuf>,
     /// Only warn of what this check of the host or the range finds (repeatable); a refusal names the check

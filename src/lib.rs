@@ -22,6 +22,7 @@ pub mod cli;
 pub mod cluster;
 pub mod credentials;
 pub mod data;
+pub mod defect;
 pub mod doctor;
 pub mod engine;
 pub mod error;

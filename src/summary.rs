@@ -163,17 +163,46 @@ impl fmt::Display for Summary {
                 self.pods.first().map_or("POD", |p| p.name.as_str())
             ),
         )?;
-        line(
-            "group",
-            &format!(
-                "{} is in the group microk8s from the next login on; before that: `sg microk8s -c 'COMMAND'`",
-                self.user
-            ),
-        )?;
+        // Root needs no group.
+        if self.user != "root" {
+            let user = &self.user;
+            let text = format!(
+                "{user} is in the group microk8s from the next login on; before that: `sg microk8s -c 'COMMAND'`"
+            );
+            line("group", &text)?;
+        }
         line("stop", "`sudo iris-mk8s stop` (the database first), and `sudo iris-mk8s start` to go on")?;
         line(
             "remove",
             "`sudo iris-mk8s teardown` (data stays), `teardown --data`, or `teardown --reset` (everything that is ours)",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(user: &str) -> Summary {
+        Summary {
+            address: None,
+            portal: None,
+            metrics: None,
+            users: vec!["SuperUser".to_owned()],
+            password_file: Some("/var/lib/iris-mk8s/password".to_owned()),
+            namespace: "default".to_owned(),
+            pods: Vec::new(),
+            volumes: Vec::new(),
+            longhorn: None,
+            kubectl: None,
+            user: user.to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_a_user_who_needs_the_group_is_told_of_it() {
+        assert!(summary("ubuntu").to_string().contains("ubuntu is in the group microk8s from the next login on"));
+        let of_root = summary("root").to_string();
+        assert!(!of_root.contains("group") && !of_root.contains("login"), "{of_root}");
     }
 }

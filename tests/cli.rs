@@ -123,12 +123,100 @@ fn completions_and_manual_pages_are_made_for_all() {
     }
 }
 
+/// Commands that need neither root nor a host, in both formats.
+const WITHOUT_ROOT: &[&[&str]] = &[
+    &["--help"],
+    &["--version"],
+    &["plan", "--help"],
+    &["completions", "bash"],
+    &["man"],
+    &["man", "plan"],
+    &["profile", "list"],
+    &["profile", "list", "--output", "json"],
+    &["profile", "show"],
+    &["profile", "show", "--output", "json"],
+    &["profile", "check", CURRENT],
+    &["profile", "check", CURRENT, "--output", "json"],
+];
+const CURRENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/current.toml");
+
 #[test]
-fn a_reader_that_leaves_does_not_make_it_panic() {
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let output = command(&["completions", "zsh"]).stdout(writer).stderr(Stdio::piped()).output().unwrap();
-    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+fn a_result_that_cannot_be_written_is_an_error_on_one_line() {
+    for args in WITHOUT_ROOT {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = command(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(20), "{args:?}: {said}");
+        assert!(
+            said.lines().count() == 1 && said.contains("cannot write to standard output: No space left"),
+            "{args:?}: {said}"
+        );
+    }
+    // An error that was meant for a program, on the only way that is left; its code is that of the error.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let args = ["profile", "show", "--replicas", "0", "--output", "json"];
+    let output = command(&args).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--replicas: 0 is not between 1 and 16"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_error() {
+    for args in WITHOUT_ROOT {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn an_environment_that_is_not_utf_8_is_no_matter_unless_it_is_ours() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let wrong = OsStr::from_bytes(b"a\xffb");
+    for args in WITHOUT_ROOT {
+        let mut command = command(args);
+        for name in [
+            "HTTP_PROXY",
+            "https_proxy",
+            "no_proxy",
+            "LANG",
+            "LC_ALL",
+            "TERM",
+            "TZ",
+            "HOME",
+            "NO_COLOR",
+            "SUDO_UID",
+            "X",
+        ] {
+            command.env(name, wrong);
+        }
+        command.env(OsStr::from_bytes(b"N\xff"), wrong);
+        let output = command.output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{args:?}");
+    }
+    let output = command(&["profile", "show"]).env("IRIS_MK8S_LB", wrong).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("IRIS_MK8S_LB: the value is not UTF-8"), "{}", text(&output.stderr));
+    let mut command = command(&["plan"]);
+    let output = command.arg(wrong).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn programs_read_profiles_too() {
+    let json = |args: &[&str]| -> serde_json::Value { serde_json::from_slice(&run(args).stdout).unwrap() };
+    let list = json(&["profile", "list", "--output", "json"]);
+    let names: Vec<&str> = list.as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
+    assert_eq!(names, ["current", "article"]);
+    assert!(list[0]["about"].as_str().is_some_and(|about| !about.is_empty()), "{list}");
+    let checked = json(&["profile", "check", CURRENT, "--output", "json"]);
+    assert_eq!((&checked["file"], &checked["good"]), (&CURRENT.into(), &true.into()));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("p.toml");
+    std::fs::write(&file, "[iris]\nreplica = 3\n").unwrap();
+    let args = ["profile", "check", file.to_str().unwrap(), "--output", "json"];
+    assert_eq!((run(&args).status.code(), &json(&args)["error"]["code"]), (Some(2), &2.into()));
 }
 
 /// The numbers in `src/error.rs`, which are the truth.

@@ -266,3 +266,31 @@ fn a_life_that_has_ended_is_told_with_the_way_on() {
     let shown = plan.show();
     assert!(shown.contains("warning: channel: MicroK8s 1.34 reached its end of life on 2026-10-27"), "{shown}");
 }
+
+/// What is there is never given up for a channel: snapd removes MicroK8s only with the data in it.
+#[test]
+fn an_older_channel_is_refused_without_an_advice_that_loses_data() {
+    for (tracking, wanted, ours, hint) in [
+        ("1.34/stable", "1.33", true, "use what is there: --channel 1.34/stable; MicroK8s cannot go back"),
+        ("1.34/stable", "1.33", false, "use what is there: --channel 1.34/stable"),
+        ("1.32/stable", "1.34", false, "use what is there: --channel 1.32/stable"),
+        ("1.32/stable", "1.34", true, "first --channel 1.33"),
+        ("latest/stable", "1.34", false, "channel latest/stable has no version that could be kept"),
+    ] {
+        let mut facts = good();
+        facts.snapd("/v2/snaps/microk8s", json!({"status": "active", "tracking-channel": tracking, "version": "v1"}));
+        facts.snapd("/v2/changes?select=in-progress&for=microk8s", json!([]));
+        if ours {
+            facts.file("/var/lib/iris-mk8s/before.json", "{}");
+        }
+        match step(wanted, "snap.microk8s").probe(&host(facts)).unwrap() {
+            Probe::Refused { hint: said, .. } => {
+                assert!(
+                    said.contains(hint) && !said.contains("remove") && !said.contains("purge"),
+                    "{tracking}: {said}"
+                );
+            }
+            other => panic!("{tracking} to {wanted}: {other:?}"),
+        }
+    }
+}

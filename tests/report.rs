@@ -266,6 +266,52 @@ fn a_reader_that_is_gone_stops_nothing() {
     show(&mut Json::new(Gone), recorded());
 }
 
+#[test]
+fn nothing_follows_a_record_that_could_not_be_written() {
+    /// A disk that is full for one write.
+    struct Full {
+        page: Page,
+        writes: usize,
+    }
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.writes += 1;
+            if self.writes == 3 { Err(io::ErrorKind::StorageFull.into()) } else { self.page.write(bytes) }
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let page = Page::default();
+    let mut json = Json::new(Full { page: page.clone(), writes: 0 });
+    show(&mut json, recorded());
+    assert_eq!(page.text().lines().count(), 2, "{}", page.text());
+    assert_eq!(json.written().map_err(|e| e.kind()), Err(io::ErrorKind::StorageFull));
+    assert!(Json::new(Page::default()).written().is_ok());
+}
+
+#[test]
+fn stop_and_start_end_with_what_is_so_now() {
+    let ended = |command: &str, exit: ExitCode, verbosity| {
+        let mut begin = started();
+        if let Event::RunStarted { command: name, .. } = &mut begin {
+            command.clone_into(name);
+        }
+        let outcome = Outcome { seconds: 5.04, ..Outcome::new(exit) };
+        lines(verbosity, vec![(0, begin), (5_040, Event::RunFinished { outcome })])
+    };
+    for (command, exit, last) in [
+        ("stop", ExitCode::Done, "IRIS and MicroK8s are stopped (5.0 s); to start them again: `sudo iris-mk8s start`"),
+        ("start", ExitCode::Done, "MicroK8s and IRIS are running (5.0 s); to stop them: `sudo iris-mk8s stop`"),
+        ("stop", ExitCode::TimedOut, "ended after 5.0 s with exit code 21; the same command goes on from here"),
+        ("teardown", ExitCode::Done, "done in 5.0 s: nothing was done"),
+    ] {
+        let told = ended(command, exit, Verbosity::Normal);
+        assert_eq!(told.lines().last(), Some(format!("[   5.0 s] {last}").as_str()), "{told}");
+    }
+    assert_eq!(ended("stop", ExitCode::Done, Verbosity::Quiet), "");
+}
+
 /// What the screen shows, once it shows what is wanted; spinners turn, so they are taken out.
 fn screen(term: &InMemoryTerm, wanted: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(10);

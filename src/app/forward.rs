@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{NOTHING_KNOWN, need_root, print_json, remembered};
+use super::{need_bootstrap, need_root, print_json};
 use crate::{
     cli::{Format, Forward, Global},
     cluster::{self, state},
@@ -68,8 +68,7 @@ struct Row {
 
 pub(super) fn forward(global: &Global, options: &Forward) -> Result<ExitCode> {
     need_root()?;
-    let nothing = || Error::failed(NOTHING_KNOWN.trim()).hint("`iris-mk8s bootstrap` comes first");
-    let (_, spec, _) = remembered()?.ok_or_else(nothing)?;
+    let (_, spec, _) = need_bootstrap()?;
     let host = Real::new("forward", |_| {})?;
     if steps::is_stopped(&host) {
         return Err(Error::failed("MicroK8s is stopped").hint("`iris-mk8s start`"));
@@ -102,7 +101,7 @@ pub(super) fn forward(global: &Global, options: &Forward) -> Result<ExitCode> {
         Format::Json => _ = print_json(&rows)?,
         Format::Text => {
             let table: String = rows.iter().map(|row| format!("{:<20} {}\n", row.what, row.url)).collect();
-            results(&table);
+            results(&table)?;
             prompt("as long as this runs; Ctrl-C ends it\n");
         }
     }

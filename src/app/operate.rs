@@ -2,54 +2,51 @@
 
 use std::{os::unix::process::CommandExt, process};
 
-use super::{NOTHING_KNOWN, Run, need_root, remembered, stage_names};
+use super::{in_run, looking, need_bootstrap, need_root, stage_names};
 use crate::{
     cli::Global,
     data::Agreed,
     engine::Engine,
     error::{Error, ExitCode, Result},
-    host::{self, Real},
+    host,
     journal::{Journal, Place},
     step::Stage,
     steps,
 };
 
-fn nothing_known() -> Error {
-    Error::new(ExitCode::Preflight, NOTHING_KNOWN.trim())
-        .hint("run `sudo iris-mk8s bootstrap` first; a MicroK8s without it is started by `microk8s start`")
-}
-
 /// `stop`: the database first, then the cluster.
 pub(super) fn stop(global: &Global) -> Result<ExitCode> {
     need_root()?;
-    let (contents, spec, _) = remembered()?.ok_or_else(nothing_known)?;
-    let stages = steps::stop(&Real::new("stop", |_| {})?, &spec, &contents.ledger);
+    let (contents, spec, _) = need_bootstrap()?;
+    let stages = steps::stop(&looking("stop")?, &spec, &contents.ledger);
     switch(global, "stop", &stages)
 }
 
 /// `start`: the cluster, then the database, until it answers.
 pub(super) fn start(global: &Global) -> Result<ExitCode> {
     need_root()?;
-    let (contents, spec, _) = remembered()?.ok_or_else(nothing_known)?;
+    let (contents, spec, _) = need_bootstrap()?;
     switch(global, "start", &steps::start(&spec, &contents.ledger))
 }
 
 /// Under the lock: no other run may work beside it.
 fn switch(global: &Global, command: &str, stages: &[Stage]) -> Result<ExitCode> {
     let journal = Journal::open(&Place::default(), steps::origin)?;
-    let run = Run::begin(global, command, stage_names(stages))?;
-    let engine = Engine { host: &run.host, stages, events: &run.events, workers: 1, agreed: Agreed::nothing() };
-    let (outcome, ended) = engine.switch(&journal, &run.name, command);
-    Ok(run.end(outcome, ended, None))
+    in_run(global, command, stage_names(stages), |run, outcome| {
+        let engine = Engine { host: &run.host, stages, events: &run.events, workers: 1, agreed: Agreed::nothing() };
+        let (done, ended) = engine.switch(&journal, &run.name, command);
+        *outcome = done;
+        ended
+    })
 }
 
 /// `session`: becomes the terminal.
 pub(super) fn session(pod: Option<&str>) -> Result<ExitCode> {
     need_root()?;
-    let (_, spec, _) = remembered()?.ok_or_else(nothing_known)?;
+    let (_, spec, _) = need_bootstrap()?;
     let iris = &spec.iris;
     let pod = pod.map_or_else(|| format!("{}-0", iris.name), str::to_owned);
-    if steps::is_stopped(&Real::new("session", |_| {})?) {
+    if steps::is_stopped(&looking("session")?) {
         return Err(Error::failed("MicroK8s is stopped").hint("start it: `sudo iris-mk8s start`"));
     }
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());

@@ -1,17 +1,13 @@
 //! Questions that only a person can answer, before anything is shown as running: what a command would delete, and whether it may.
 
-use std::{
-    io::{BufRead, IsTerminal},
-    process,
-};
+use std::io::{BufRead, IsTerminal};
 
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     data::{self, Agreed, Stake, Volume},
     engine::{Plan, UndoPlan},
-    error::{Error, ExitCode, Result},
+    error::{Error, Result},
     host::Real,
     report,
     spec::Spec,
@@ -82,14 +78,9 @@ fn refused(why: &str, text: String, hint: &str) -> Error {
     Error::usage(format!("{why}: the data would be lost")).because(text).hint(hint)
 }
 
-/// A host that is only looked at: Ctrl-C ends the command at once, since nothing was changed.
+/// A host that is only looked at: the first signal ends the command, since nothing was changed.
 pub(super) fn looking(command: &str) -> Result<Real> {
-    Real::new(command, |_| interrupted())
-}
-
-fn interrupted() {
-    report::prompt("\ninterrupted; nothing was changed\n");
-    process::exit(i32::from(ExitCode::Interrupted as u8));
+    Real::looking(command, || report::prompt("\ninterrupted; nothing was changed\n"))
 }
 
 /// Asks a question that only `yes` answers. While it is open, Ctrl-C ends the command at once.
@@ -98,26 +89,9 @@ pub(super) fn ask(question: &str) -> Result<(), &'static str> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err("nobody can be asked here");
     }
-    let listening = end_when_interrupted().map_err(|_| "nobody can be asked here")?;
+    let _interruptible = looking("question").map_err(|_| "nobody can be asked here")?;
     report::prompt(question);
     let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    listening.shutdown_background();
-    read.map_err(|_| "no answer")?;
+    std::io::stdin().lock().read_line(&mut answer).map_err(|_| "no answer")?;
     if answer.trim() == "yes" { Ok(()) } else { Err("not confirmed") }
-}
-
-/// Ends the command at the first signal, whoever else listens for it: a host that is only looked at may still be there.
-fn end_when_interrupted() -> std::io::Result<tokio::runtime::Runtime> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let inside = runtime.enter();
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    runtime.spawn(async move {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
-        interrupted();
-    });
-    drop(inside);
-    Ok(runtime)
 }

@@ -1,10 +1,6 @@
 //! `repair longhorn`: what a removal in the wrong order left is shown, asked for, and taken away.
 
-use super::{
-    Run, need_root,
-    question::{ask, looking},
-    stage_names,
-};
+use super::{ask, in_run, looking, need_root, stage_names};
 use crate::{
     cli::{Format, Global, RepairOptions},
     data::{self, Agreed, Volume},
@@ -28,12 +24,13 @@ pub(super) fn longhorn(global: &Global, options: &RepairOptions) -> Result<ExitC
     let wrong = repair::diagnose(&host)?;
     let lost = if wrong.is_some() { data::on_longhorn(&host)? } else { Vec::new() };
     let shown = wrong.as_ref().map_or_else(|| NOTHING.to_owned(), |wrong| show(&host, &stages, wrong, &lost));
-    let mut outcome = Outcome::new(ExitCode::Done);
     if wrong.is_none() || options.dry_run {
-        let run = Run::begin(global, "repair", stage_names(&stages))?;
-        let code = run.end(outcome, Ok(()), serde_json::to_value(&shown).ok());
+        let code = in_run(global, "repair", stage_names(&stages), |_, outcome| {
+            outcome.result = serde_json::to_value(&shown).ok();
+            Ok(())
+        })?;
         if global.output == Format::Text {
-            results(&shown);
+            results(&shown)?;
         }
         return Ok(code);
     }
@@ -42,18 +39,16 @@ pub(super) fn longhorn(global: &Global, options: &RepairOptions) -> Result<ExitC
             .map_err(|why| Error::usage(format!("{why}: the data would be lost")).because(&shown).hint("pass --yes"))?;
     }
     drop(host);
-    let run = Run::begin(global, "repair", stage_names(&stages))?;
     let agreed = Agreed::to(&lost);
-    let engine = Engine { host: &run.host, stages: &stages, events: &run.events, workers: 1, agreed: &agreed };
-    let ended = mend(&engine, &mut outcome);
-    Ok(run.end(outcome, ended, None))
+    in_run(global, "repair", stage_names(&stages), |run, outcome| {
+        mend(&Engine { host: &run.host, stages: &stages, events: &run.events, workers: 1, agreed: &agreed }, outcome)
+    })
 }
 
 /// Under the lock: no other run may work beside it. The journal stays as it is; what it holds of Longhorn is found gone.
 fn mend(engine: &Engine<'_>, outcome: &mut Outcome) -> Result<()> {
     let journal = Journal::open(&Place::default(), steps::origin)?;
     let ended = engine.repair(outcome);
-    outcome.seconds = engine.events.elapsed();
     if journal.ledger().is_empty() && journal.ledger().spec.is_none() {
         journal.discard()?;
     }

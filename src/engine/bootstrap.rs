@@ -7,11 +7,12 @@ use std::{
 
 use super::{Engine, Plan, Reached, Verdict};
 use crate::{
+    defect,
     error::{Error, ExitCode, Result},
     event::{Event, Outcome},
     journal::{Journal, Record},
     spec::Spec,
-    step::Stage,
+    step::{Stage, Step},
 };
 
 /// What a stage brought.
@@ -105,8 +106,12 @@ impl Engine<'_> {
                 }
             }
         });
-        // Two stages may fail at the same time; the one that says more than "interrupted" is the reason.
-        errors.sort_by_key(|e| e.code == ExitCode::Interrupted);
+        // Two stages may fail at the same time: a defect is the weightiest reason, and "interrupted" says the least.
+        errors.sort_by_key(|e| match e.code {
+            ExitCode::Bug => 0,
+            ExitCode::Interrupted => 2,
+            _ => 1,
+        });
         errors.into_iter().next().map_or(Ok(()), Err)
     }
 
@@ -116,18 +121,8 @@ impl Engine<'_> {
         self.events.send(Event::StageStarted { stage: stage.id.to_owned() });
         let mut end = StageEnd { at, reached: Vec::new(), error: None };
         for step in &stage.steps {
-            let planned = plan
-                .step(step.id())
-                .filter(|p| p.verdict == Verdict::Keep && p.settled && !journal.ledger().is_open(&step.key()));
-            let reached = match planned {
-                Some(kept) => {
-                    let (step, title, note) = (kept.step.clone(), kept.title.clone(), kept.note.clone());
-                    self.events.send(Event::StepKept { step, title, note, seconds: 0.0 });
-                    Ok(Reached::Kept)
-                }
-                None => self.check_stop().and_then(|()| self.converge(journal, &**step)),
-            };
-            match reached.map_err(|e| e.in_step(step.id())) {
+            // A panic must not take the thread along: nobody would learn that this stage has ended.
+            match defect::caught(|| self.reach(journal, &**step, plan)).map_err(|e| e.in_step(step.id())) {
                 Ok(reached) => end.reached.push(reached),
                 Err(error) => {
                     self.events.send(Event::StepFailed { step: step.id().to_owned(), error: (&error).into() });
@@ -139,5 +134,19 @@ impl Engine<'_> {
         let seconds = self.host.now().saturating_sub(start).as_secs_f64();
         self.events.send(Event::StageDone { stage: stage.id.to_owned(), seconds });
         end
+    }
+
+    /// Makes one step's fact hold, unless the plan has seen that it does.
+    fn reach(&self, journal: &Journal, step: &dyn Step, plan: &Plan) -> Result<Reached> {
+        let planned = plan
+            .step(step.id())
+            .filter(|p| p.verdict == Verdict::Keep && p.settled && !journal.ledger().is_open(&step.key()));
+        if let Some(kept) = planned {
+            let (step, title, note) = (kept.step.clone(), kept.title.clone(), kept.note.clone());
+            self.events.send(Event::StepKept { step, title, note, seconds: 0.0 });
+            return Ok(Reached::Kept);
+        }
+        self.check_stop()?;
+        self.converge(journal, step)
     }
 }

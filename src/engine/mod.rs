@@ -17,6 +17,7 @@ use crate::{
     event::{Change, Event, Events, Outcome},
     host::{Changes, Heard, Host},
     journal::{Journal, Record},
+    secrets,
     step::{Act, Probe, Progress, Stage, Step},
 };
 
@@ -119,7 +120,11 @@ impl Engine<'_> {
                         }
                         change.get_or_insert(if found == Probe::Absent { Change::Created } else { Change::Changed });
                         match self.act(step, &acts) {
-                            Ok(()) => rounds += 1,
+                            Ok(()) => {
+                                rounds += 1;
+                                // What an earlier round failed for is over: the wait that follows has a reason of its own.
+                                trouble = None;
+                            }
                             // A server that is not up yet costs no round: the deadline bounds it.
                             Err(e) if e.transient => {
                                 trouble = Some(e);
@@ -210,7 +215,7 @@ impl Engine<'_> {
                 let output = self.host.run(cmd, &mut |heard| {
                     match heard {
                         Heard::Line(line) => {
-                            self.events.send(Event::Output { step: id.clone(), line: line.to_owned() });
+                            self.events.send(Event::Output { step: id.clone(), line: secrets::hide(line) });
                         }
                         // What the command waits for in silence, the step's own probe can tell.
                         Heard::Silence => match self.look(step) {
@@ -234,9 +239,14 @@ impl Engine<'_> {
             }
             Act::Snapd(change) => {
                 let mut wait = Wait::default();
-                self.host.snapd_change(change, &mut |what, progress| match progress {
-                    Some(progress) => self.tell_progress(step, what, &progress),
-                    None => wait.tell(self.events, step, what),
+                let begun = self.host.now();
+                self.host.snapd_change(change, &mut |what, progress| {
+                    match progress {
+                        Some(progress) => self.tell_progress(step, what, &progress),
+                        None => wait.tell(self.events, step, what),
+                    }
+                    let late = self.host.now().saturating_sub(begun) >= step.deadline();
+                    if late { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 })
             }
             Act::Write(file) => self.host.write(file),

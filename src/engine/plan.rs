@@ -143,6 +143,7 @@ impl Engine<'_> {
             let keeps = |id: &str| steps.iter().all(|s: &StepPlan| s.step != id || s.verdict == Verdict::Keep);
             let reachable = before.iter().flat_map(|s| &s.steps).all(|step| !step.opens() || keeps(step.id()));
             for step in &stage.steps {
+                self.check_stop()?;
                 let of_before = |s: &&StepPlan| s.stage == stage.id || before.iter().any(|b| b.id == s.stage);
                 let settled = steps.iter().filter(of_before).all(|s| s.verdict == Verdict::Keep);
                 // A check says nothing of value before the steps ahead of it have done their work.

@@ -1,5 +1,5 @@
-//! The log of a run: every command with its full output. It is kept in memory until something is changed, so that a run that only
-//! looks, or refuses, leaves no file.
+//! The log of a run: every command with its full output, without what looks like a secret. It is kept in memory until something is changed,
+//! so that a run that only looks, or refuses, leaves no file; a defect is worth one.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,9 +11,15 @@ use std::{
 };
 
 use super::{Cmd, Effect, Output};
+use crate::{defect, secrets};
 
 /// Where logs are kept.
 pub const DIR: &str = "/var/log/iris-mk8s";
+
+/// A name for a run of a command that no other run has: its log has it too.
+pub fn run_name(command: &str) -> String {
+    format!("{}-{command}-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"), std::process::id())
+}
 
 /// The log.
 pub struct Log {
@@ -54,7 +60,7 @@ impl Log {
     }
 
     fn write(&self, text: &str, changes: bool) {
-        let line = format!("[{:9.3}] {}\n", self.start.elapsed().as_secs_f64(), text.trim_end());
+        let line = format!("[{:9.3}] {}\n", self.start.elapsed().as_secs_f64(), secrets::hide(text.trim_end()));
         let Ok(mut sink) = self.inner.lock() else { return };
         if let (Sink::Memory(buffer), true) = (&*sink, changes) {
             let next = self.open(buffer).map_or(Sink::Broken, Sink::File);
@@ -72,5 +78,16 @@ impl Log {
         let mut file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(&self.path)?;
         file.write_all(buffer)?;
         Ok(file)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.change("ended by a panic");
+            if let Some(file) = self.file() {
+                defect::note_log(file.to_owned());
+            }
+        }
     }
 }

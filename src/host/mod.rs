@@ -16,18 +16,22 @@ use crate::{cluster::Kind, error::Result, lb_range::LbRange, step::Progress};
 
 mod command;
 mod download;
+mod files;
 mod http;
 mod kill;
+mod leftover;
 mod log;
 mod reach;
 mod real;
 mod remove;
+mod signals;
 mod snapd;
 mod watch;
 
 pub use command::{Cmd, Effect, Output};
+pub use files::set_umask;
 pub use kill::began;
-pub use log::{DIR as LOG_DIR, Log};
+pub use log::{DIR as LOG_DIR, Log, run_name};
 pub use real::{PATH, Real};
 pub use snapd::doing;
 
@@ -89,14 +93,14 @@ pub trait Host: Send + Sync {
     /// snapd does not answer, or refuses.
     fn snapd_get(&self, path: &str) -> Result<Option<Value>>;
 
-    /// Starts a change in snapd and follows it to its end.
+    /// Starts a change in snapd and follows it to its end, or until who sees it breaks off: snapd goes on by itself then.
     ///
     /// # Errors
-    /// snapd refuses, or the change fails (its tasks' last words are the cause).
+    /// snapd refuses, the change fails (its tasks' last words are the cause), or it was not followed to its end.
     fn snapd_change(
         &self,
         change: &crate::step::SnapdChange,
-        seen: &mut dyn FnMut(&str, Option<Progress>),
+        seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
     ) -> Result<()>;
 
     /// One object; none when it, its namespace or its kind is not there.
@@ -173,7 +177,7 @@ pub trait Host: Send + Sync {
     /// Starts to watch; keep the watch as long as the wait lasts, so that nothing between two looks is missed.
     fn watch(&self, what: &[Watch]) -> Box<dyn Changes>;
 
-    /// Commands of an earlier, killed run that still work.
+    /// Commands of an earlier, killed run that still change the host.
     fn leftovers(&self) -> Vec<Leftover>;
 
     /// Ends a process group: asks first, kills after a while.

@@ -1,35 +1,32 @@
-//! The host we run on. One invariant: every child gets a process group of its own and carries [`MARK`] in its environment, so
-//! that it can be ended as a whole, and be found again by a later run.
+//! The host we run on. One invariant: every child gets a process group of its own, so that it can be ended as a whole; and one that changes
+//! the host carries [`leftover::MARK`] in its environment, so that a later run finds it again.
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader},
     net::Ipv4Addr,
     ops::ControlFlow,
-    os::unix::{
-        fs::{MetadataExt, OpenOptionsExt, chown},
-        process::CommandExt,
-    },
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, mpsc},
     time::{Duration, Instant, SystemTime},
 };
 
 use nix::{
     sys::signal::{Signal, killpg},
-    unistd::{Pid, User},
+    unistd::Pid,
 };
 use serde_json::Value;
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
-    Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Log, Output, Process, Watch, download, http,
-    kill, remove, snapd, watch::Bell,
+    Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Log, Output, Process, Watch, download, files,
+    http, kill, leftover, remove, run_name,
+    signals::{self, Groups, Manner},
+    snapd,
+    watch::Bell,
 };
 use crate::{
     cluster::{Client, Kind},
@@ -37,9 +34,6 @@ use crate::{
     lb_range::LbRange,
     step::{Download, Progress, SnapdChange},
 };
-
-/// Environment variable that every child carries.
-const MARK: &str = "IRIS_MK8S_RUN";
 
 /// Where commands are looked for. `/snap/bin` is not in the PATH of systemd units, cron and some sudo settings; and a `kubectl`
 /// of the user's must not come before MicroK8s' own (its helper scripts of 1.23 and older call a bare `kubectl`).
@@ -63,51 +57,35 @@ pub struct Real {
     client: Arc<Client>,
     start: Instant,
     level: watch::Receiver<u8>,
-    groups: Arc<Mutex<Vec<i32>>>,
+    groups: Groups,
     run: String,
     log: Log,
 }
 
 impl Real {
-    /// The host, with our signal handlers in place: the first SIGINT, SIGTERM or SIGHUP asks us to stop after the running act, the
-    /// second one also ends its process group, the third one ends us. `told` hears of the first two.
+    /// The host for a run that changes it: the first SIGINT, SIGTERM or SIGHUP asks us to stop after the running act, the second one also
+    /// ends its process group, the third one ends us. `told` hears of the first two.
     ///
     /// # Errors
     /// The runtime cannot be started.
     pub fn new(run: &str, told: impl Fn(&str) + Send + Sync + 'static) -> Result<Self> {
+        Self::with(run, Manner::Stops(Box::new(told)))
+    }
+
+    /// The host for a command that only looks: the first signal ends it, with exit code 130 and the commands that it runs. `told` hears of it.
+    ///
+    /// # Errors
+    /// The runtime cannot be started.
+    pub fn looking(command: &str, told: fn()) -> Result<Self> {
+        Self::with(&run_name(command), Manner::Ends(told))
+    }
+
+    fn with(run: &str, manner: Manner) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|e| Error::new(ExitCode::Bug, "cannot start the runtime").because(e))?;
-        let groups = Arc::new(Mutex::new(Vec::new()));
-        let (sender, level) = watch::channel(0_u8);
-        {
-            let _inside = runtime.enter();
-            let cannot = |e| Error::new(ExitCode::Bug, "cannot listen for signals").because(e);
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-            let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-            let mut hangup = signal(SignalKind::hangup()).map_err(cannot)?;
-            let groups = Arc::clone(&groups);
-            runtime.spawn(async move {
-                loop {
-                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
-                    sender.send_modify(|level| *level += 1);
-                    let now = *sender.borrow();
-                    match now {
-                        1 => told("stopping after what runs now; once more ends that too"),
-                        2 => told("ending what runs now; once more ends at once"),
-                        _ => {}
-                    }
-                    if now >= 2 {
-                        for group in groups.lock().map(|g| g.clone()).unwrap_or_default() {
-                            let _ =
-                                killpg(Pid::from_raw(group), if now == 2 { Signal::SIGTERM } else { Signal::SIGKILL });
-                        }
-                    }
-                    if now >= 3 {
-                        std::process::exit(i32::from(ExitCode::Interrupted as u8));
-                    }
-                }
-            });
-        }
+        let groups = Groups::default();
+        let level = signals::listen(&runtime, Arc::clone(&groups), manner)
+            .map_err(|e| Error::new(ExitCode::Bug, "cannot listen for signals").because(e))?;
         Ok(Self {
             runtime,
             client: Arc::new(Client::default()),
@@ -124,8 +102,8 @@ impl Real {
         &self.log
     }
 
-    fn environment(&self) -> Vec<(String, String)> {
-        let mut env: Vec<(String, String)> = [
+    fn environment(&self, effect: Effect) -> Vec<(OsString, OsString)> {
+        let mut env: Vec<(OsString, OsString)> = [
             ("PATH", PATH),
             ("LC_ALL", "C"),
             ("HOME", "/root"),
@@ -137,13 +115,18 @@ impl Real {
             // snapd puts each `microk8s` into a scope of root's user manager when it finds one, and systemd ends that when root's
             // last session ends. With a bus that does not answer it takes the system's manager.
             ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent"),
-            (MARK, &self.run),
         ]
-        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .map(|(k, v)| (k.into(), v.into()))
         .to_vec();
-        let proxy =
-            |name: &str| matches!(name.to_ascii_lowercase().as_str(), "http_proxy" | "https_proxy" | "no_proxy");
-        env.extend(std::env::vars().filter(|(name, _)| proxy(name)));
+        if effect == Effect::Changes {
+            env.push((leftover::MARK.into(), leftover::mark(&self.run).into()));
+        }
+        let proxy = |name: &OsString| {
+            let name = name.to_string_lossy().to_ascii_lowercase();
+            matches!(name.as_str(), "http_proxy" | "https_proxy" | "no_proxy")
+        };
+        // What others have set need not be UTF-8.
+        env.extend(std::env::vars_os().filter(|(name, _)| proxy(name)));
         env
     }
 
@@ -154,10 +137,11 @@ impl Real {
             Error::failed(format!("there is no program `{program}` on this host"))
                 .because(format!("{e}; looked in {PATH}"))
         })?;
-        let expression = duct::cmd(found, args).unchecked().full_env(self.environment()).dir("/").before_spawn(|c| {
-            c.process_group(0);
-            Ok(())
-        });
+        let expression =
+            duct::cmd(found, args).unchecked().full_env(self.environment(cmd.effect)).dir("/").before_spawn(|c| {
+                c.process_group(0);
+                Ok(())
+            });
         Ok(match &cmd.stdin {
             Some(bytes) => expression.stdin_bytes(bytes.clone()),
             None => expression.stdin_null(),
@@ -169,7 +153,7 @@ impl Real {
     fn execute(&self, cmd: &Cmd, listen: Listener<'_>) -> Result<Output> {
         let expression = self.expression(cmd)?;
         let ended = match cmd.effect {
-            Effect::Reads => read(&expression, cmd.deadline),
+            Effect::Reads => self.read_out(&expression, cmd.deadline),
             Effect::Changes => self.change(&expression, cmd.deadline, listen),
         };
         ended.map_err(|e| Error::failed(format!("cannot run `{}`", cmd.show())).because(e))?.ok_or_else(|| {
@@ -186,29 +170,37 @@ impl Real {
     ) -> io::Result<Option<Output>> {
         let reader = Arc::new(expression.stderr_to_stdout().reader()?);
         let group = group_of(&reader.pids());
+        self.while_running(group, || follow(&reader, deadline, listen, group))
+    }
+
+    /// Runs a command for its two outputs; none when it passed its deadline.
+    fn read_out(&self, expression: &duct::Expression, deadline: Duration) -> io::Result<Option<Output>> {
+        let handle = expression.stdout_capture().stderr_capture().start()?;
+        let group = group_of(&handle.pids());
+        self.while_running(group, || {
+            let Some(output) = handle.wait_timeout(deadline)? else {
+                if let Some(group) = group {
+                    let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+                }
+                let _ = handle.wait();
+                return Ok(None);
+            };
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            Ok(Some(Output { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }))
+        })
+    }
+
+    /// Waits for a command, whose process group a signal ends meanwhile.
+    fn while_running<T>(&self, group: Option<i32>, wait: impl FnOnce() -> T) -> T {
         if let (Some(group), Ok(mut groups)) = (group, self.groups.lock()) {
             groups.push(group);
         }
-        let result = follow(&reader, deadline, listen, group);
+        let result = wait();
         if let (Some(group), Ok(mut groups)) = (group, self.groups.lock()) {
             groups.retain(|g| *g != group);
         }
         result
     }
-}
-
-/// Runs a command for its two outputs; none when it passed its deadline.
-fn read(expression: &duct::Expression, deadline: Duration) -> io::Result<Option<Output>> {
-    let handle = expression.stdout_capture().stderr_capture().start()?;
-    let Some(output) = handle.wait_timeout(deadline)? else {
-        if let Some(group) = group_of(&handle.pids()) {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        }
-        let _ = handle.wait();
-        return Ok(None);
-    };
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok(Some(Output { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }))
 }
 
 /// The process group of a command: it leads its own.
@@ -266,51 +258,24 @@ impl Host for Real {
 
     fn write(&self, file: &FileWrite) -> Result<()> {
         self.log.change(&format!("write {} (mode {:04o})", file.path.display(), file.mode));
-        let cannot =
-            |e: &dyn std::fmt::Display| Error::failed(format!("cannot write {}", file.path.display())).because(e);
-        let owner = match &file.owner {
-            Some(name) => {
-                let user = User::from_name(name).map_err(|e| cannot(&e))?;
-                Some(user.ok_or_else(|| cannot(&format!("there is no user `{name}`")))?)
-            }
-            None => None,
-        };
-        let mut beside = file.path.as_os_str().to_owned();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
-        let written = (|| {
-            if let Some(dir) = file.path.parent() {
-                fs::create_dir_all(dir)?;
-            }
-            let _ = fs::remove_file(&beside);
-            let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(file.mode).open(&beside)?;
-            out.write_all(&file.bytes)?;
-            if let Some(user) = &owner {
-                chown(&beside, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
-            }
-            if let Some(before) = fs::metadata(&file.path).ok().filter(|_| file.keeps) {
-                chown(&beside, Some(before.uid()), Some(before.gid()))?;
-                fs::set_permissions(&beside, before.permissions())?;
-            }
-            out.sync_all()?;
-            fs::rename(&beside, &file.path)
-        })();
-        written.map_err(|e| {
-            let _ = fs::remove_file(&beside);
-            cannot(&e)
-        })
+        files::write(file)
     }
 
     fn remove(&self, path: &Path, all: bool) -> Result<()> {
         self.log.change(&format!("remove {}", path.display()));
-        remove::remove(path, all).map_err(|e| Error::failed(format!("cannot remove {}", path.display())).because(e))
+        let removed = remove::remove(path, all).and_then(|()| files::sync_parent(path));
+        removed.map_err(|e| Error::failed(format!("cannot remove {}", path.display())).because(e))
     }
 
     fn snapd_get(&self, path: &str) -> Result<Option<Value>> {
         self.runtime.block_on(snapd::get(path))
     }
 
-    fn snapd_change(&self, change: &SnapdChange, seen: &mut dyn FnMut(&str, Option<Progress>)) -> Result<()> {
+    fn snapd_change(
+        &self,
+        change: &SnapdChange,
+        seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
+    ) -> Result<()> {
         self.log.change(&format!("snapd: {} {} (`{}`)", change.method, change.path, change.shown));
         let result = self.runtime.block_on(snapd::change(change, seen, || self.stopping()));
         self.log.change(
@@ -379,28 +344,7 @@ impl Host for Real {
     }
 
     fn leftovers(&self) -> Vec<Leftover> {
-        let mine = format!("{MARK}={}", self.run);
-        let mut found: Vec<Leftover> = Vec::new();
-        for pid in self.names(Path::new("/proc")).iter().filter_map(|n| n.parse::<i32>().ok()) {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let mark = environment
-                .split(|b| *b == 0)
-                .find(|e| e.starts_with(MARK.as_bytes()) && e.get(MARK.len()) == Some(&b'='));
-            let Some(mark) = mark else { continue };
-            let Ok(group) = nix::unistd::getpgid(Some(Pid::from_raw(pid))) else { continue };
-            if mark == mine.as_bytes() || found.iter().any(|l| l.group == group.as_raw()) {
-                continue;
-            }
-            // The group's first process is the command that we started; it may be gone, its children not.
-            let line = fs::read(format!("/proc/{group}/cmdline")).or_else(|_| fs::read(format!("/proc/{pid}/cmdline")));
-            let words = line
-                .unwrap_or_default()
-                .split(|b| *b == 0)
-                .map(|w| String::from_utf8_lossy(w).into_owned())
-                .collect::<Vec<_>>();
-            found.push(Leftover { group: group.as_raw(), command: words.join(" ").trim().to_owned() });
-        }
-        found
+        leftover::find()
     }
 
     fn end(&self, group: &Leftover) {
@@ -503,7 +447,10 @@ fn end_group(group: i32) {
 }
 
 #[cfg(test)]
+#[expect(clippy::print_stdout, reason = "a child tells its parent how far it is")]
 mod tests {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt, process::Stdio};
+
     use super::*;
 
     fn host() -> Real {
@@ -535,49 +482,101 @@ mod tests {
         assert_eq!(output.code, None);
     }
 
-    #[test]
-    fn children_of_another_run_are_found_and_ended() {
-        let other = Real::new("earlier-run", |_| {}).expect("a runtime");
-        let cmd = Cmd::changes(Duration::from_secs(60), ["sh", "-c", "echo up; sleep 60"]);
-        let (up, is_up) = mpsc::channel();
-        let waiting = std::thread::spawn(move || {
-            other.run(&cmd, &mut |heard| {
-                if heard != Heard::Silence {
-                    up.send(()).expect("a listener");
-                }
-                ControlFlow::Continue(())
-            })
-        });
-        is_up.recv().expect("its first line");
-        let left = host().leftovers();
-        let found = left.iter().find(|l| l.command.contains("echo up")).expect("the child is found");
-        host().end(found);
-        let output = waiting.join().expect("no panic").expect("it ran");
-        assert_eq!(output.code, None, "it was ended by a signal");
+    /// Runs one of these tests in a process of its own, with this environment variable as well, and with `CHILD` set.
+    fn child(test: &str, name: &str, value: &OsStr) -> std::process::Child {
+        let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+        command.args(["--exact", &format!("host::real::tests::{test}"), "--nocapture", "--test-threads=1"]);
+        command.env(CHILD, "1").env(name, value);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("this program runs")
+    }
+
+    const CHILD: &str = "IRIS_TEST_CHILD";
+
+    fn is_child() -> bool {
+        std::env::var_os(CHILD).is_some()
     }
 
     #[test]
-    fn a_file_is_written_whole_with_its_mode() {
-        use std::os::unix::fs::PermissionsExt;
+    fn an_environment_that_is_not_utf_8_is_passed_on() {
+        if is_child() {
+            let output =
+                host().ask(&Cmd::reads(["sh", "-c", "printf %s \"$HTTPS_PROXY\" | od -An -tx1"])).expect("it ran");
+            assert_eq!(output.stdout.trim(), "78 ff 79");
+            return;
+        }
+        let value = OsStr::from_bytes(b"x\xffy");
+        let output = child("an_environment_that_is_not_utf_8_is_passed_on", "HTTPS_PROXY", value).wait_with_output();
+        let output = output.expect("it ended");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
 
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("a/b");
-        let file = FileWrite {
-            path: path.clone(),
-            bytes: b"x".to_vec(),
-            mode: 0o600,
-            owner: None,
-            secret: true,
-            keeps: false,
-        };
-        host().write(&file).expect("written");
-        assert_eq!(fs::read(&path).expect("read"), b"x");
-        assert_eq!(path.metadata().expect("stat").mode() & 0o777, 0o600);
-        assert_eq!(host().names(&dir.path().join("a")), ["b"], "nothing is left beside it");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).expect("chmod");
-        host().write(&FileWrite { keeps: true, ..file.clone() }).expect("written");
-        assert_eq!(path.metadata().expect("stat").mode() & 0o777, 0o664, "what is there keeps its mode");
-        host().write(&file).expect("written");
-        assert_eq!(path.metadata().expect("stat").mode() & 0o777, 0o600);
+    /// Waits until the child has written this, and goes on reading in the background.
+    fn read_until(child: &mut std::process::Child, word: &str) {
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+        assert!(lines.by_ref().any(|line| line.contains(word)), "it ended without a word");
+        std::thread::spawn(move || lines.for_each(drop));
+    }
+
+    fn signal(child: &std::process::Child, signal: Signal) {
+        nix::sys::signal::kill(Pid::from_raw(i32::try_from(child.id()).expect("an id")), signal).expect("it runs");
+    }
+
+    #[test]
+    fn the_first_signal_ends_a_command_that_only_looks_with_what_it_runs() {
+        let test = "the_first_signal_ends_a_command_that_only_looks_with_what_it_runs";
+        if is_child() {
+            let host = Real::looking("test", || {}).expect("a host");
+            let pid = format!("{}/pid", std::env::var("FOLDER").expect("a folder"));
+            let _ = host.ask(&Cmd::reads(["sh", "-c", &format!("echo $$ >{pid}.new; mv {pid}.new {pid}; sleep 30")]));
+            unreachable!("it was not ended");
+        }
+        for kind in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let mut child = child(test, "FOLDER", dir.path().as_os_str());
+            let pid = dir.path().join("pid");
+            while !pid.exists() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let begun = Instant::now();
+            signal(&child, kind);
+            assert_eq!(child.wait().expect("it ended").code(), Some(130), "{kind}");
+            assert!(begun.elapsed() < Duration::from_secs(10), "{kind}: {:?}", begun.elapsed());
+            let pid = fs::read_to_string(pid).expect("an id");
+            let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            assert!(state.is_empty() || state.contains(") Z "), "{kind}: its command still runs: {state}");
+        }
+    }
+
+    #[test]
+    fn a_hangup_that_was_ignored_from_the_beginning_is_ignored() {
+        let test = "a_hangup_that_was_ignored_from_the_beginning_is_ignored";
+        if is_child() {
+            let host = Real::new("test", |_| {}).expect("a host");
+            println!("listens");
+            let mut watch = host.watch(&[]);
+            let end = Instant::now() + Duration::from_secs(30);
+            while !host.stopping() && Instant::now() < end {
+                watch.next(Duration::from_secs(1));
+            }
+            std::process::exit(if host.stopping() { 77 } else { 78 });
+        }
+        let me = std::env::current_exe().expect("this program");
+        let line = format!(
+            "trap '' HUP; exec {} --exact host::real::tests::{test} --nocapture --test-threads=1",
+            me.display()
+        );
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", &line])
+            .env(CHILD, "1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        read_until(&mut child, "listens");
+        signal(&child, Signal::SIGHUP);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(child.try_wait().expect("asked").is_none(), "an ignored signal was heard");
+        // As with everything in the background of a script; there may be a terminal all the same.
+        signal(&child, Signal::SIGINT);
+        assert_eq!(child.wait().expect("it ended").code(), Some(77));
     }
 }

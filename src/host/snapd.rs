@@ -1,13 +1,16 @@
 //! snapd over its socket: reads, and changes that are followed to their end. snapd works on a change whether we live or not;
 //! a later run finds it again among the changes in progress.
 
-use std::time::Duration;
+use std::{
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
 use super::http;
 use crate::{
-    error::{Error, Result},
+    error::{Error, ExitCode, Result},
     step::{Progress, SnapdChange},
 };
 
@@ -27,8 +30,12 @@ const AWAY_AT_MOST: Duration = Duration::from_secs(60);
 
 /// The `result` of a GET; none for 404.
 pub async fn get(path: &str) -> Result<Option<Value>> {
+    get_from(SOCKET, path).await
+}
+
+async fn get_from(socket: &str, path: &str) -> Result<Option<Value>> {
     let (status, body) =
-        http::over_socket(SOCKET, "GET", path, None, ANSWER_WITHIN).await.map_err(|e| away(path, &*e))?;
+        http::over_socket(socket, "GET", path, None, ANSWER_WITHIN).await.map_err(|e| away(path, &*e))?;
     if status == 404 {
         return Ok(None);
     }
@@ -38,7 +45,7 @@ pub async fn get(path: &str) -> Result<Option<Value>> {
 /// Starts a change and follows it.
 pub async fn change(
     change: &SnapdChange,
-    seen: &mut dyn FnMut(&str, Option<Progress>),
+    seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
     stopping: impl Fn() -> bool,
 ) -> Result<()> {
     let body = change.body.to_string();
@@ -48,36 +55,46 @@ pub async fn change(
         .map_err(|e| away(path, &*e))?;
     let answer = result(path, status, &answer)?;
     let Some(id) = answer["change"].as_str() else { return Ok(()) };
-    follow(id, &change.shown, seen, stopping).await
+    follow(SOCKET, id, &change.shown, seen, stopping).await
 }
 
-/// Follows a change to its end.
+/// Follows a change to its end. snapd itself knows no deadline, and goes on with it when nobody follows it any more.
 async fn follow(
+    socket: &str,
     id: &str,
     shown: &str,
-    seen: &mut dyn FnMut(&str, Option<Progress>),
+    seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
     stopping: impl Fn() -> bool,
 ) -> Result<()> {
     let path = format!("/v2/changes/{id}");
+    let begun = Instant::now();
     let mut away_since = None;
     loop {
         if stopping() {
-            return Err(Error::new(crate::error::ExitCode::Interrupted, "interrupted")
+            return Err(Error::new(ExitCode::Interrupted, "interrupted")
                 .because(format!("snapd goes on with change {id} by itself (`{shown}`)")));
         }
-        match get(&path).await {
+        match get_from(socket, &path).await {
             Ok(Some(state)) => {
                 away_since = None;
                 if state["ready"] == true {
                     return ended(&state, shown);
                 }
                 let (what, progress) = doing(&state);
-                seen(&what, progress);
+                if seen(&what, progress).is_break() {
+                    let waited = begun.elapsed().as_secs();
+                    return Err(Error::new(ExitCode::TimedOut, format!("`{shown}` did not end within {waited} s"))
+                        .because(format!("snapd still works on change {id}: {what}"))
+                        .hint(format!(
+                            "snapd goes on by itself, and the same command follows it again; `snap change {id}` shows how far it is, \
+                             `snap abort {id}` gives it up"
+                        )));
+                }
             }
             Ok(None) => return Err(Error::failed(format!("snapd forgot its change {id} (`{shown}`)"))),
             // snapd goes away for some seconds while it refreshes itself, and takes its changes up again.
             Err(e) => {
-                let since = *away_since.get_or_insert_with(std::time::Instant::now);
+                let since = *away_since.get_or_insert_with(Instant::now);
                 if since.elapsed() > AWAY_AT_MOST {
                     return Err(e);
                 }
@@ -156,6 +173,47 @@ mod tests {
             {"status": "Done", "summary": "a", "progress": {"done": 1, "total": 1}},
             {"status": "Doing", "summary": "Download snap", "progress": {"done": 5, "total": 10}}]});
         assert_eq!(doing(&change), ("Download snap".into(), Some(Progress { done: 5, total: 10, unit: "bytes" })));
+    }
+
+    /// Answers every request on a socket with this change, for ever.
+    fn snapd_with(change: &Value) -> tempfile::TempDir {
+        use std::io::{BufRead, BufReader, Write};
+
+        let dir = tempfile::tempdir().expect("a directory");
+        let socket = std::os::unix::net::UnixListener::bind(dir.path().join("snapd.socket")).expect("a socket");
+        let body = json!({"result": change}).to_string();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        std::thread::spawn(move || {
+            for stream in socket.incoming() {
+                let mut stream = stream.expect("a connection");
+                let mut request = BufReader::new(stream.try_clone().expect("a second handle")).lines();
+                while request.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        dir
+    }
+
+    #[test]
+    fn a_change_that_never_ends_is_followed_as_long_as_the_caller_wants() {
+        let change =
+            json!({"ready": false, "summary": "Install", "tasks": [{"status": "Doing", "summary": "Run hook"}]});
+        let dir = snapd_with(&change);
+        let socket = dir.path().join("snapd.socket");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let mut looks = 0;
+        let mut seen = |_: &str, _: Option<Progress>| {
+            looks += 1;
+            if looks == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let followed = runtime.block_on(async {
+            let socket = socket.to_str().expect("UTF-8");
+            tokio::time::timeout(Duration::from_secs(20), follow(socket, "7", "snap install x", &mut seen, || false))
+                .await
+        });
+        let error = followed.expect("it ends").unwrap_err();
+        assert_eq!((error.code, looks), (ExitCode::TimedOut, 3));
+        assert_eq!(error.cause.as_deref(), Some("snapd still works on change 7: Run hook"));
     }
 
     #[test]

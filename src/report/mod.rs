@@ -1,7 +1,7 @@
 //! From events to what a person or a program reads. Nothing else in the crate prints.
 //!
-//! Results go to stdout, everything else to stderr. A reader that is gone (`| head`) is no reason to stop the work, so a write that
-//! fails is ignored everywhere here.
+//! Results go to stdout, everything else to stderr. A write that fails never stops the work. What was lost of stdout is an error at the end of
+//! the command, unless the reader left by itself (`| head`): it has read as much as it wanted.
 
 mod json;
 mod lines;
@@ -22,7 +22,7 @@ pub use terminal::Terminal;
 
 use crate::{
     cli::{Format, Global},
-    error::Error,
+    error::{Error, Result},
     event::{ErrorRecord, Event, Stamped},
 };
 
@@ -36,6 +36,14 @@ pub trait Reporter {
 
     /// Time passed: so many milliseconds since the run began.
     fn tick(&mut self, _ms: u64) {}
+
+    /// Whether everything that a program relies on could be written. What people read on stderr is worth no error.
+    ///
+    /// # Errors
+    /// The first write that failed.
+    fn written(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// How much is told to people.
@@ -88,9 +96,13 @@ impl Kind {
     }
 }
 
-/// Shows the events on a thread of its own, up to the outcome.
-pub fn spawn(events: Receiver<Stamped>, kind: Kind) -> JoinHandle<()> {
-    thread::spawn(move || drive(&events, &mut *kind.reporter()))
+/// Shows the events on a thread of its own, up to the outcome. The thread's result tells whether they could be written.
+pub fn spawn(events: Receiver<Stamped>, kind: Kind) -> JoinHandle<Result<()>> {
+    thread::spawn(move || {
+        let mut reporter = kind.reporter();
+        drive(&events, &mut *reporter);
+        on_stdout(reporter.written())
+    })
 }
 
 fn drive(events: &Receiver<Stamped>, reporter: &mut dyn Reporter) {
@@ -118,20 +130,38 @@ fn drive(events: &Receiver<Stamped>, reporter: &mut dyn Reporter) {
 }
 
 /// Prints a result.
-pub fn results(text: &str) {
+///
+/// # Errors
+/// It could not be written, and somebody still waits for it.
+pub fn results(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    on_stdout(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// What a write to stdout means for the command.
+///
+/// # Errors
+/// It failed, and not because the reader has closed the pipe.
+pub fn on_stdout(written: io::Result<()>) -> Result<()> {
+    match written {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::failed(format!("cannot write to standard output: {e}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tells of an error outside a run: on stderr, or as one JSON record on stdout.
 pub fn failure(error: &Error, global: &Global) {
-    let record = ErrorRecord::from(error);
-    match global.output {
-        Format::Text => {
-            let _ = writeln!(io::stderr(), "{}", words::explain(&record));
-        }
-        Format::Json => results(&format!("{}\n", serde_json::json!({ "error": record }))),
+    let record = || format!("{}\n", serde_json::json!({ "error": ErrorRecord::from(error) }));
+    if global.output == Format::Text || results(&record()).is_err() {
+        complain(error);
     }
+}
+
+/// Tells of an error on stderr, whatever the output's format is.
+pub fn complain(error: &Error) {
+    let _ = writeln!(io::stderr(), "{}", words::explain(&ErrorRecord::from(error)));
 }
 
 /// Asks: the text without a new line, on stderr.

@@ -31,11 +31,12 @@ pub(super) struct Line {
 pub(super) struct Teller {
     verbosity: Verbosity,
     told: Vec<ErrorRecord>,
+    command: String,
 }
 
 impl Teller {
     pub(super) fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity, told: Vec::new() }
+        Self { verbosity, told: Vec::new(), command: String::new() }
     }
 
     /// What stays of an event.
@@ -76,8 +77,11 @@ impl Teller {
                 least(Verbosity::Normal, Tone::Calm, format!("{:<8} {}", "note", plain(message)))
             }
             Event::RunFinished { outcome } => self.end(outcome),
-            Event::RunStarted { .. }
-            | Event::StageStarted { .. }
+            Event::RunStarted { command, .. } => {
+                self.command.clone_from(command);
+                Vec::new()
+            }
+            Event::StageStarted { .. }
             | Event::StageDone { .. }
             | Event::StepActing { .. }
             | Event::StepProgress { .. }
@@ -93,24 +97,20 @@ impl Teller {
             .filter(|text| !text.is_empty())
             .map(|text| Line { tone: Tone::Bad, text })
             .collect();
-        let counts: Vec<String> = [
-            (outcome.created, "created"),
-            (outcome.changed, "changed"),
-            (outcome.kept, "kept"),
-            (outcome.undone, "undone"),
-        ]
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
-        let counts = if counts.is_empty() { "nothing was done".to_owned() } else { counts.join(", ") };
         let seconds = outcome.seconds;
+        let switch = Switch::of(&self.command);
         if outcome.exit == ExitCode::Done as u8 {
             if self.verbosity > Verbosity::Quiet {
-                lines.push(Line { tone: Tone::Good, text: format!("done in {seconds:.1} s: {counts}") });
+                let text = match switch {
+                    Some(Switch { state, back }) => format!("{state} ({seconds:.1} s); {back}"),
+                    None => format!("done in {seconds:.1} s: {}", counts(outcome)),
+                };
+                lines.push(Line { tone: Tone::Good, text });
             }
             return lines;
         }
+        // These have no steps that could be counted.
+        let counts = if switch.is_some() { String::new() } else { format!(": {}", counts(outcome)) };
         let resumes = [ExitCode::CommandFailed, ExitCode::TimedOut, ExitCode::Unverified, ExitCode::Interrupted];
         let next = if resumes.iter().any(|code| *code as u8 == outcome.exit) {
             "; the same command goes on from here"
@@ -119,7 +119,7 @@ impl Teller {
         };
         lines.push(Line {
             tone: Tone::Bad,
-            text: format!("ended after {seconds:.1} s with exit code {}: {counts}{next}", outcome.exit),
+            text: format!("ended after {seconds:.1} s with exit code {}{counts}{next}", outcome.exit),
         });
         lines
     }
@@ -133,6 +133,42 @@ impl Teller {
                 let new = error.hint.iter().flat_map(|hint| hint.lines()).filter(|line| !known.contains(line));
                 new.map(plain).collect::<Vec<_>>().join("\n")
             }
+        }
+    }
+}
+
+/// How many steps ended in which way.
+fn counts(outcome: &Outcome) -> String {
+    let counts: Vec<String> = [
+        (outcome.created, "created"),
+        (outcome.changed, "changed"),
+        (outcome.kept, "kept"),
+        (outcome.undone, "undone"),
+    ]
+    .iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect();
+    if counts.is_empty() { "nothing was done".to_owned() } else { counts.join(", ") }
+}
+
+/// What a command that switches everything on or off has reached, and the way back.
+struct Switch {
+    state: &'static str,
+    back: &'static str,
+}
+
+impl Switch {
+    fn of(command: &str) -> Option<Self> {
+        match command {
+            "stop" => Some(Self {
+                state: "IRIS and MicroK8s are stopped",
+                back: "to start them again: `sudo iris-mk8s start`",
+            }),
+            "start" => {
+                Some(Self { state: "MicroK8s and IRIS are running", back: "to stop them: `sudo iris-mk8s stop`" })
+            }
+            _ => None,
         }
     }
 }

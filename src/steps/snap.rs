@@ -25,6 +25,18 @@ pub(super) fn busy(host: &dyn Host) -> Result<Option<String>> {
     Ok(Doing::now(host)?.map(|doing| doing.why))
 }
 
+/// How to go on with the MicroK8s that is there, and nothing of it lost.
+fn keep_channel(tracking: &str, ours: bool) -> String {
+    let Ok(channel) = tracking.parse::<Channel>() else {
+        return format!(
+            "channel {tracking} has no version that could be kept: move it to one that has, see `snap info microk8s`"
+        );
+    };
+    let newer =
+        if ours { "; MicroK8s cannot go back to an older version, and can be refreshed to a newer one" } else { "" };
+    format!("use what is there: --channel {channel}{newer}")
+}
+
 /// The snap in its channel.
 pub(super) struct Snap {
     channel: Channel,
@@ -57,12 +69,8 @@ impl Snap {
                     now.next().minor
                 ),
             },
-            None => Probe::Refused {
-                why,
-                hint: format!(
-                    "use what is there: --channel {tracking}; or remove it first, with its data: `snap remove --purge microk8s`"
-                ),
-            },
+            // The data of what is there must not be the price: snapd could only remove it with all that is in it.
+            None => Probe::Refused { why, hint: keep_channel(tracking, ours) },
         }
     }
 

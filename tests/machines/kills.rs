@@ -220,7 +220,7 @@ fn interrupted_by_a_person(era: Era) {
     let group = machine.group_of("enable.*metallb");
     machine.root(&format!("kill -STOP -- -{group}")).ok();
     machine.signal("TERM");
-    run.until("its word", |e| e.text("message").contains("stopping after what runs now"));
+    run.until("its word", |e| e.text("message").contains("stopping after the current action"));
     machine.root(&format!("sleep 3; kill -CONT -- -{group}")).ok();
     let ended = run.finish();
     ended.exits(130);
@@ -237,9 +237,9 @@ fn interrupted_by_a_person(era: Era) {
     let group = machine.group_of("enable.*registry");
     machine.root(&format!("kill -STOP -- -{group}")).ok();
     machine.signal("INT");
-    run.until("its word", |e| e.text("message").contains("stopping after what runs now"));
+    run.until("its word", |e| e.text("message").contains("stopping after the current action"));
     machine.signal("INT");
-    run.until("its word", |e| e.text("message").contains("ending what runs now"));
+    run.until("its word", |e| e.text("message").contains("ending the current action"));
     // A stopped process takes the signal when it goes on.
     machine.root(&format!("kill -CONT -- -{group}")).ok();
     run.finish().exits(130);
@@ -249,7 +249,7 @@ fn interrupted_by_a_person(era: Era) {
     run.until("the act", |e| e.is("step-acting", "addon.registry"));
     let group = machine.group_of("enable.*registry");
     machine.root(&format!("kill -STOP -- -{group}")).ok();
-    for word in ["stopping after what runs now", "ending what runs now"] {
+    for word in ["stopping after the current action", "ending the current action"] {
         machine.signal("INT");
         run.until("its word", |e| e.text("message").contains(word));
     }

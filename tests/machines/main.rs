@@ -6,6 +6,7 @@ mod support;
 mod article;
 mod between_core;
 mod between_data;
+mod between_door;
 mod between_host;
 mod between_odd;
 mod clash;

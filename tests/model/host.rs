@@ -330,7 +330,11 @@ impl Host for Model {
         snapd::get(&self.world(), path)
     }
 
-    fn snapd_change(&self, change: &SnapdChange, seen: &mut dyn FnMut(&str, Option<Progress>)) -> Result<()> {
+    fn snapd_change(
+        &self,
+        change: &SnapdChange,
+        seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
+    ) -> Result<()> {
         let shown = &change.shown;
         let id = self.act(&format!("`{shown}`"), |world| snapd::ask(world, change))?;
         let Some(id) = id else { return Ok(()) };
@@ -351,7 +355,9 @@ impl Host for Model {
             self.moment(&mut world, || format!("within `{shown}`, stage {at:?}"));
             let doing = snapd::doing(&world).unwrap_or_default();
             drop(world);
-            seen(doing, None);
+            if seen(doing, None).is_break() {
+                return Err(Error::new(ExitCode::TimedOut, format!("`{shown}` did not end in time")));
+            }
         }
     }
 

@@ -239,7 +239,11 @@ impl Host for Recorded {
         }
     }
 
-    fn snapd_change(&self, change: &SnapdChange, _: &mut dyn FnMut(&str, Option<Progress>)) -> Result<()> {
+    fn snapd_change(
+        &self,
+        change: &SnapdChange,
+        _: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
+    ) -> Result<()> {
         changed(&change.shown)
     }
 

@@ -202,8 +202,12 @@ impl Machine {
 
     /// The same with these variables, each with a space after it.
     pub(crate) fn start_with(&self, variables: &str, args: &str) -> Run {
-        let line = format!("sudo {}{variables}iris-mk8s --output json {args}", self.era.variables());
-        Run::new(&line, sandbox(&["exec", "--user", "ubuntu", &self.name, "bash", "-c", &line]))
+        self.start_line(&format!("sudo {}{variables}iris-mk8s --output json {args}", self.era.variables()))
+    }
+
+    /// Starts a line of the user's shell that ends with the product and its events as JSON.
+    pub(crate) fn start_line(&self, line: &str) -> Run {
+        Run::new(line, sandbox(&["exec", "--user", "ubuntu", &self.name, "bash", "-c", line]))
     }
 
     /// Installs MicroK8s as a person does, with dns, and waits until nothing is on its way any more.
