@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io::Write as _, path::Path, process::Comman
 
 use iris_mk8s::{
     error::ExitCode,
-    journal::{Contents, FORMAT, Journal, Ledger, Place, Record},
+    journal::{Contents, FORMAT, Journal, Ledger, Place, Record, Store},
     step::Memo,
     steps::{origin, recall},
 };
@@ -254,6 +254,45 @@ fn a_directory_that_does_not_go_is_told() {
     let error = journal.discard().unwrap_err();
     assert_eq!(error.code, ExitCode::Residue);
     assert!(error.cause.as_deref().is_some_and(|c| c.contains("Not a directory")), "{error}");
+}
+
+/// A disk whose driver has a defect: it panics with the second record after the header.
+#[derive(Default)]
+struct Panics(usize);
+
+impl Store for Panics {
+    fn read(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+    fn replace(&mut self, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn append(&mut self, _: &[u8]) -> std::io::Result<()> {
+        self.0 += 1;
+        assert!(self.0 < 2, "a defect");
+        Ok(())
+    }
+    fn cut(&mut self, _: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn clear(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn remove(&mut self) -> std::io::Result<()> {
+        panic!("a journal with something in it goes")
+    }
+}
+
+#[test]
+fn a_panic_while_a_record_is_written_does_not_make_the_journal_empty() {
+    let journal = Journal::over(Box::new(Panics::default()), "journal".into(), origin).expect("opened");
+    let intent = |step: &str| Record::Intent { step: step.into(), memo: Memo::default(), recipe: json!(null) };
+    journal.append(&intent("a.b")).expect("appended");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| journal.append(&intent("c.d"))));
+    assert!(panicked.is_err());
+    assert!(journal.ledger().memory("a.b").is_some(), "what is ours was forgotten");
+    // What cannot be written down must not be done.
+    assert_eq!(journal.append(&intent("c.d")).unwrap_err().code, ExitCode::Journal);
 }
 
 /// The order of records, said in another way: what may come next for one step.

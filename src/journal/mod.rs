@@ -3,7 +3,10 @@
 //! One JSON record a line. A power cut may tear the last line: reading takes the longest prefix of whole records, and the next
 //! writer cuts the rest off. Anything else that cannot be read is refused, never guessed.
 
-use std::{path::PathBuf, sync::Mutex};
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use crate::error::{Error, ExitCode, Result};
 
@@ -145,7 +148,8 @@ impl Journal {
 
     /// What the journal adds up to now.
     pub fn ledger(&self) -> Ledger {
-        self.inner.lock().map(|inner| inner.ledger.clone()).unwrap_or_default()
+        // A panic while a record was written leaves the ledger without it: an empty one would say that nothing is ours.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).ledger.clone()
     }
 
     /// Removes a journal that says nothing. What lies beside it stays: a password belongs to data that may still be there.
