@@ -189,6 +189,8 @@ pub struct Memory {
     pub recipe: Value,
     /// Why the last teardown left it.
     pub kept: Option<String>,
+    /// When the run of its newest intent began, in seconds since 1970.
+    pub at: u64,
     /// The step whose traces this one's undo removes is ours, too, and not taken back yet.
     pub clears_ours: bool,
 }

@@ -24,6 +24,8 @@ pub struct Cmd {
     pub deadline: Duration,
     /// Words of its output that say: what it shall take away is not there any more. Then its exit code is of no consequence.
     pub gone: Option<&'static str>,
+    /// What it does, for people, where its words do not tell: what it reads is not shown.
+    pub note: Option<String>,
 }
 
 /// Reading commands answer in an instant, or something is broken.
@@ -38,13 +40,14 @@ impl Cmd {
             stdin: None,
             deadline: READS_WITHIN,
             gone: None,
+            note: None,
         }
     }
 
     /// A command that changes the host, with its deadline.
     pub fn changes<S: Into<String>>(deadline: Duration, argv: impl IntoIterator<Item = S>) -> Self {
         let argv = argv.into_iter().map(Into::into).collect();
-        Self { argv, effect: Effect::Changes, stdin: None, deadline, gone: None }
+        Self { argv, effect: Effect::Changes, stdin: None, deadline, gone: None, note: None }
     }
 
     /// Words that say that what it shall take away is gone already.
@@ -61,10 +64,18 @@ impl Cmd {
         self
     }
 
+    /// Says what it does.
+    #[must_use]
+    pub fn note(mut self, what: String) -> Self {
+        self.note = Some(what);
+        self
+    }
+
     /// The command as a person would type it.
     pub fn show(&self) -> String {
         let words: Vec<String> = self.argv.iter().map(|word| quote(word)).collect();
-        words.join(" ")
+        let note = self.note.as_ref().map(|note| format!(" # {note}")).unwrap_or_default();
+        words.join(" ") + &note
     }
 }
 
@@ -119,6 +130,7 @@ mod tests {
     #[test]
     fn shows_what_can_be_typed() {
         assert_eq!(Cmd::reads(["a", "b c", "it's", ""]).show(), r"a 'b c' 'it'\''s' ''");
+        assert_eq!(Cmd::reads(["a"]).note("looks".to_owned()).show(), "a # looks");
     }
 
     #[test]

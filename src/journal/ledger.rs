@@ -22,6 +22,8 @@ enum State {
 pub struct Ledger {
     begun: bool,
     steps: BTreeMap<String, (State, Memory)>,
+    /// When the newest run began.
+    at: u64,
     /// The spec of the newest run that had one.
     pub spec: Option<Spec>,
 }
@@ -41,7 +43,8 @@ impl Ledger {
                 return Err(format!("format {format} is newer than {FORMAT}, the newest one this program reads"));
             }
             Record::Header { .. } => self.begun = true,
-            Record::Run { spec, .. } => {
+            Record::Run { spec, at, .. } => {
+                self.at = *at;
                 if let Some(spec) = spec {
                     self.spec = Some((**spec).clone());
                 }
@@ -54,6 +57,7 @@ impl Ledger {
                     .or_insert_with(|| (State::Open, Memory { prior: memo.prior.clone(), ..Memory::default() }));
                 entry.0 = State::Open;
                 entry.1.open = true;
+                entry.1.at = self.at;
                 entry.1.kept = None;
                 if !recipe.is_null() {
                     entry.1.recipe.clone_from(recipe);

@@ -256,11 +256,12 @@ impl Hold {
         Ok(Undo::Acts(vec![Snap::change(json!({"action": "unhold"}), "snap refresh --unhold microk8s")]))
     }
 
-    /// Whether a hold of all snaps is one that we set. Journals of the first format do not say which: we never set one for longer than 89 days.
-    fn is_ours(host: &dyn Host, now: &str, memory: &Memory) -> bool {
+    /// Whether a hold of all snaps is one that we set. Journals of the first format do not say which: it was 89 days from a moment of that run.
+    fn is_ours(now: &str, memory: &Memory) -> bool {
         let known: Vec<&str> = memory.wants.iter().filter_map(|want| want["until"].as_str()).collect();
         if known.is_empty() {
-            return now != "forever" && now <= date(host.unix_time() + HOLD_DAYS * DAY).as_str();
+            let from = memory.at + HOLD_DAYS * DAY;
+            return now >= date(from).as_str() && now <= date(from + DAY).as_str();
         }
         known.contains(&now)
     }
@@ -323,7 +324,7 @@ impl Step for Hold {
         if memory.prior == now.as_str() {
             return Ok(Undo::Done);
         }
-        if !Self::is_ours(host, &now, memory) {
+        if !Self::is_ours(&now, memory) {
             return Ok(Undo::Theirs(format!(
                 "somebody set refresh.hold to {now} since; `snap unset system refresh.hold` ends it"
             )));

@@ -9,7 +9,7 @@ use iris_mk8s::{
     step::Scope,
     steps,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::model::{
     compare::{difference, facts},
@@ -126,8 +126,6 @@ fn what_another_kubernetes_may_have_made_stays_until_it_is_gone() {
         let mut world = ran.world;
         assert!(world.files.has("/var/lib/iris-mk8s/before.json"), "what was there before is still needed");
         foreign::leaves(&mut world, Resident::K3s);
-        // `k3s-uninstall.sh` takes its folders away, too.
-        ["/etc/rancher", "/var/lib/rancher", "/run/k3s"].iter().for_each(|folder| world.files.remove(folder));
         leaves(&reset(world), &before, ExitCode::Done, &[], &[]);
     }
 }
@@ -288,8 +286,10 @@ fn kernel_settings_go_back_only_where_nobody_needs_them() {
         world.files.write("/proc/sys/vm/overcommit_memory", "2\n");
         let ran = reset(world);
         let more = ["90-mine.conf", "net/ipv4/ip_forward", "vm/overcommit_memory"];
-        let named =
-            ["net.ipv4.ip_forward = 1 (it was 0): /etc/sysctl.d/90-mine.conf sets it", "vm.overcommit_memory = 2"];
+        let named = [
+            "/proc/sys/net/ipv4/ip_forward = 1 (it was 0): /etc/sysctl.d/90-mine.conf sets it",
+            "/proc/sys/vm/overcommit_memory = 2",
+        ];
         leaves(&ran, &before, ExitCode::Done, &more, &named);
         assert_eq!(ran.world.files.text("/proc/sys/vm/overcommit_memory"), "2\n");
         assert_eq!(
@@ -313,6 +313,25 @@ fn a_hold_an_alias_and_members_of_others_stay_and_are_named() {
         let mut world = ran.world;
         world.groups.get_mut("microk8s").expect("the group").clear();
         leaves(&reset(world), &before, ExitCode::Done, &["hold"], &[]);
+    }
+}
+
+/// The record as the first release wrote it, which knows nothing of places that were there, nor of rules.
+#[test]
+fn a_record_of_the_first_release_is_taken_back_fully() {
+    for era in ERAS {
+        for old_kubernetes in [false, true] {
+            let world = Initial { old_kubernetes, ..Initial::fresh(era) }.world();
+            let before = facts(&world);
+            let mut world = tool().bootstrap(world).world;
+            let file = "/var/lib/iris-mk8s/before.json";
+            let mut record: Value = serde_json::from_str(&world.files.text(file)).expect("JSON");
+            for new in ["format", "there", "rules"] {
+                assert!(record.as_object_mut().expect("fields").remove(new).is_some(), "{new}");
+            }
+            world.files.write(file, record.to_string());
+            leaves(&reset(world), &before, ExitCode::Done, &[], &[]);
+        }
     }
 }
 
@@ -352,12 +371,26 @@ fn an_alias_that_means_something_else_by_now_is_told() {
     assert_eq!(ran.world.snapd.aliases["kubectl"].1, "ctr");
 }
 
+/// As the first release wrote it.
+fn without_copies(world: &mut World) {
+    let journal = Place::default().journal();
+    let without = |line: &str| {
+        let mut record: Value = serde_json::from_str(line).expect("a record");
+        if let Some(want) = record["want"].as_object_mut() {
+            want.remove("found");
+        }
+        format!("{record}\n")
+    };
+    let text: String = world.files.text(&journal).lines().map(without).collect();
+    world.files.write_as(journal.to_str().expect("UTF-8"), text, 0o600, "root");
+}
+
 /// An emptied record is told before anything is done: nothing is guessed.
 #[test]
 fn a_record_that_cannot_be_read_ends_it_before_anything_is_done() {
     let file = "/var/lib/iris-mk8s/before.json";
     for era in ERAS {
-        let (_, good) = bootstrapped(era);
+        let (before, good) = bootstrapped(era);
         let whole = good.files.text(file);
         for bad in [String::new(), "\0".repeat(whole.len()), whole[..whole.len() / 2].to_owned(), "{}".to_owned()] {
             let mut world = good.clone();
@@ -369,15 +402,34 @@ fn a_record_that_cannot_be_read_ends_it_before_anything_is_done() {
                 assert_eq!((ran.code, ran.acts), (ExitCode::Journal, 0), "{:?}", ran.error);
             }
         }
-        // The person moves it away: what cannot be told apart stays, and is named.
+        // The person moves it away: the journal has a copy.
         let mut world = good;
         world.files.remove(file);
+        leaves(&reset(world.clone()), &before, ExitCode::Done, &[], &[]);
+        // Where that is older and has none, what cannot be told apart stays, and is named.
+        without_copies(&mut world);
         let planned = tool().undo_plan(world.clone(), Scope::Host).expect("a plan").show();
         assert!(planned.contains("stays: /var/lib/iris-mk8s/before.json is gone"), "{planned}");
         let ran = reset(world);
-        assert_eq!(ran.code, ExitCode::Done, "{:?}", ran.error);
-        assert!(said(&ran).contains("before.json is gone"), "{}", said(&ran));
+        assert_eq!(ran.code, ExitCode::Residue, "{:?}", ran.error);
+        for named in ["before.json is gone", "/var/log/pods", "iptables-nft-restore", "groupdel"] {
+            assert!(said(&ran).contains(named), "{named} is not named: {}", said(&ran));
+        }
         assert!(ran.world.files.has("/var/log/pods"), "nothing was guessed");
+        // They look at it, take it away by hand, and restart the host; then it has an end.
+        let mut world = ran.world;
+        world.groups.remove("microk8s");
+        for path in
+            ["/var/log/pods", "/var/log/containers", "/var/lib/cni", "/var/lib/kubelet", "/usr/libexec/kubernetes"]
+        {
+            world.files.remove(path);
+        }
+        for path in ["/etc/cni", "/opt/cni", "/etc/apparmor.d/cri-containerd.apparmor.d"] {
+            world.files.remove(path);
+        }
+        world.power_cut();
+        let ran = reset(world);
+        assert_eq!(ran.code, ExitCode::Done, "{:?} {}", ran.error, said(&ran));
         assert!(!ran.world.files.has(Place::default().journal()));
     }
 }

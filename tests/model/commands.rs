@@ -193,7 +193,7 @@ pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
             true => output(0, ""),
             false => output(1, format!("Cannot find device \"{name}\"\n")),
         },
-        ["systemctl", "reset-failed", "snap.microk8s.*"] => {
+        ["systemctl", "reset-failed", "snap.microk8s.daemon-kubelite.service"] => {
             world.failed_units = false;
             output(0, "")
         }

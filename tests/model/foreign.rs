@@ -58,7 +58,7 @@ impl Resident {
                 &["/run/docker.sock", "/run/containerd/containerd.sock", "/run/containerd/moby/1f0c/init.pid"]
             }
             Self::K3d => &["/run/docker/k3d"],
-            Self::Lxd => &["/run/lxd.sock"],
+            Self::Lxd => &["/var/snap/lxd/common/lxd/unix.socket"],
             Self::K3s => &["/run/k3s/containerd/containerd.sock", NAMESPACE],
             Self::Containerd => &["/run/containerd/containerd.sock", "/run/containerd/nerdctl/state.json"],
         }
@@ -192,6 +192,10 @@ pub fn leaves(world: &mut World, who: Resident) {
     let others: Vec<&str> = world.residents.iter().flat_map(|r| r.runtime().iter().chain(r.files())).copied().collect();
     for file in who.files().iter().chain(who.runtime()).filter(|file| !others.contains(file)) {
         world.files.remove(file);
+    }
+    if who == Resident::K3s {
+        // `k3s-uninstall.sh` takes its folders away, too.
+        ["/etc/rancher", "/var/lib/rancher", "/run/k3s"].iter().for_each(|folder| world.files.remove(folder));
     }
     for link in who.links() {
         world.links.remove(*link);

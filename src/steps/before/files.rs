@@ -204,6 +204,11 @@ fn places(homes: &[PathBuf]) -> Vec<Place> {
     of_host.chain(all().filter(|(_, t)| !t.root.starts_with('/')).flat_map(of_home)).collect()
 }
 
+/// All of these places, by their roots.
+pub(super) fn roots(homes: &[PathBuf]) -> Vec<PathBuf> {
+    places(homes).into_iter().map(|place| place.root).collect()
+}
+
 /// What is there before us: places that are not, and of those that are everything in them that MicroK8s might have made.
 pub(super) fn there(host: &dyn Host, homes: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let (mut absent, mut there, others) = (Vec::new(), Vec::new(), Others::default());

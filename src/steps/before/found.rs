@@ -12,6 +12,7 @@ use super::{files, links, rules, settings};
 use crate::{
     error::{Error, ExitCode, Result},
     host::Host,
+    step::Memory,
 };
 
 /// Version of the record; raised when an older program could misread it. The first one had no number.
@@ -34,6 +35,9 @@ pub(super) struct Found {
     /// These rules. The first format does not know them.
     #[serde(default)]
     rules: Option<Vec<String>>,
+    /// Units of MicroK8s' that had failed. The first format does not know them.
+    #[serde(default)]
+    pub(super) failed: Vec<String>,
     /// Network devices.
     pub(super) links: Vec<String>,
     /// Network namespaces.
@@ -58,10 +62,16 @@ impl Found {
             there: Some(there),
             filter_rules: !rules.is_empty(),
             rules: Some(rules),
+            failed: super::failed_units(host, &[super::UNITS])?,
             links: links::names(host)?,
             namespaces: host.names(Path::new("/run/netns")),
             settings: settings::read(host)?,
         })
+    }
+
+    /// Of a host of which nothing is known: everything that looks like MicroK8s' may be its own.
+    pub(super) fn nothing(homes: &[PathBuf]) -> Self {
+        Self { absent: files::roots(homes), rules: Some(Vec::new()), ..Self::default() }
     }
 
     /// Rules that were there; none when there were some, and nobody wrote down which.
@@ -71,6 +81,11 @@ impl Found {
             None if self.filter_rules => None,
             None => Some(&[]),
         }
+    }
+
+    /// What the journal has of it, should the file be lost.
+    pub(super) fn of_journal(memory: &Memory) -> Option<Self> {
+        memory.wants.iter().rev().find_map(|want| serde_json::from_value(want.get("found")?.clone()).ok())
     }
 
     /// What was written down; none when there is no such file.
@@ -91,8 +106,8 @@ pub(in crate::steps) fn read<T>(
     let Some(bytes) = host.read(file)? else { return Ok(None) };
     let found = whole(&bytes).and_then(|()| parse(&bytes)).map_err(|why| {
         Error::new(ExitCode::Journal, format!("{} cannot be read", file.display())).because(why).hint(format!(
-            "without it nobody knows what was there before us, and so nothing was done: put it back from a backup; or move it away, then what is \
-             left stays and is named: `mv {0} {0}.damaged`",
+            "it says what was there before us, and so nothing was done: put it back from a backup; or move it away (`mv {0} {0}.damaged`), then \
+             the journal's copy of it counts, where it has one, else what is left stays and is named",
             file.display()
         ))
     })?;

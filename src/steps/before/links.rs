@@ -140,7 +140,9 @@ impl Net {
         let forwards = |link: &&Value| {
             let is_new = !there.iter().any(|t| link["ifname"] == *t);
             let kind = link["linkinfo"]["info_kind"].as_str().is_some_and(|kind| FORWARDED.contains(&kind));
-            is_new && kind && self.is_ours(link, others) != Some(true)
+            // What has neither an address nor anything that hangs on it leads nowhere.
+            let leads = has_address(link) || self.links.iter().any(|l| l["master"] == link["ifname"]);
+            is_new && kind && leads && self.is_ours(link, others) != Some(true)
         };
         self.links.iter().find(forwards)?["ifname"].as_str().map(str::to_owned)
     }

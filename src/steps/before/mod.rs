@@ -126,12 +126,19 @@ pub(super) struct Before {
     end: End,
 }
 
-/// Makes systemd forget units of these patterns that failed; none where none did.
-pub(super) fn forget_failed(host: &dyn Host, patterns: &[&str]) -> Result<Option<Act>> {
+/// Units of these patterns that failed, as systemd remembers them.
+fn failed_units(host: &dyn Host, patterns: &[&str]) -> Result<Vec<String>> {
     let look = ["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend"];
     let failed = host.ask(&Cmd::reads(look.iter().chain(patterns).copied()))?;
-    let reset = || Act::Run(Cmd::changes(SOON, [&["systemctl", "reset-failed"], patterns].concat()));
-    Ok((!failed.stdout.trim().is_empty()).then(reset))
+    Ok(failed.stdout.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+}
+
+/// Makes systemd forget units of these patterns that failed, but for those that had failed before; none where no other did.
+pub(super) fn forget_failed(host: &dyn Host, patterns: &[&str], before: &[String]) -> Result<Option<Act>> {
+    let failed: Vec<String> = failed_units(host, patterns)?.into_iter().filter(|unit| !before.contains(unit)).collect();
+    let words = ["systemctl", "reset-failed"].map(str::to_owned);
+    let reset = || Act::Run(Cmd::changes(SOON, words.into_iter().chain(failed.iter().cloned())));
+    Ok((!failed.is_empty()).then(reset))
 }
 
 impl Before {
@@ -165,7 +172,7 @@ impl Before {
         };
         if !is_there {
             add(mounts::left(host)?);
-            add((units(host)?, super::alias::left(host)?));
+            add((units(host, &before.failed)?, super::alias::left(host)?));
         }
         let (network, stays, forwards) = links::left(host, &before.links, &before.namespaces, &others)?;
         add((network, stays));
@@ -210,6 +217,13 @@ impl Before {
         todo
     }
 
+    /// What was there before: from the record, or from the journal's copy where that is lost. Of a step that did not come to its end nothing
+    /// is known: then nothing came after it either.
+    fn known(&self, host: &dyn Host, memory: &Memory) -> Result<Option<Found>> {
+        let written = Found::read(host, &self.file)?;
+        Ok(written.or_else(|| Found::of_journal(memory).filter(|_| !memory.open)))
+    }
+
     /// The record is gone, and we did not remove it: only that is done which needs none, since it proves itself.
     fn without(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         // Whether it was ever written is not known.
@@ -221,12 +235,16 @@ impl Before {
         acts.extend(more);
         left.extend(stays);
         let acts = self.to_try(host, acts, &mut left);
+        if !acts.is_empty() {
+            return Ok(Undo::Acts(acts));
+        }
+        // Everything that looks like MicroK8s' is named, until nothing does any more.
+        let (would, stays) = self.look_after(host, &Found::nothing(&self.homes(host)?), false)?;
+        let why = "whether it was there before MicroK8s is not known";
+        left.extend(would.iter().map(|act| Left::ours(format!("what `{}` would take away", act.show()), why)));
+        left.extend(stays);
         left.insert(0, self.is_gone());
-        Ok(match left.iter().all(|l| l.theirs) {
-            _ if !acts.is_empty() => Undo::Acts(acts),
-            true => Undo::Theirs(lines(&left)),
-            false => Undo::Keep(lines(&left)),
-        })
+        Ok(if left.iter().all(|l| l.theirs) { Undo::Theirs(lines(&left)) } else { Undo::Keep(lines(&left)) })
     }
 
     fn is_gone(&self) -> Left {
@@ -236,7 +254,7 @@ impl Before {
 }
 
 /// What the services of the snap left with systemd.
-fn units(host: &dyn Host) -> Result<Vec<Act>> {
+fn units(host: &dyn Host, failed: &[String]) -> Result<Vec<Act>> {
     let mut acts = Vec::new();
     // A machine that boots in the middle of a removal starts services again, and snapd has stopped them already.
     let active = ["systemctl", "list-units", "--state=active", "--plain", "--no-legend", UNITS];
@@ -244,7 +262,7 @@ fn units(host: &dyn Host) -> Result<Vec<Act>> {
         acts.push(Act::Run(Cmd::changes(SOON, ["systemctl", "stop", UNITS])));
     }
     // systemd remembers a service that failed while it was stopped for good.
-    acts.extend(forget_failed(host, &[UNITS])?);
+    acts.extend(forget_failed(host, &[UNITS], failed)?);
     Ok(acts)
 }
 
@@ -265,7 +283,7 @@ impl Step for Before {
         let written = Found::read(host, &self.file)?;
         // What its pods leave can be seen only when it is gone.
         if let (Some(_), Some(why)) = (&written, super::snap::being_removed(host)?) {
-            return Ok(Probe::pending(why));
+            return Ok(Probe::pending(format!("{why}; pods that outlive it are killed then")));
         }
         if host.snapd_get("/v2/snaps/microk8s")?.is_some() {
             return Ok(Probe::satisfied(match written {
@@ -307,8 +325,13 @@ impl Step for Before {
         Ok(acts)
     }
 
-    fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
-        Ok(Memo { prior: Value::Null, want: json!({"file": self.file}) })
+    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
+        let mut want = json!({"file": self.file});
+        if let Probe::Absent = found {
+            // The file is one of many, and may be lost.
+            want["found"] = json!(Found::look(host, &self.homes(host)?)?);
+        }
+        Ok(Memo { prior: Value::Null, want })
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
@@ -328,7 +351,7 @@ impl Step for Before {
         if let Some(why) = super::snap::busy(host)? {
             return Ok(Undo::Pending(why));
         }
-        let Some(before) = Found::read(host, &self.file)? else { return self.without(host, memory) };
+        let Some(before) = self.known(host, memory)? else { return self.without(host, memory) };
         let (acts, mut left) = self.look_after(host, &before, false)?;
         let acts = self.to_try(host, acts, &mut left);
         if !acts.is_empty() {
@@ -338,7 +361,7 @@ impl Step for Before {
     }
 
     fn foresees(&self, host: &dyn Host, memory: &Memory) -> Result<Vec<String>> {
-        let Some(before) = Found::read(host, &self.file)? else {
+        let Some(before) = self.known(host, memory)? else {
             return Ok(if memory.open { Vec::new() } else { vec![format!("stays: {}", lines(&[self.is_gone()]))] });
         };
         let mut told = vec![
@@ -348,10 +371,7 @@ impl Step for Before {
         ];
         let is_there = host.snapd_get("/v2/snaps/microk8s")?.is_some();
         let (acts, left) = self.look_after(host, &before, is_there)?;
-        told.extend(acts.iter().map(|act| match act {
-            Act::Run(Cmd { stdin: Some(change), .. }) => format!("{} # {}", act.show(), rules::show(change)),
-            other => other.show(),
-        }));
+        told.extend(acts.iter().map(Act::show));
         told.extend(left.iter().map(|l| format!("stays: {}: {}", l.what, l.why)));
         Ok(told)
     }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{Left, Others};
 use crate::{
-    error::Result,
+    error::{Error, Result},
     host::{Cmd, Host},
     network::Reserved,
     step::Act,
@@ -266,24 +266,27 @@ impl Table {
     }
 }
 
-/// The rules of each kind of tables that this host has. A host without any has no packet filter.
+/// The rules of each kind of tables that this host has. A host without any of the programs has no packet filter.
 fn saved(host: &dyn Host) -> Result<BTreeMap<&'static str, String>> {
-    let mut found = BTreeMap::new();
+    let (mut found, mut failed) = (BTreeMap::new(), None);
     for programs in [BACKENDS, PLAIN] {
         for program in programs {
             match host.ask(&Cmd::reads([format!("{program}-save")])) {
                 Ok(output) if output.ok() => _ = found.insert(*program, output.stdout),
-                // The kernel has no such tables.
-                Ok(_) => {}
+                // The kernel may have only one kind of tables.
+                Ok(output) => {
+                    failed = Some(Error::failed(format!("`{program}-save` {}", output.ended())).because(output.tail()));
+                }
                 Err(e) if e.what.starts_with("there is no program") => {}
                 Err(e) => return Err(e),
             }
         }
         if !found.is_empty() {
-            break;
+            return Ok(found);
         }
     }
-    Ok(found)
+    // What cannot be asked is not empty.
+    failed.map_or(Ok(found), Err)
 }
 
 /// Chains and rules that are there and look like those of a Kubernetes: `PROGRAM TABLE LINE`.
@@ -318,7 +321,8 @@ pub(super) fn left(host: &dyn Host, were: Option<&[String]>, others: &Others) ->
         }
         if !change.is_empty() {
             let argv = [format!("{program}-restore"), "--noflush".to_owned(), "--wait".to_owned(), LOCK.to_owned()];
-            acts.push(Act::Run(Cmd::changes(SOON, argv).stdin(change)));
+            let note = show(&change);
+            acts.push(Act::Run(Cmd::changes(SOON, argv).stdin(change).note(note)));
         }
         left.extend(tables.iter().flat_map(|table| table.stays(others, program)));
     }
@@ -326,9 +330,8 @@ pub(super) fn left(host: &dyn Host, were: Option<&[String]>, others: &Others) ->
 }
 
 /// A change of the rules, for people.
-pub(super) fn show(change: &[u8]) -> String {
-    let text = String::from_utf8_lossy(change);
-    let count = |what: &str| text.lines().filter(|l| l.starts_with(what)).count();
+fn show(change: &str) -> String {
+    let count = |what: &str| change.lines().filter(|l| l.starts_with(what)).count();
     format!("takes away {} rules and {} chains", count("-D "), count("-X "))
 }
 

@@ -55,11 +55,15 @@ const FOLDERS: &[&str] =
 /// MicroK8s' own file there.
 pub(super) const OF_MICROK8S: &str = "/etc/sysctl.d/10-microk8s.conf";
 
+fn path(name: &str) -> String {
+    format!("/proc/sys/{}", name.replace('.', "/"))
+}
+
 /// Their values now; one that this kernel does not know is not among them.
 pub(super) fn read(host: &dyn Host) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for (name, _) in SETTINGS {
-        if let Some(bytes) = host.read(Path::new(&format!("/proc/sys/{}", name.replace('.', "/"))))? {
+        if let Some(bytes) = host.read(Path::new(&path(name)))? {
             found.insert((*name).to_owned(), String::from_utf8_lossy(&bytes).trim().to_owned());
         }
     }
@@ -96,22 +100,24 @@ fn of_processors(host: &dyn Host) -> Result<String> {
     Ok((count * 32768).max(131_072).to_string())
 }
 
-/// Who needs a setting as it is now.
+/// Why a setting stays as it is now, and whether whoever needs it sets it so by themselves: another runtime does, and an administrator's file.
+/// A device for which packets are forwarded may or may not need it.
 fn needed(
     name: &str,
     now: &str,
     others: &Others,
     forwards: Option<&str>,
     set_by: &[(String, String, String)],
-) -> Option<String> {
+) -> Option<(String, bool)> {
     if let Some((_, _, file)) = set_by.iter().rev().find(|(setting, value, _)| setting == name && value == now) {
-        return Some(format!("{file} sets it"));
+        return Some((format!("{file} sets it"), true));
     }
     let is_forwarding = FORWARDING.contains(&name);
-    let other = others.kubernetes.clone().or_else(|| others.runtime.clone().filter(|_| is_forwarding));
-    let by_device =
-        || forwards.filter(|_| is_forwarding).map(|device| format!("packets are forwarded for the device {device}"));
-    other.map(|other| format!("{other}, and may need it")).or_else(by_device)
+    if let Some(other) = others.kubernetes.as_ref().or(others.runtime.as_ref().filter(|_| is_forwarding)) {
+        return Some((format!("{other}, and sets it so, too"), true));
+    }
+    let device = forwards.filter(|_| is_forwarding)?;
+    Some((format!("the device {device} is somebody's, and its packets may have to be forwarded"), false))
 }
 
 /// What puts them back to what they were, and what stays. `forwards`: a device that came since, and is none of MicroK8s'.
@@ -140,11 +146,11 @@ fn judge<'a>(
     let (mut acts, mut left) = (Vec::new(), Vec::new());
     for (name, prior) in before {
         let Some(value) = now.get(name).filter(|v| *v != prior) else { continue };
-        let what = || format!("kernel setting {name} = {value} (it was {prior})");
+        let what = || format!("kernel setting {} = {value} (it was {prior})", path(name));
         if made(name) != value {
             left.push(Left::theirs(what(), "somebody set it since: MicroK8s makes it another value"));
-        } else if let Some(why) = needed(name, value, others, forwards, set_by) {
-            left.push(Left::theirs(what(), why));
+        } else if let Some((why, theirs)) = needed(name, value, others, forwards, set_by) {
+            left.push(Left { theirs, ..Left::ours(what(), why) });
         } else {
             acts.push(Act::Run(Cmd::changes(SOON, ["sysctl", "-q", "-w", &format!("{name}={prior}")])));
         }
@@ -180,7 +186,10 @@ mod tests {
             judge(&values(BEFORE), &values(now), &made, others, forwards, &files)
         };
         let names = |act: &Act| act.show().trim_start_matches("sysctl -q -w ").to_owned();
-        assert!(left.iter().all(|l| l.theirs));
+        assert!(
+            left.iter().all(|l| l.theirs != l.why.starts_with("the device")),
+            "only a device is no proof: {left:?}"
+        );
         (acts.iter().map(names).collect(), left.iter().map(|l| l.why.clone()).collect())
     }
 

@@ -211,7 +211,7 @@ impl Step for Packages {
         }
         if ours.is_empty() {
             // systemd remembers a service that failed, in a boot in the middle of the removal, after its package is gone.
-            let reset = crate::steps::before::forget_failed(host, UNITS)?;
+            let reset = crate::steps::before::forget_failed(host, UNITS, &[])?;
             return Ok(reset.map_or(Undo::Done, |act| Undo::Acts(vec![act])));
         }
         if ours.iter().any(|n| n == ISCSI)
