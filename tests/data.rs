@@ -1,5 +1,7 @@
 //! The list of data, on recorded hosts: what is on it and whose it is, and that a cluster that cannot be asked is not an empty one.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod recorded;
 
 use iris_mk8s::{
@@ -54,7 +56,7 @@ fn running() -> Facts {
 const MADE_BY_US: fn() -> Value = || json!([{"manager": "iris-mk8s", "operation": "Apply"}]);
 const MADE_BY_OTHERS: fn() -> Value = || json!([{"manager": "kubectl-client-side-apply", "operation": "Update"}]);
 
-fn claim(namespace: &str, name: &str, fields: Value) -> Value {
+fn claim(namespace: &str, name: &str, fields: &Value) -> Value {
     json!({"metadata": {"namespace": namespace, "name": name, "uid": format!("uid-{namespace}-{name}"), "managedFields": fields},
         "spec": {"storageClassName": "microk8s-hostpath", "volumeName": format!("pv-{namespace}-{name}"),
             "resources": {"requests": {"storage": "5Gi"}}}})
@@ -80,7 +82,7 @@ fn each_volume_has_its_owner_its_size_and_its_place() {
         // It has the name of one of ours, and was made by hand.
         ("other", "dbv-mgr-data-0", MADE_BY_OTHERS()),
     ];
-    facts.objects("persistentvolumeclaims", claims.iter().map(|(ns, name, by)| claim(ns, name, by.clone())).collect());
+    facts.objects("persistentvolumeclaims", claims.iter().map(|(ns, name, by)| claim(ns, name, by)).collect());
     let mut volumes: Vec<Value> = claims.iter().map(|(ns, name, _)| volume(ns, name, "Delete")).collect();
     // Its claim is gone and its data with it; its claim is gone and its data stays.
     volumes.extend([volume("gone", "deleted", "Delete"), volume("gone", "kept", "Retain")]);
@@ -125,7 +127,7 @@ fn volumes_of_longhorn_lie_in_the_folders_of_their_replicas() {
         json!({"metadata": {"name": name}, "spec": {"csi": {"driver": "driver.longhorn.io", "volumeHandle": name},
         "claimRef": {"namespace": "default", "name": "db"}}})
     };
-    let mut claim = claim("default", "db", MADE_BY_US());
+    let mut claim = claim("default", "db", &MADE_BY_US());
     claim["spec"]["volumeName"] = json!("pvc-1");
     facts.objects("persistentvolumeclaims", vec![claim]).objects("persistentvolumes", vec![csi("pvc-1")]);
     let definition = json!({"metadata": {"name": "volumes.longhorn.io"}, "spec": {"group": "longhorn.io",
@@ -171,6 +173,9 @@ fn things_of_others_are_named_by_their_place() {
     );
 }
 
+/// What happens to the host, why its cluster cannot be asked then, and what to do.
+type Case = (fn(&mut Facts), &'static str, &'static str);
+
 /// Whatever keeps the cluster from answering: it is refused, with what can be seen and with what to do.
 #[test]
 fn a_cluster_that_cannot_be_asked_is_not_empty() {
@@ -184,7 +189,7 @@ fn a_cluster_that_cannot_be_asked_is_not_empty() {
         change(&mut facts);
         facts
     };
-    let cases: [(fn(&mut Facts), &str, &str); 4] = [
+    let cases: [Case; 4] = [
         (
             |f| _ = f.file("/var/snap/microk8s/current/var/lock/stopped.lock", ""),
             "MicroK8s is stopped",
@@ -254,7 +259,7 @@ fn what_a_teardown_takes_along_depends_on_what_goes() {
     let theirs = ("other", "theirs", MADE_BY_OTHERS());
     facts.objects(
         "persistentvolumeclaims",
-        all.iter().chain([&theirs]).map(|(ns, name, by)| claim(ns, name, by.clone())).collect(),
+        all.iter().chain([&theirs]).map(|(ns, name, by)| claim(ns, name, by)).collect(),
     );
     let host = host(facts);
     let stake = |reach: Scope, goes: &'static [&'static str]| {
@@ -274,7 +279,7 @@ fn what_a_teardown_takes_along_depends_on_what_goes() {
 #[test]
 fn only_what_was_agreed_to_is_deleted() {
     let mut facts = running();
-    let ours = claim("default", "dbv-mgr-data-0", MADE_BY_US());
+    let ours = claim("default", "dbv-mgr-data-0", &MADE_BY_US());
     facts.objects("persistentvolumeclaims", vec![ours.clone()]);
     let volumes = data::volumes(&host(facts.clone()), &Known::NOTHING).unwrap();
     let agreed = Agreed::to(&volumes);
@@ -305,7 +310,7 @@ fn only_what_was_agreed_to_is_deleted() {
     assert_eq!(refused(&anew, &agreed, &all), [true, true, true, false]);
     // One more.
     let mut more = facts.clone();
-    more.objects("persistentvolumeclaims", vec![ours, claim("container-registry", "registry-claim", Value::Null)]);
+    more.objects("persistentvolumeclaims", vec![ours, claim("container-registry", "registry-claim", &Value::Null)]);
     assert_eq!(refused(&more, &agreed, &all), [false, false, true, true]);
     // What does not answer is not empty.
     let mut dead = facts.clone();

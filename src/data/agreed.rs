@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Known, List, Volume, identity, is_trial, namespace, sight::WITHOUT_LOOKING};
+use super::{
+    Known, List, Volume,
+    sight::WITHOUT_LOOKING,
+    volumes::{identity, is_trial, namespace},
+};
 use crate::{
     cluster::{self, state},
     error::{Error, ExitCode, Result},

@@ -12,7 +12,7 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{COMMON, Known, namespace};
+use super::{COMMON, Known, volumes::namespace};
 use crate::{
     cluster::{self, Kind, state},
     error::Result,

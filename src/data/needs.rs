@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::{FOLDERS, Known, Whose, foreign, namespace, volumes};
+use super::{
+    FOLDERS, Known, Whose, foreign,
+    volumes::{namespace, volumes},
+};
 use crate::{
     cluster::{self, Kind, state},
     error::Result,

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Agreed, FOLDERS, Known, List, SNAP_STEP, Volume, Whose, agreed::not_agreed, used};
+use super::{Agreed, FOLDERS, Known, List, SNAP_STEP, Volume, Whose, agreed::not_agreed, volumes::used};
 use crate::{
     error::{Error, ExitCode, Result},
     host::{Host, Watch},

@@ -25,6 +25,7 @@ use crate::{
     step::{Lock, Stage, Step},
 };
 
+mod addon_objects;
 mod addons;
 mod alias;
 mod before;

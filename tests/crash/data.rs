@@ -115,6 +115,27 @@ fn every_claim_of_ours_is_named_whatever_is_asked_for_today() {
     }
 }
 
+/// IRIS moved to another namespace: the data of the first one is ours as well, and its password lives as long as any of it does.
+#[test]
+fn claims_of_an_earlier_namespace_are_named_too() {
+    for era in ERAS {
+        let placed = |namespace: &str| {
+            let spec = spec(era, false).clone();
+            Spec { iris: Iris { namespace: namespace.to_owned(), ..spec.iris.clone() }, ..spec }
+        };
+        let world = done(tool().bootstrap_of(Initial::fresh(era).world(), &placed("a")));
+        let world = done(tool().teardown(world, Scope::App));
+        let world = done(tool().bootstrap_of(world, &placed("b")));
+        let stake = tool().stake(world.clone(), Scope::Data).expect("it can be seen");
+        let of = |namespace: &str| stake.data.iter().filter(|v| v.namespace.as_deref() == Some(namespace)).count();
+        assert_eq!((of("a"), of("b"), stake.data.len()), (4, 4, 8), "{era:?}: {stake:?}");
+        let world = done(tool().teardown(world, Scope::Data));
+        let left = data::volumes(&Model::new(world.clone(), "look", false), &Known::NOTHING).expect("it can be asked");
+        assert!(left.iter().all(|v| v.namespace.as_deref() == Some("container-registry")), "{era:?}: {left:?}");
+        assert!(!world.files.has("/var/lib/iris-mk8s/password"), "{era:?}: nothing needs it any more");
+    }
+}
+
 /// A Deployment, a ConfigMap, a Secret and a service are data as much as a volume is, and what they stand on stays with them.
 #[test]
 fn things_of_others_keep_microk8s_and_the_addons_that_they_need() {
@@ -192,14 +213,14 @@ fn a_file_of_others_keeps_microk8s() {
 fn what_cannot_be_seen_is_not_purged() {
     for era in ERAS {
         let before = facts(&Initial::fresh(era).world());
-        let stopped = |world: &mut World| person(world, &["microk8s", "stop"]);
-        let dead = |world: &mut World| world.cluster.as_mut().expect("a cluster").running = false;
-        let states: [(&dyn Fn(&mut World), &str); 2] =
-            [(&stopped, "MicroK8s is stopped"), (&dead, "the API server does not answer")];
-        for (happens, why) in states {
+        for why in ["MicroK8s is stopped", "the API server does not answer"] {
             let mut world = bootstrapped(era);
             apply(&mut world, claim("default", "theirs"));
-            happens(&mut world);
+            if why == "MicroK8s is stopped" {
+                person(&mut world, &["microk8s", "stop"]);
+            } else {
+                world.cluster.as_mut().expect("a cluster").running = false;
+            }
             let refused = tool().teardown(world.clone(), Scope::Host);
             assert_eq!((refused.code, refused.acts), (ExitCode::NotOurs, 0), "{era:?}: {:?}", refused.error);
             let said = refused.error.expect("an error").to_string();
@@ -263,12 +284,7 @@ fn an_addon_is_repaired_without_losing_what_it_holds() {
             assert_eq!(ran.code, ExitCode::Done, "{era:?}, {} {name}: {:?}", kind.kind, ran.error);
             let mut world = ran.world;
             world.settle();
-            assert_eq!(
-                world.files.text(&format!("{folder}/docker/image")),
-                "pushed\n",
-                "{era:?}: {} {name}",
-                kind.kind
-            );
+            assert_eq!(world.files.text(format!("{folder}/docker/image")), "pushed\n", "{era:?}: {} {name}", kind.kind);
             let claim = key(&kinds::PERSISTENT_VOLUME_CLAIM, "container-registry", "registry-claim");
             let uid = |world: &World| world.cluster.as_ref().unwrap().get(&claim).unwrap()["metadata"]["uid"].clone();
             assert_eq!(uid(&world), uid(&before), "{era:?}: {} {name}", kind.kind);

@@ -165,6 +165,19 @@ fn a_step_that_fails_keeps_the_others_from_nothing() {
     assert_eq!(failed.count(), 1);
 }
 
+/// Data that cannot be seen is not deleted, and an undo that did nothing has not begun.
+#[test]
+fn what_was_not_agreed_to_is_not_even_begun() {
+    fn deletes(_: usize) -> Result<Undo> {
+        let (kind, namespace) = (&kinds::PERSISTENT_VOLUME_CLAIM, Some("default".to_owned()));
+        Ok(Undo::Acts(vec![Act::Delete { kind, namespace, name: "it".into() }]))
+    }
+    let took = take_back(vec![fake("a.it", deletes)], &[]);
+    assert_eq!(took.result.as_ref().unwrap_err().code, ExitCode::Residue);
+    assert!(!took.events.iter().any(|e| matches!(e, Event::StepActing { .. })), "it acted");
+    assert!(!took.ledger.is_undoing("a.it"), "its undo counts as begun");
+}
+
 /// What does not go is still there, and needs what it needs.
 #[test]
 fn what_fails_keeps_what_it_needs() {
