@@ -1,5 +1,7 @@
 //! Vagrant of Debian with the example's Vagrantfile. Its provider is `tests/provisioning/vagrant.rb`, whose machines are the sandbox's.
 
+use std::io::Write as _;
+
 use std::{path::PathBuf, process::Command};
 
 use super::{REPO, Web, answers};
@@ -33,7 +35,7 @@ impl Vagrant<'_> {
             .expect("vagrant can be run; `scripts/test ship` installs it");
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "vagrant {args:?}:\n{said}");
-        println!("vagrant {args:?}:\n{said}");
+        let _ = writeln!(std::io::stderr(), "vagrant {args:?}:\n{said}");
         said
     }
 }
