@@ -130,8 +130,9 @@ fn wanted(flags: &cli::SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec
         if agreed || known.is_some() {
             report::prompt(&format!("{found}\n"));
         } else {
-            ask(&format!("{found}\nType `yes` to go on with them: "))
-                .map_err(|why| Error::usage(why).because(found).hint(format!("say --yes, or --lb {range}")))?;
+            ask(&format!("{found}\nType `yes` to go on with them: ")).map_err(|why| {
+                Error::usage(why.to_string()).because(found).hint(format!("say --yes, or --lb {range}"))
+            })?;
         }
         Ok(range)
     };

@@ -74,8 +74,28 @@ pub(super) fn may_change_class(spec: &Spec, yes: bool) -> Result<Agreed> {
     Ok(Agreed::to(&volumes))
 }
 
-fn refused(why: &str, text: String, hint: &str) -> Error {
-    Error::usage(format!("{why}: the data would be lost")).because(text).hint(hint)
+fn refused(why: NotAgreed, text: String, hint: &str) -> Error {
+    let error = Error::usage(format!("{why}: the data would be lost")).hint(hint);
+    // A person has just read it.
+    if why == NotAgreed::Nobody { error.because(text) } else { error }
+}
+
+/// Why a question was not answered with `yes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotAgreed {
+    /// There is no terminal, or nobody at it.
+    Nobody,
+    /// The person answered something else.
+    No,
+}
+
+impl std::fmt::Display for NotAgreed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nobody => "nobody can be asked here",
+            Self::No => "not confirmed; nothing was changed",
+        })
+    }
 }
 
 /// A host that is only looked at: the first signal ends the command, since nothing was changed.
@@ -84,14 +104,14 @@ pub(super) fn looking(command: &str) -> Result<Real> {
 }
 
 /// Asks a question that only `yes` answers. While it is open, Ctrl-C ends the command at once.
-pub(super) fn ask(question: &str) -> Result<(), &'static str> {
+pub(super) fn ask(question: &str) -> Result<(), NotAgreed> {
     // Whoever cannot see the question cannot answer it.
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err("nobody can be asked here");
+        return Err(NotAgreed::Nobody);
     }
-    let _interruptible = looking("question").map_err(|_| "nobody can be asked here")?;
+    let _interruptible = looking("question").map_err(|_| NotAgreed::Nobody)?;
     report::prompt(question);
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|_| "no answer")?;
-    if answer.trim() == "yes" { Ok(()) } else { Err("not confirmed") }
+    std::io::stdin().lock().read_line(&mut answer).map_err(|_| NotAgreed::Nobody)?;
+    if answer.trim() == "yes" { Ok(()) } else { Err(NotAgreed::No) }
 }

@@ -61,7 +61,7 @@ const OF_TODAY: &[Cure] = &[
     ),
     cure(
         "advertisement gone",
-        "K delete l2advertisement default-advertise-all-pools -n metallb-system",
+        "K delete l2advertisement --all -n metallb-system",
         "metallb.pool",
         "changed",
         "the pool is not advertised",

@@ -40,7 +40,7 @@ fn what_somebody_changed_stays(era: Era) {
             "{step} is not kept because of {why}: {planned}"
         );
     }
-    machine.product("teardown --reset").exits(2).says(&["--yes", "dbv-data-data-0"]);
+    machine.product("teardown --reset").exits(2).says(&["--yes", "DATA   container-registry/registry-claim"]);
 
     let run = machine.start("teardown --reset --yes").finish();
     // It is still ours, and the journal goes on knowing it.

@@ -114,6 +114,8 @@ const TRACES: &[Trace] = &[
             ("networks|results|cache|cache/results|flannel", Folder),
             ("networks/(k8s-pod-network|microk8s-flannel-network)", Tree),
             ("(cache/)?results/(k8s-pod-network|microk8s-flannel-network)-.*", File),
+            // The plugin for a pod's own loopback, of whatever containerd.
+            ("(cache/)?results/cni-loopback-[0-9a-f]{64}-lo", File),
             ("flannel/[0-9a-f]{64}", Text("10.1.")),
         ],
     },

@@ -165,7 +165,10 @@ impl Net {
             }
         }
         let mut gone: BTreeSet<&str> = BTreeSet::new();
-        for link in &self.links {
+        // What hangs on a bridge goes before it: a run that dies in between would find a device that hangs nowhere.
+        let is_named = |link: &&Value| NAMED.iter().any(|(named, _)| link["ifname"] == *named);
+        let (bridges, devices): (Vec<&Value>, Vec<&Value>) = self.links.iter().partition(is_named);
+        for link in devices.into_iter().chain(bridges) {
             let Some(name) = link["ifname"].as_str().filter(|n| !there.iter().any(|t| t == n)) else { continue };
             match self.is_ours(link, others) {
                 Some(true) => {
@@ -274,11 +277,11 @@ mod tests {
             acts,
             [
                 "ip netns delete cni-1",
-                "ip link delete cni0",
                 // Its other end is in a namespace without a name: that of a process which still runs, or which is just going.
                 "ip link delete veth1b",
-                "ip link delete vxlan.calico",
                 "ip link delete cali12ab",
+                "ip link delete cni0",
+                "ip link delete vxlan.calico",
                 "ip route delete blackhole 10.1.243.192/26 proto 80"
             ]
         );
@@ -317,9 +320,9 @@ mod tests {
         let names = [
             "network namespace cni-9",
             "network device cali12ab",
+            "network device veth0a1b2c3d",
             "network device cni0",
             "network device flannel.1",
-            "network device veth0a1b2c3d",
         ];
         assert_eq!(shown(&net, &["lo", "host0"], &other()), (Vec::new(), names.map(str::to_owned).to_vec()));
         assert!(net.judge(&[], &other()).1.iter().all(|l| !l.theirs));

@@ -108,6 +108,8 @@ impl End {
 struct Tries {
     /// The first one to do, and since when it is.
     head: Option<(String, Duration)>,
+    /// Since when there is nothing to do, and something is there all the same.
+    nothing_since: Option<Duration>,
     in_vain: BTreeMap<String, u8>,
 }
 
@@ -150,6 +152,16 @@ impl Before {
             tries: Mutex::default(),
             end: End::default(),
         }
+    }
+
+    /// Whether what is left may still go by itself: the kernel takes the devices of a namespace away some time after its last process.
+    fn may_still_go(&self, host: &dyn Host, left: &[Left]) -> bool {
+        let Ok(mut tries) = self.tries.lock() else { return false };
+        if left.iter().all(|l| l.theirs) {
+            return false;
+        }
+        let now = host.now();
+        now < *tries.nothing_since.get_or_insert(now) + AGAIN
     }
 
     fn homes(&self, host: &dyn Host) -> Result<Vec<PathBuf>> {
@@ -356,6 +368,9 @@ impl Step for Before {
         let acts = self.to_try(host, acts, &mut left);
         if !acts.is_empty() {
             return Ok(Undo::Acts(acts));
+        }
+        if self.may_still_go(host, &left) {
+            return Ok(Undo::Pending(lines(&left)));
         }
         Ok(self.end.of(&self.file, left))
     }
