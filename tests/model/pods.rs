@@ -6,7 +6,7 @@ use iris_mk8s::cluster as kinds;
 use serde_json::{Value, json};
 
 use super::{
-    cluster::{Cluster, Key, Life, key, stamp},
+    cluster::{Cluster, Key, Life, key, stamp_at},
     files::Files,
     microk8s, volumes,
     world::s,
@@ -68,7 +68,7 @@ fn place(cluster: &mut Cluster, pod_key: &Key, pod: &Value, now: Duration) {
         Some(why) => Life::Unscheduled(why),
         None => {
             let image = container(pod)["image"].as_str().unwrap_or_default();
-            let started = stamp(Duration::from_secs((now.as_secs()).saturating_add_signed(cluster.clock)));
+            let started = stamp_at(now, cluster.clock);
             cluster.change(pod_key, |p| p["status"]["startTime"] = json!(started));
             let pull = if cluster.images.contains(image) { Duration::ZERO } else { pull_of(image) };
             Life::Starting(now + pull + start_of(pod))

@@ -129,6 +129,8 @@ const TRACES: &[Trace] = &[
             ("device-plugins/(DEPRECATION|kubelet_internal_checkpoint)", File),
         ],
     },
+    // snapd keeps the file of an installation that was broken off after its download.
+    Trace { root: SNAP_FILES, made: &[("", Folder), (r"microk8s_x?[0-9]+\.snap", File)] },
     Trace { root: "/var/log/calico", made: &[("", Folder), ("cni", Folder), (r"cni/cni[^/]*\.log(\.gz)?", File)] },
     Trace {
         root: "/var/log/containers",
@@ -162,6 +164,9 @@ const TRACES: &[Trace] = &[
         made: &[("", Folder), ("discovery", Folder), ("discovery/[^/]+_16443", Tree), ("http", Tree)],
     },
 ];
+
+/// Where snapd keeps the files of snaps.
+pub(super) const SNAP_FILES: &str = "/var/lib/snapd/snaps";
 
 /// Places that every Kubernetes uses: beside another one, names alone prove nothing there.
 const SHARED: &[&str] = &["/etc/cni", "/opt/cni", "/run", "/usr/libexec/kubernetes", "/var/lib", "/var/log"];

@@ -198,7 +198,9 @@ impl Before {
         if is_there {
             acts.retain(|act| match act {
                 Act::Kill { why, .. } => why != processes::OF_SERVICE,
-                Act::Remove { path, .. } => !path.starts_with("/var/snap/microk8s"),
+                Act::Remove { path, .. } => {
+                    !path.starts_with("/var/snap/microk8s") && !path.starts_with(files::SNAP_FILES)
+                }
                 _ => true,
             });
         }
