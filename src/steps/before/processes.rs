@@ -29,6 +29,9 @@ const ROOTS_OF_OTHERS: &[&str] =
 /// The reason for what is no pod, but one of MicroK8s' own programs.
 pub(super) const OF_SERVICE: &str = "it is in the control group of one of its services";
 
+/// Control groups of containers and of users' own managers begin so: a kubelet below one is not this host's.
+const CONTAINERS: &[&str] = &["docker", "lxc", "libpod", "machine", "podman", "nerdctl", "user.slice"];
+
 /// A process, as far as it matters here.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
@@ -71,10 +74,18 @@ impl Seen {
         self.argv.get(at + 1).map(String::as_str)
     }
 
-    /// The control group of kubelet's that it is in, on this host's own hierarchy.
-    fn kubepods(&self) -> Option<&str> {
-        let top = |path: &&String| path.starts_with("/kubepods/") || path.starts_with("/kubepods.slice/");
-        self.groups.iter().find(top).map(String::as_str)
+    /// The control group of kubelet's that it is in: what comes before it, and its pods'. On a host it is usually at the top.
+    fn kubepods(&self) -> Option<(&str, &str)> {
+        self.groups.iter().find_map(|path| {
+            let at = ["/kubepods/", "/kubepods.slice/"].iter().filter_map(|name| path.find(name)).min()?;
+            Some(path.split_at(at))
+        })
+    }
+
+    /// Its control group lies below that of a container.
+    fn is_below_a_container(&self) -> bool {
+        let above = self.kubepods().map_or("", |(above, _)| above);
+        above.split('/').any(|part| CONTAINERS.iter().any(|c| part.starts_with(c)))
     }
 
     /// It is in a control group of one of MicroK8s' own services.
@@ -84,7 +95,7 @@ impl Seen {
 
     /// The pod of its control group: `pod6e0f...`, in both ways of writing it (`kubepods-besteffort-pod6e0f....slice`).
     fn pod(&self) -> Option<&str> {
-        self.kubepods()?.split('/').find_map(|part| {
+        self.kubepods()?.1.split('/').find_map(|part| {
             let part = part.trim_end_matches(".slice");
             let name = part.rfind("-pod").map_or(part, |at| &part[at + 1..]);
             (name.len() > "pod".len() && name.starts_with("pod")).then_some(name)
@@ -147,30 +158,43 @@ enum Whose {
     Unknown,
 }
 
+/// A process and those above it.
+fn ancestors<'a>(all: &'a [Seen], of: &'a Seen) -> Vec<&'a Seen> {
+    let mut chain = vec![of];
+    // A list that is read while processes come and go may have numbers in a circle.
+    while let Some(parent) = chain.last().and_then(|last| all.iter().find(|p| p.pid == last.parent)) {
+        if chain.iter().any(|p| p.pid == parent.pid) {
+            break;
+        }
+        chain.push(parent);
+    }
+    chain
+}
+
 /// Whose they are.
 fn judge(all: &[Seen]) -> Vec<(&Seen, Whose)> {
+    // A pod may run a containerd of its own; what counts is that its outermost shim is MicroK8s'.
     let by_shim = |of: &Seen| {
-        let mut at = of;
-        // A pod may run a containerd of its own; what counts is that its outermost shim is MicroK8s'.
-        let mut found = None;
-        for _ in 0..64 {
-            match at.shim_of() {
-                Some(SOCKET) => return Some(Whose::MicroK8s("the shim over it is MicroK8s'")),
-                Some(_) => found = Some(Whose::Others),
-                None => {}
+        let mut shims = ancestors(all, of).into_iter().filter_map(Seen::shim_of).peekable();
+        shims.peek().is_some().then(|| {
+            if shims.any(|address| address == SOCKET) {
+                Whose::MicroK8s("the shim over it is MicroK8s'")
+            } else {
+                Whose::Others
             }
-            let Some(parent) = all.iter().find(|p| p.pid == at.parent && p.pid != at.pid) else { break };
-            at = parent;
-        }
-        found
+        })
     };
+    // The kubelet of a container has a parent that is in the container, and in no pod.
+    let is_nested = |of: &Seen| ancestors(all, of).iter().any(|p| !p.on_host && p.kubepods().is_none());
     let alone = |of: &Seen| {
         by_shim(of).or_else(|| {
             if of.of_service() {
                 return Some(Whose::MicroK8s(OF_SERVICE));
             }
             of.kubepods()?;
-            Some(if of.root.contains(ROOTS) {
+            Some(if of.is_below_a_container() || is_nested(of) {
+                Whose::Others
+            } else if of.root.contains(ROOTS) {
                 Whose::MicroK8s("its files lie in MicroK8s' containerd")
             } else if ROOTS_OF_OTHERS.iter().any(|r| of.root.contains(r)) {
                 Whose::Others
@@ -301,13 +325,16 @@ mod tests {
     fn pods_of_others_are_left_alone() {
         for group in [
             "/docker/abc/kubepods/besteffort/podx",
-            "/system.slice/docker-abc.scope/kubelet.slice/kubelet-kubepods.slice/kubepods-pod1.slice/x",
+            "/system.slice/docker-abc.scope/kubelet.slice/kubelet-kubepods.slice/kubepods.slice/kubepods-pod1.slice/x",
             "/lxc.payload.k8s/kubepods/besteffort/pod6e0f/3fa9",
             "/machine.slice/machine-one.scope/kubepods/pod6e0f/3fa9",
             "/user.slice/user-1000.slice/user@1000.service/user.slice/kubepods/pod1/2",
-            "/kubepods-of-mine/pod1",
-            "/system.slice/snap.microk8s.microk8s-1.scope",
         ] {
+            assert_eq!(whose(&[in_pod(11, 1, "sleep 60", group, OF_MICROK8S)]), [(11, false, false)], "{group}");
+        }
+        for group in
+            ["/kubepods-of-mine/pod1", "/system.slice/snap.microk8s.microk8s-1.scope", "/system.slice/kubepods.service"]
+        {
             assert_eq!(whose(&[in_pod(11, 1, "sleep 60", group, OF_MICROK8S)]), [], "{group}");
         }
         // k3s, kubeadm, minikube without a driver: kubelet's control groups of this host, and a shim of their own.
@@ -316,6 +343,12 @@ mod tests {
             assert_eq!(whose(&all), [(10, false, false), (11, false, false)]);
         }
         assert_eq!(whose(&[in_pod(11, 1, "/pause", POD, OF_DOCKER)]), [(11, false, false)]);
+        // A container whose control group has no name that tells: its own init is above the pod.
+        let init = Seen { on_host: false, ..process(20, 1, "/sbin/init", "/default/abc") };
+        let pod = in_pod(21, 20, "/pause", "/default/abc/kubepods/besteffort/pod6e0f/3fa9", OF_MICROK8S);
+        assert_eq!(whose(&[init, pod.clone()]), [(21, false, false)]);
+        // A kubelet that was told another place than the top.
+        assert_eq!(whose(&[Seen { parent: 1, ..pod }]), [(21, true, false)]);
     }
 
     /// A MicroK8s in somebody's container has the same paths; a user's process may have any name.
@@ -332,7 +365,7 @@ mod tests {
             },
         ] {
             let child = in_pod(11, 10, "/pause", "/lxc.payload.c1/kubepods/pod1/2", OF_MICROK8S);
-            assert_eq!(whose(&[not_ours, child]), []);
+            assert_eq!(whose(&[not_ours, child]), [(11, false, false)]);
         }
     }
 
