@@ -112,8 +112,8 @@ pub fn unexplained(more: &[String], done: bool, said: &str) -> Vec<String> {
 }
 
 /// What would be there without us.
-pub fn missing(less: &[String], done: bool, said: &str) -> Vec<String> {
-    let silent = less.iter().filter(|fact| done || !is_explained(fact, said));
+pub fn missing(less: &[String], said: &str) -> Vec<String> {
+    let silent = less.iter().filter(|fact| !is_explained(fact, said));
     silent.take(8).map(|fact| format!("not as it would be without us: {fact}")).collect()
 }
 
