@@ -16,6 +16,27 @@ pub const KNOWN: &[(Rule, &[&str], &str)] = &[
     ),
     (Rule::NotOurs, &["Namespace /spare"], "an empty namespace of somebody's goes unnamed"),
     (Rule::NotOurs, &["/var/lib/iris-mk8s/notes.txt"], "a file of somebody's beside the journal goes with it"),
+    (
+        Rule::Forgotten,
+        &["left and unnamed"],
+        "carried by MicroK8s, which then stays: neither taken back nor named in this run",
+    ),
+    (Rule::Plan, &["longhorn.trial-end was not to do that"], "the end of the trial is in no plan"),
+    (Rule::Plan, &["longhorn.workloads was not to do that"], "the uninstaller's acts are in no plan"),
+    (
+        Rule::Forgotten,
+        &["addon registry: not there after 600 s"],
+        "a MicroK8s of somebody's that they removed is waited for, for ever",
+    ),
+    (Rule::NotOurs, &["not as it would be without us: /etc/"], "a MicroK8s that somebody installed since is purged"),
+    (Rule::NotOurs, &["not as it would be without us: /opt/"], "a MicroK8s that somebody installed since is purged"),
+    (Rule::NotOurs, &["not as it would be without us: /snap/"], "a MicroK8s that somebody installed since is purged"),
+    (
+        Rule::NotOurs,
+        &["not as it would be without us: /proc/sys"],
+        "a MicroK8s that somebody installed since is purged",
+    ),
+    (Rule::Forgotten, &["exit 0: /proc/sys"], "a MicroK8s that somebody installed since is purged"),
     (Rule::NotOurs, &["current/args/theirs.yaml"], "a file of somebody's in MicroK8s' own folder goes with it"),
     (Rule::NotOurs, &["certs.d/docker.io/ca.crt"], "a file of somebody's in MicroK8s' own folder goes with it"),
     (

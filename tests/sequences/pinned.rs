@@ -274,6 +274,26 @@ fn a_plan_of_a_cluster_that_does_not_answer_yet_hides_nothing() {
 }
 
 #[test]
+fn longhorn_goes_as_it_was_planned() {
+    let wish = Wish { class: Some("longhorn"), ..PLAIN };
+    for reach in [App, Data, Reset] {
+        on(Era::Today, Fresh, &[Bootstrap(wish, Whole), Teardown(reach, Whole)]);
+    }
+    on(Era::Today, Theirs, &[Bootstrap(wish, Whole), Teardown(Reset, Whole)]);
+    on(
+        Era::Today,
+        Fresh,
+        &[Bootstrap(PLAIN, Whole), Bootstrap(Wish { data: true, ..wish }, Whole), Teardown(Reset, Whole)],
+    );
+    on(Era::Today, Fresh, &[Bootstrap(wish, Whole), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+    // Somebody deletes its namespace: 1.34 takes it apart from within.
+    for then in [Teardown(Reset, Whole), Repair(Whole), Bootstrap(wish, Whole)] {
+        let ops = [Bootstrap(wish, Whole), Deletes(Part::LonghornNamespace), then, Teardown(Reset, Whole)];
+        on(Era::Today, Fresh, &ops);
+    }
+}
+
+#[test]
 fn who_joined_the_group_stays_in_it() {
     on_both(Fresh, &[Bootstrap(PLAIN, Whole), JoinsGroup("anna"), Teardown(Reset, Whole)]);
     on_both(AfterKubernetes, &[Bootstrap(PLAIN, Whole), JoinsGroup("anna"), Teardown(Reset, Whole)]);

@@ -76,6 +76,8 @@ pub struct Play {
     before: Option<Vec<u8>>,
     /// What was said to be left as somebody else's.
     told: String,
+    /// Somebody who needed it left, and the kernel still forwards: nobody can tell for whom.
+    forwards: bool,
     /// Somebody switched MicroK8s on: nobody can tell that from what it was already.
     switched: bool,
     /// Somebody took the password's files away or changed them.
@@ -144,6 +146,7 @@ impl Play {
             backup: None,
             before: None,
             told: String::new(),
+            forwards: false,
             switched: false,
             password_is_lost: false,
             at: 0,
@@ -204,6 +207,9 @@ impl Play {
         match caught {
             Ok(shown) => {
                 let code = shown.code.map_or_else(String::new, |code| format!(": {code:?}"));
+                if std::env::var_os("IRIS_MK8S_TEXTS").is_some() {
+                    println!("{op:?}\n{}", shown.text);
+                }
                 self.story.push(format!("{op:?}{code}"));
                 if shown.code == Some(ExitCode::Bug) {
                     self.violates(Rule::Broken, vec![shown.text.clone()]);
@@ -272,6 +278,10 @@ impl Play {
         let (mut more, mut less) = left(world, twin, &self.theirs);
         let is_of_switch =
             |fact: &String| ["cluster runs", "stopped.lock", "snap microk8s"].iter().any(|word| fact.contains(word));
+        if self.forwards {
+            more.retain(|fact| !fact.contains("forward"));
+            less.retain(|fact| !fact.contains("forward"));
+        }
         if self.switched {
             more.retain(|fact| !is_of_switch(fact));
             less.retain(|fact| !is_of_switch(fact));
@@ -455,6 +465,7 @@ impl Play {
             Op::JoinsGroup(user) => _ = self.joined.insert(user),
             Op::Spoils(file) => self.spoiled(*file, &without),
             Op::Microk8sStart => self.switched = true,
+            Op::Leaves(_) => self.forwards = true,
             Op::Makes(guest) => {
                 self.guests.extend(keys_of_guest(*guest, &self.sight, self.world.era));
                 self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned());
@@ -540,6 +551,7 @@ impl Play {
                 }
             }
         }
+        self.settings_that_kubernetes_took(&Op::Waits(0));
         let now = self.world.now;
         let edited: Vec<Key> = std::mem::take(&mut self.edited).into_keys().collect();
         let twins: BTreeSet<Key> = self.twin.cluster.iter().flat_map(|c| c.all()).map(|(key, _)| key.clone()).collect();
