@@ -37,6 +37,7 @@ pub const KNOWN: &[(Rule, &[&str], &str)] = &[
         "a MicroK8s that somebody installed since is purged",
     ),
     (Rule::Forgotten, &["exit 0: /proc/sys"], "a MicroK8s that somebody installed since is purged"),
+    (Rule::NotOurs, &["metallb-system/mine"], "a pool of somebody's in a MicroK8s of ours goes unnamed"),
     (Rule::NotOurs, &["current/args/theirs.yaml"], "a file of somebody's in MicroK8s' own folder goes with it"),
     (Rule::NotOurs, &["certs.d/docker.io/ca.crt"], "a file of somebody's in MicroK8s' own folder goes with it"),
     (
