@@ -6,7 +6,7 @@ use crate::{
     facts::our_objects,
     model::world::World,
     op::{End, Op, Reach},
-    program::{Ran, Shown},
+    program::{Ran, Shown, ShownStep},
 };
 
 /// More changes than any command needs.
@@ -112,8 +112,8 @@ pub fn unexplained(more: &[String], done: bool, said: &str) -> Vec<String> {
 }
 
 /// What would be there without us.
-pub fn missing(less: &[String], done: bool, said: &str) -> Vec<String> {
-    let silent = less.iter().filter(|fact| done || !is_explained(fact, said));
+pub fn missing(less: &[String], said: &str) -> Vec<String> {
+    let silent = less.iter().filter(|fact| !is_explained(fact, said));
     silent.take(8).map(|fact| format!("not as it would be without us: {fact}")).collect()
 }
 
@@ -198,19 +198,21 @@ pub fn unplanned(op: &Op, shown: &Shown, ran: &Ran) -> Vec<String> {
     let refused = |code: ExitCode| matches!(code, ExitCode::NotOurs | ExitCode::Preflight | ExitCode::Usage);
     let mut wrong = Vec::new();
     for (step, act) in &ran.acts {
-        let Some(planned) = shown.steps.iter().find(|s| s.step == *step) else {
+        // Several may have that name, each about something else.
+        let planned: Vec<&ShownStep> = shown.steps.iter().filter(|s| s.step == *step).collect();
+        if planned.is_empty() {
             wrong.push(format!("{step} was not in the plan: {act}"));
             continue;
-        };
-        let same = planned.acts.iter().any(|a| a == act || (bootstrap && kind(a) == kind(act)));
-        let told = ANNOUNCED.iter().any(|(id, begins)| {
-            id == step && !bootstrap && begins.iter().any(|b| act.starts_with(b)) && !planned.stays
-        });
+        }
         // What is waited for is made when it does not come, and what is on its way already goes on.
-        let waits = bootstrap && !planned.stays && planned.acts.is_empty();
+        let waits = bootstrap && planned.iter().any(|s| !s.stays && s.acts.is_empty());
         if (meanwhile || waits) && !DESTROYS.iter().any(|begin| act.starts_with(begin)) {
             continue;
         }
+        let mut acts = planned.iter().flat_map(|s| &s.acts);
+        let same = acts.any(|a| a == act || (bootstrap && kind(a) == kind(act)));
+        let goes = !bootstrap && planned.iter().any(|s| !s.stays);
+        let told = ANNOUNCED.iter().any(|(id, begins)| id == step && goes && begins.iter().any(|b| act.starts_with(b)));
         if !same && !told {
             wrong.push(format!("{step} was not to do that: {act}"));
         }

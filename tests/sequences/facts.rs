@@ -14,8 +14,18 @@ pub type Facts = BTreeSet<String>;
 /// What a person would miss of the things that others made. What follows from other things by itself, and what more than one has a part in, is
 /// not among them.
 pub fn is_thing(fact: &str) -> bool {
-    let derived =
-        ["cluster runs", "pod of", "process ", "failed units", "snap microk8s", "group ", "/proc/sys/", "/run "];
+    // A hold that is too short is made longer for a while, and comes back.
+    let derived = [
+        "hold ",
+        "cluster runs",
+        "pod of",
+        "process ",
+        "failed units",
+        "snap microk8s",
+        "group ",
+        "/proc/sys/",
+        "/run ",
+    ];
     if derived.iter().any(|prefix| fact.starts_with(prefix))
         || fact.contains("/var/lock")
         || fact.ends_with(" directory")

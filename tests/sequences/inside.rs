@@ -104,7 +104,8 @@ fn objects(guest: Guest, sight: &Sight, era: Era) -> Vec<Value> {
 
 /// The keys of what somebody has.
 pub fn keys_of_guest(guest: Guest, sight: &Sight, era: Era) -> Vec<Key> {
-    objects(guest, sight, era).iter().map(|object| key_of(object).1).collect()
+    let volume = (guest == Guest::ClaimElsewhere).then(|| key(&kinds::PERSISTENT_VOLUME, "", "elsewhere"));
+    objects(guest, sight, era).iter().map(|object| key_of(object).1).chain(volume).collect()
 }
 
 /// A volume that somebody made by hand, and that stays when its claim goes.

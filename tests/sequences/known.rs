@@ -8,7 +8,55 @@ use std::{
 use crate::play::Rule;
 
 /// Promise, words that the line must hold, and what it is.
-pub const KNOWN: &[(Rule, &[&str], &str)] = &[];
+pub const KNOWN: &[(Rule, &[&str], &str)] = &[
+    (
+        Rule::Plan,
+        &["iris.namespace was not to do that"],
+        "keep in the plan, because of what goes before it; and then it goes",
+    ),
+    (Rule::NotOurs, &["Namespace /spare"], "an empty namespace of somebody's goes unnamed"),
+    (Rule::NotOurs, &["/var/lib/iris-mk8s/notes.txt"], "a file of somebody's beside the journal goes with it"),
+    (
+        Rule::Forgotten,
+        &["left and unnamed"],
+        "carried by MicroK8s, which then stays: neither taken back nor named in this run",
+    ),
+    (Rule::Plan, &["longhorn.trial-end was not to do that"], "the end of the trial is in no plan"),
+    (Rule::Plan, &["longhorn.workloads was not to do that"], "the uninstaller's acts are in no plan"),
+    (
+        Rule::Forgotten,
+        &["addon registry: not there after 600 s"],
+        "a MicroK8s of somebody's that they removed is waited for, for ever",
+    ),
+    (Rule::NotOurs, &["not as it would be without us: /etc/"], "a MicroK8s that somebody installed since is purged"),
+    (Rule::NotOurs, &["not as it would be without us: /opt/"], "a MicroK8s that somebody installed since is purged"),
+    (Rule::NotOurs, &["not as it would be without us: /snap/"], "a MicroK8s that somebody installed since is purged"),
+    (
+        Rule::NotOurs,
+        &["not as it would be without us: /proc/sys"],
+        "a MicroK8s that somebody installed since is purged",
+    ),
+    (Rule::Forgotten, &["exit 0: /proc/sys"], "a MicroK8s that somebody installed since is purged"),
+    (Rule::NotOurs, &["metallb-system/mine"], "a pool of somebody's in a MicroK8s of ours goes unnamed"),
+    (Rule::NotOurs, &["current/args/theirs.yaml"], "a file of somebody's in MicroK8s' own folder goes with it"),
+    (Rule::NotOurs, &["certs.d/docker.io/ca.crt"], "a file of somebody's in MicroK8s' own folder goes with it"),
+    (
+        Rule::Data,
+        &["nobody knows the password of a/"],
+        "another password in another namespace takes the file of the first one",
+    ),
+    (Rule::Plan, &["kubectl delete pods/controller"], "1.20: the controller is started anew, and no plan says so"),
+    (
+        Rule::Plan,
+        &["was not to do that: kubectl delete"],
+        "`keep` in the plan of a cluster that does not answer yet, and then it goes",
+    ),
+    (
+        Rule::Plan,
+        &["was not to do that: microk8s disable"],
+        "`keep` in the plan of a cluster that does not answer yet, and then it goes",
+    ),
+];
 
 static SEEN: Mutex<BTreeMap<&str, usize>> = Mutex::new(BTreeMap::new());
 

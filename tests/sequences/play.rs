@@ -69,10 +69,15 @@ pub struct Play {
     /// Kernel settings of a person's: the value, and what the host without us had before.
     settings: Vec<(String, String, String)>,
     sight: Sight,
-    /// The journal before a disk lost it.
+    /// How the last command ended; none, if it died.
+    code: Option<ExitCode>,
+    /// The journal, and what was there before us, before a disk lost it.
     backup: Option<Vec<u8>>,
+    before: Option<Vec<u8>>,
     /// What was said to be left as somebody else's.
     told: String,
+    /// Somebody who needed it left, and the kernel still forwards: nobody can tell for whom.
+    forwards: bool,
     /// Somebody switched MicroK8s on: nobody can tell that from what it was already.
     switched: bool,
     /// Somebody took the password's files away or changed them.
@@ -82,6 +87,11 @@ pub struct Play {
     pub violations: Vec<Violation>,
     /// What happened, for people.
     pub story: Vec<String>,
+}
+
+/// Where it is written down what was there before us.
+fn before_json() -> std::path::PathBuf {
+    State::default().dir.join("before.json")
 }
 
 /// The host before the first command.
@@ -132,8 +142,11 @@ impl Play {
             edited: BTreeMap::new(),
             settings: Vec::new(),
             sight: Sight { namespace: "default".to_owned() },
+            code: None,
             backup: None,
+            before: None,
             told: String::new(),
+            forwards: false,
             switched: false,
             password_is_lost: false,
             at: 0,
@@ -194,6 +207,9 @@ impl Play {
         match caught {
             Ok(shown) => {
                 let code = shown.code.map_or_else(String::new, |code| format!(": {code:?}"));
+                if std::env::var_os("IRIS_MK8S_TEXTS").is_some() {
+                    println!("{op:?}\n{}", shown.text);
+                }
                 self.story.push(format!("{op:?}{code}"));
                 if shown.code == Some(ExitCode::Bug) {
                     self.violates(Rule::Broken, vec![shown.text.clone()]);
@@ -249,8 +265,9 @@ impl Play {
             if done {
                 self.told.push_str(&ran.said);
             }
-            self.violates(Rule::Forgotten, check::unexplained(&more, done, &ran.said));
-            self.violates(Rule::NotOurs, check::missing(&less, done, &ran.said));
+            let said = format!("{}{}", self.told, ran.said);
+            self.violates(Rule::Forgotten, check::unexplained(&more, done, &said));
+            self.violates(Rule::NotOurs, check::missing(&less, &said));
         }
         if self.backup.is_some() && !ran.died && ran.code != ExitCode::Journal {
             self.violates(Rule::Forgotten, vec![format!("a damaged journal is taken for none: {:?}", ran.code)]);
@@ -261,6 +278,10 @@ impl Play {
         let (mut more, mut less) = left(world, twin, &self.theirs);
         let is_of_switch =
             |fact: &String| ["cluster runs", "stopped.lock", "snap microk8s"].iter().any(|word| fact.contains(word));
+        if self.forwards {
+            more.retain(|fact| !fact.contains("forward"));
+            less.retain(|fact| !fact.contains("forward"));
+        }
         if self.switched {
             more.retain(|fact| !is_of_switch(fact));
             less.retain(|fact| !is_of_switch(fact));
@@ -326,7 +347,10 @@ impl Play {
         // Commands that end well leave nothing of their own to do, and those that do not may leave one at work.
         self.world.processes.retain(|_, p| p.code.is_none());
         let code = if ran.died { "died".to_owned() } else { format!("{:?}", ran.code) };
-        self.story.push(format!("{op:?}: {code}, {} changes", ran.changes));
+        self.code = Some(ran.code).filter(|_| !ran.died);
+        let said: Vec<&str> = ran.said.lines().map(str::trim).skip_while(|line| !is_end(line)).take(6).collect();
+        let said = if said.is_empty() { String::new() } else { format!(" | {}", said.join(" | ")) };
+        self.story.push(format!("{op:?}: {code}, {} changes{said}", ran.changes));
         self.settings_that_kubernetes_took(op);
         let violations = std::mem::take(&mut self.world.violations);
         self.violates(Rule::Broken, violations);
@@ -441,7 +465,8 @@ impl Play {
             Op::JoinsGroup(user) => _ = self.joined.insert(user),
             Op::Spoils(file) => self.spoiled(*file, &without),
             Op::Microk8sStart => self.switched = true,
-            Op::Makes(guest) if !twin_did => {
+            Op::Leaves(_) => self.forwards = true,
+            Op::Makes(guest) => {
                 self.guests.extend(keys_of_guest(*guest, &self.sight, self.world.era));
                 self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned());
             }
@@ -452,11 +477,18 @@ impl Play {
     }
 
     fn spoiled(&mut self, file: OurFile, before: &World) {
-        use OurFile::{HashRemoved, JournalEmptied, JournalOfTomorrow, JournalZeroed, PasswordEdited, PasswordRemoved};
+        use OurFile::{
+            BeforeEmptied, BeforeRemoved, HashRemoved, JournalEmptied, JournalOfTomorrow, JournalZeroed,
+            PasswordEdited, PasswordRemoved,
+        };
         match file {
             JournalEmptied | JournalZeroed | JournalOfTomorrow => {
                 let journal = before.files.read(State::default().journal()).unwrap_or_default();
                 self.backup.get_or_insert_with(|| journal.to_vec());
+            }
+            BeforeRemoved | BeforeEmptied => {
+                let text = before.files.read(before_json()).unwrap_or_default();
+                self.before.get_or_insert_with(|| text.to_vec());
             }
             PasswordRemoved | HashRemoved | PasswordEdited => self.password_is_lost = true,
             _ => {}
@@ -466,7 +498,7 @@ impl Play {
     /// What stood in the way goes, and then all that is ours can go: nothing of it may have been forgotten.
     pub fn close(&mut self) {
         self.heal();
-        let mut code = None;
+        let mut done = false;
         for round in 0..3 {
             if round == 2 {
                 for who in self.world.residents.clone() {
@@ -480,9 +512,8 @@ impl Play {
             }
             self.world.advance(Duration::from_secs(60));
             self.teardown(Reach::Reset, &End::Whole);
-            let end = self.story.last().cloned().unwrap_or_default();
-            code = Some(end.clone());
-            if !self.violations.is_empty() || end.contains(": Done") {
+            done = self.code == Some(ExitCode::Done);
+            if done || !self.violations.is_empty() {
                 break;
             }
         }
@@ -491,11 +522,11 @@ impl Play {
             twin.settle();
             self.world.settle();
             let (more, less) = self.left(&self.world, &twin);
-            let code = code.filter(|end| !end.contains(": Done"));
-            let ends = code.into_iter().map(|end| format!("it does not come to its end: {end}"));
-            let all: Vec<String> = ends.chain(check::in_the_end(&more, &self.told)).collect();
+            let last = self.story.last().filter(|_| !done);
+            let ends = last.map(|end| format!("it does not come to its end: {end}"));
+            let all: Vec<String> = ends.into_iter().chain(check::in_the_end(&more, &self.told)).collect();
             self.violates(Rule::Forgotten, all);
-            self.violates(Rule::NotOurs, check::missing(&less, true, ""));
+            self.violates(Rule::NotOurs, check::missing(&less, &self.told));
         }
     }
 
@@ -503,6 +534,10 @@ impl Play {
     fn heal(&mut self) {
         if let Some(journal) = self.backup.take() {
             self.world.files.write_as(State::default().journal().to_str().expect("UTF-8"), journal, 0o600, "root");
+        }
+        let there = self.world.files.has(State::default().journal());
+        if let Some(before) = self.before.take().filter(|_| there) {
+            self.world.files.write_as(before_json().to_str().expect("UTF-8"), before, 0o600, "root");
         }
         self.world.files.room = None;
         self.world.settle();
@@ -516,10 +551,18 @@ impl Play {
                 }
             }
         }
+        self.settings_that_kubernetes_took(&Op::Waits(0));
         let now = self.world.now;
         let edited: Vec<Key> = std::mem::take(&mut self.edited).into_keys().collect();
-        let of_twin = |key: &Key| self.twin.cluster.as_ref().is_some_and(|c| c.get(key).is_some());
-        let mut keys: Vec<Key> = self.guests.drain(..).chain(edited).filter(|key| !of_twin(key)).collect();
+        let twins: BTreeSet<Key> = self.twin.cluster.iter().flat_map(|c| c.all()).map(|(key, _)| key.clone()).collect();
+        let of_twin = |key: &Key| twins.contains(key);
+        let mut keys: Vec<Key> = edited.into_iter().filter(|key| !of_twin(key)).collect();
+        let guests = std::mem::take(&mut self.guests);
+        let then = self.twin.now;
+        if let Some(cluster) = self.twin.api() {
+            guests.iter().for_each(|key| cluster.delete(key, then));
+        }
+        keys.extend(guests);
         if let Some(cluster) = self.world.api() {
             // A set that somebody made larger has made claims that nobody applied.
             let claims = cluster.of(&kinds::PERSISTENT_VOLUME_CLAIM).filter(|c| !kinds::is_ours(c));
@@ -528,6 +571,7 @@ impl Play {
             keys.iter().for_each(|key| cluster.delete(key, now));
         }
         self.world.advance(s(120));
+        self.twin.advance(s(120));
         let in_snap: Vec<String> = self
             .theirs
             .iter()
@@ -564,6 +608,11 @@ fn leaves_things(op: &Op) -> bool {
         Op::Mounts(_) | Op::HoldsAll(_) | Op::Aliases(_) | Op::InstallsKubectl => true,
         _ => false,
     }
+}
+
+/// Whether a line tells how a command ended.
+fn is_end(line: &str) -> bool {
+    ["left ", "failed ", "refused", "error"].iter().any(|begin| line.starts_with(begin))
 }
 
 /// What happens at the moments of a run.
