@@ -130,14 +130,23 @@ fn end(dice: &mut Dice) -> End {
 fn meanwhile(dice: &mut Dice) -> Op {
     loop {
         let op = other(dice);
-        let fits = match &op {
-            Op::Arrives(_) | Op::Puts(_) | Op::AddsRule(_) | Op::AddsLink(_) | Op::Mounts(_) | Op::SetsSetting(..) => {
-                true
-            }
-            Op::HoldsAll(_) | Op::InstallsKubectl | Op::JoinsGroup(_) | Op::ApiDies => true,
-            Op::Makes(_) | Op::Edits(_) | Op::Deletes(_) | Op::Pushes => true,
-            _ => false,
-        };
+        let fits = matches!(
+            &op,
+            Op::Arrives(_)
+                | Op::Puts(_)
+                | Op::AddsRule(_)
+                | Op::AddsLink(_)
+                | Op::Mounts(_)
+                | Op::SetsSetting(..)
+                | Op::HoldsAll(_)
+                | Op::InstallsKubectl
+                | Op::JoinsGroup(_)
+                | Op::ApiDies
+                | Op::Makes(_)
+                | Op::Edits(_)
+                | Op::Deletes(_)
+                | Op::Pushes
+        );
         if fits {
             return op;
         }

@@ -383,9 +383,9 @@ impl Play {
         let (was, is) = (facts(before), facts(&self.world));
         let snap = self.world.snapd.snaps.contains_key("microk8s");
         let expected = |fact: &&String| {
-            !(booted && is_of_this_boot(fact))
-                && (snap || !goes_with_the_snap(fact))
-                && !(blind && is_in_microk8s(fact))
+            let excused =
+                booted && is_of_this_boot(fact) || !snap && goes_with_the_snap(fact) || blind && is_in_microk8s(fact);
+            !excused
         };
         let stood = stood_on(before);
         let gone = self.theirs.iter().chain(&stood).filter(|fact| was.contains(*fact) && !is.contains(*fact));
@@ -603,11 +603,19 @@ impl Play {
 
 /// Whether what is there afterwards, and was not before, is theirs who did it.
 fn leaves_things(op: &Op) -> bool {
-    match op {
-        Op::Makes(_) | Op::Replaces(_) | Op::Arrives(_) | Op::Puts(_) | Op::AddsRule(_) | Op::AddsLink(_) => true,
-        Op::Mounts(_) | Op::HoldsAll(_) | Op::Aliases(_) | Op::InstallsKubectl => true,
-        _ => false,
-    }
+    matches!(
+        op,
+        Op::Makes(_)
+            | Op::Replaces(_)
+            | Op::Arrives(_)
+            | Op::Puts(_)
+            | Op::AddsRule(_)
+            | Op::AddsLink(_)
+            | Op::Mounts(_)
+            | Op::HoldsAll(_)
+            | Op::Aliases(_)
+            | Op::InstallsKubectl
+    )
 }
 
 /// Whether a line tells how a command ended.
