@@ -7,6 +7,7 @@ use crate::support::{Era, Machine, kept};
 const IMAGE: &str = "\
 datasource_list: [ NoCloud ]
 network: { config: disabled }
+locale: C.UTF-8
 system_info:
   default_user:
     name: ubuntu
