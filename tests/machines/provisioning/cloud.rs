@@ -7,6 +7,7 @@ use crate::support::{Era, Machine, kept};
 const IMAGE: &str = "\
 datasource_list: [ NoCloud ]
 network: { config: disabled }
+locale: C.UTF-8
 system_info:
   default_user:
     name: ubuntu
@@ -143,7 +144,7 @@ fn a_failure_is_told_with_its_code_and_the_next_boot_tries_again() {
     machine.boot();
     let said = status(&machine);
     assert!(said.contains("status: error") && said.contains("(iris-mk8s)"), "{said}");
-    let told = "iris-mk8s bootstrap ended with exit code 20; the next boot tries again";
+    let told = "iris-mk8s bootstrap ended with exit code 10; the next boot tries again";
     assert!(machine.console().contains(told), "{}", machine.console());
     machine
         .root("grep -F 'Failed running /var/lib/cloud/scripts/per-boot/iris-mk8s [20]' /var/log/cloud-init.log")

@@ -24,7 +24,7 @@ fn the_package_is_installed_upgraded_removed_and_purged_around_a_cluster() {
         machine.root("command -v iris-mk8s; systemctl is-enabled iris-mk8s-bootstrap").stdout,
         "/usr/bin/iris-mk8s\ndisabled\n"
     );
-    machine.root("systemd-analyze verify iris-mk8s-bootstrap.service").ok();
+    machine.root("systemd-analyze verify --man=no iris-mk8s-bootstrap.service").ok();
     let bare = machine.snapshot("bare");
     machine.product(&format!("bootstrap --lb {range}")).ok();
     answers(&machine);
@@ -134,7 +134,7 @@ fn nothing_is_installed_from_a_bad_release_or_onto_a_full_disk() {
     machine.ubuntu(&web.line("good")).says(&["installing below /usr/local needs root"]).ok();
     let version = format!("iris-mk8s {}\n", newest());
     assert_eq!(machine.ubuntu("iris-mk8s --version").ok(), version);
-    machine.root("systemd-analyze verify iris-mk8s-bootstrap.service").ok();
+    machine.root("systemd-analyze verify --man=no iris-mk8s-bootstrap.service").ok();
     machine.root("cd /usr/local && xargs rm <share/doc/iris-mk8s/files").ok();
     is_bare(&machine);
 }
