@@ -110,9 +110,9 @@ impl Turns {
             let free = |node: &Node| {
                 // It may have come already.
                 let locked =
-                    |id: &&'static str| id != node.id && self.nodes.iter().any(|n| n.id == id && n.lock == node.lock);
+                    |id: &&'static str| *id != node.id && self.nodes.iter().any(|n| n.id == *id && n.lock == node.lock);
                 node.needs.iter().all(|need| state.done.contains(need))
-                    && (node.lock.is_none() || !state.live.keys().any(|id| locked(id)))
+                    && (node.lock.is_none() || !state.live.keys().any(locked))
             };
             let Some(at) = state.waiting.iter().copied().find(|at| free(&self.nodes[*at])) else { return };
             state.waiting.remove(&at);

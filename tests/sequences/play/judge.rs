@@ -73,6 +73,8 @@ impl Play {
 
     pub(super) fn left(&self, world: &World, twin: &World) -> (Vec<String>, Vec<String>) {
         let (mut more, mut less) = left(world, twin, &self.theirs);
+        more.retain(|fact| !self.tolerated.contains(fact));
+        less.retain(|fact| !self.tolerated.contains(fact));
         let is_of_switch =
             |fact: &String| ["cluster runs", "stopped.lock", "snap microk8s"].iter().any(|word| fact.contains(word));
         if self.forwards {
@@ -133,7 +135,11 @@ impl Play {
         let blind = matches!(op, Op::Teardown(Reach::Blind, _)) && ran.asked.contains("UNSEEN");
         self.others_unharmed(&before, booted, blind);
         let lost = data(&before).into_iter().filter(|(folder, claim)| {
-            let names = |text: &str| text.contains(folder.as_str()) || text.contains(claim.as_str());
+            // Of a cluster that cannot be asked, the folders of its volumes are named.
+            let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
+            let unseen = format!("UNSEEN {parent} ");
+            let names =
+                |text: &str| text.contains(folder.as_str()) || text.contains(claim.as_str()) || text.contains(&unseen);
             let on_list = agreed && (names(&shown.text) || names(&ran.asked));
             !on_list && !data(&self.world).contains_key(folder)
         });

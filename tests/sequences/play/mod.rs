@@ -61,6 +61,8 @@ pub struct Play {
     twin: World,
     /// Facts that others made.
     theirs: Facts,
+    /// Facts that others brought about, and that we may change again.
+    tolerated: Facts,
     /// People who joined the group themselves.
     joined: BTreeSet<&'static str>,
     /// Objects of others in the cluster that only the host with us has.
@@ -138,6 +140,7 @@ impl Play {
             twin: world.clone(),
             world,
             theirs: Facts::new(),
+            tolerated: Facts::new(),
             joined: BTreeSet::new(),
             guests: Vec::new(),
             edited: BTreeMap::new(),

@@ -7,7 +7,7 @@ use crate::{
     facts::is_thing,
     inside::{key_of_ours, keys_of_guest},
     model::{
-        cluster::Key,
+        cluster::{self, Key},
         compare::facts,
         world::{World, s},
     },
@@ -42,10 +42,7 @@ impl Play {
             let path = format!("/proc/sys/{name}");
             self.settings.push((path.clone(), (*value).to_owned(), self.twin.files.text(&path)));
         }
-        let twin_did = doings::does(&mut self.twin, op, &self.sight);
-        if in_cluster && twin_did {
-            self.twin.advance(s(60));
-        }
+        let twin_did = self.twin_does(op, in_cluster);
         self.world = with;
         self.theirs.retain(|fact| is.contains(fact));
         match op {
@@ -54,8 +51,8 @@ impl Play {
                 self.edited.extend(edits.clone().and_then(there));
                 let theirs_too =
                     edits.is_some_and(|key| self.twin.cluster.as_ref().is_some_and(|c| c.get(&key).is_some()));
-                if theirs_too && !twin_did {
-                    self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned());
+                if theirs_too {
+                    self.tolerated.extend(is.symmetric_difference(&was).cloned());
                 }
             }
             Op::Replaces(_) if !twin_did => {
@@ -74,6 +71,23 @@ impl Play {
             _ => {}
         }
         true
+    }
+
+    /// The same on the host without us: a person starts what is stopped there, and stops it again.
+    fn twin_does(&mut self, op: &Op, in_cluster: bool) -> bool {
+        let off = in_cluster && self.twin.cluster.as_ref().is_some_and(|c| !c.running);
+        if off {
+            cluster::services_start(&mut self.twin);
+            self.twin.advance(s(60));
+        }
+        let did = doings::does(&mut self.twin, op, &self.sight);
+        if in_cluster && did {
+            self.twin.advance(s(60));
+        }
+        if off {
+            cluster::services_stop(&mut self.twin);
+        }
+        did
     }
 
     fn spoiled(&mut self, file: OurFile, before: &World) {
