@@ -130,24 +130,13 @@ fn end(dice: &mut Dice) -> End {
 fn meanwhile(dice: &mut Dice) -> Op {
     loop {
         let op = other(dice);
-        let fits = matches!(
-            &op,
-            Op::Arrives(_)
-                | Op::Puts(_)
-                | Op::AddsRule(_)
-                | Op::AddsLink(_)
-                | Op::Mounts(_)
-                | Op::SetsSetting(..)
-                | Op::HoldsAll(_)
-                | Op::InstallsKubectl
-                | Op::JoinsGroup(_)
-                | Op::ApiDies
-                | Op::Makes(_)
-                | Op::Edits(_)
-                | Op::Deletes(_)
-                | Op::Pushes
+        let on_host = matches!(
+            op,
+            Op::Arrives(_) | Op::Puts(_) | Op::AddsRule(_) | Op::AddsLink(_) | Op::Mounts(_) | Op::SetsSetting(..)
         );
-        if fits {
+        let more = matches!(op, Op::HoldsAll(_) | Op::InstallsKubectl | Op::JoinsGroup(_) | Op::ApiDies);
+        let in_cluster = matches!(op, Op::Makes(_) | Op::Edits(_) | Op::Deletes(_) | Op::Pushes);
+        if on_host || more || in_cluster {
             return op;
         }
     }

@@ -162,6 +162,8 @@ pub fn left(world: &World, twin: &World, theirs: &Facts) -> (Vec<String>, Vec<St
     let ours = |fact: &&String| !is_of_guest(fact) && is_empty(&now, fact) && !old(fact) && !trivial(fact);
     let more = now.difference(&before).filter(|fact| !theirs.contains(*fact) && !is_parent(fact));
     let more = more.filter(ours).cloned().collect();
-    let less = before.difference(&now).filter(ours).cloned().collect();
+    // A folder that would be there with nothing in it is nobody's.
+    let bare = |fact: &&String| !fact.ends_with(" directory") || !is_empty(&before, fact);
+    let less = before.difference(&now).filter(ours).filter(bare).cloned().collect();
     (more, less)
 }

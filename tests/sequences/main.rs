@@ -26,6 +26,8 @@ mod play;
 mod program;
 mod releases;
 mod shrink;
+mod things;
+mod wish;
 
 use std::{
     sync::{

@@ -1,240 +1,33 @@
-//! The program's commands on a modelled host, as `src/app.rs` puts them together, with all that a person sees of them.
+//! The commands, one after the other.
 
-use std::{
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use iris_mk8s::{
-    cli::{Lb, SpecFlags},
     credentials::Credentials,
     data::{self, Agreed, Volume},
-    engine::{Engine, Plan, UndoPlan},
+    engine::{Engine, Plan, Removal, StepPlan, UndoPlan, Verdict},
     error::{Error, ExitCode, Result},
-    event::{Event, Events},
+    event::{Events, Outcome},
     host::{Host, LOG_DIR},
-    journal::{Contents, Journal, Place},
-    profile,
-    spec::{Mirror, Spec},
+    longhorn::repair,
+    spec::Spec,
     step::{Scope, Stage},
     steps,
     summary::Summary,
 };
 
+use super::{
+    Ran, Remembered, Shown, ShownStep, contents, engine, journal, look, place, remembered, run,
+    wanted::{credentials, spec},
+};
 use crate::{
     model::{
         host::{Hook, Model},
-        longhorn,
-        store::{ModelStore, Policy, bytes},
-        turns::{Turns, in_engine},
-        world::{Era, World},
+        turns::Turns,
+        world::World,
     },
     op::{Reach, Wish},
 };
-
-/// What a person sees, and what came of it.
-pub struct Ran {
-    pub code: ExitCode,
-    pub world: World,
-    /// It died, and so it has no exit code.
-    pub died: bool,
-    /// Steps with what they did.
-    pub acts: Vec<(String, String)>,
-    /// What stays, fails, or is warned of, in the words that were printed.
-    pub said: String,
-    /// What was shown with the question.
-    pub asked: String,
-    /// Changes of the host, in all.
-    pub changes: u64,
-    /// Why the program itself broke.
-    pub panic: Option<String>,
-}
-
-/// What a command would do, as it was shown before.
-#[derive(Clone, Debug, Default)]
-pub struct Shown {
-    /// Steps with the acts that were shown of them.
-    pub steps: Vec<ShownStep>,
-    /// Everything that was printed.
-    pub text: String,
-    /// It was refused, or failed.
-    pub code: Option<ExitCode>,
-}
-
-#[derive(Clone, Debug)]
-pub struct ShownStep {
-    pub step: String,
-    pub acts: Vec<String>,
-    /// It is said that nothing happens to it.
-    pub stays: bool,
-    /// It goes with another step.
-    pub with: Option<String>,
-}
-
-fn place() -> Place {
-    Place::default()
-}
-
-/// The wanted state.
-pub fn spec(era: Era, wish: &Wish) -> Spec {
-    let flags = SpecFlags {
-        lb: Some(Lb::Range(wish.range.text().parse().expect("a range"))),
-        channel: Some(era.channel().parse().expect("a channel")),
-        // The modelled Longhorn is that of today.
-        storage: wish.class.filter(|class| era == Era::Today || *class != "longhorn").map(str::to_owned),
-        replicas: Some(u64::from(wish.replicas)),
-        namespace: Some(wish.namespace.to_owned()),
-        user: Some(wish.user.to_owned()),
-        ..Default::default()
-    };
-    let input = profile::Input { flags, login: Some("ubuntu".to_owned()), ..profile::Input::default() };
-    let mut spec = profile::resolve(&input).expect("the default profile").0;
-    spec.data_goes = wish.data;
-    spec.addons.retain(|addon| wish.registry || addon != "registry");
-    let mirror = |url: &str| Mirror { registry: "docker.io".to_owned(), url: url.to_owned() };
-    // Up to 1.22 containerd reads no such file.
-    let mirrors = wish.mirror.filter(|_| era == Era::Today);
-    spec.registries.mirrors = mirrors.into_iter().map(mirror).collect();
-    if let Some(own) = &mut spec.longhorn {
-        own.manifest = Some(longhorn::FILE.into());
-    }
-    spec
-}
-
-/// A password's file, its hash's file, what was given, and which of the salts.
-type Known = (Option<Vec<u8>>, Option<Vec<u8>>, Option<String>, usize);
-
-/// Salts that are told apart.
-const SALTS: usize = 4;
-
-/// The password as the program loads it. Hashing takes its time, so each is made once.
-fn credentials(world: &mut World, given: Option<&str>) -> Result<Credentials> {
-    static KNOWN: OnceLock<Mutex<HashMap<Known, Result<Credentials>>>> = OnceLock::new();
-    let file = |path: std::path::PathBuf| world.files.read(path).map(<[u8]>::to_vec);
-    let (password, hash) = (file(place().password()), file(place().password_hash()));
-    let key = (password, hash, given.map(str::to_owned), world.passwords % SALTS);
-    let mut known = KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    let found = known.entry(key.clone()).or_insert_with(|| load(&key)).clone()?;
-    if key.1.as_deref() != Some(found.hash().as_str().as_bytes()) {
-        world.passwords += 1;
-    }
-    Ok(found)
-}
-
-fn load((password, hash, given, _): &Known) -> Result<Credentials> {
-    let dir = tempfile::tempdir().expect("a directory");
-    let there = Place { dir: dir.path().to_owned() };
-    let given_at = dir.path().join("given");
-    for (path, bytes) in [
-        (there.password(), password.as_deref()),
-        (there.password_hash(), hash.as_deref()),
-        (given_at.clone(), given.as_deref().map(str::as_bytes)),
-    ] {
-        if let Some(bytes) = bytes {
-            std::fs::write(path, bytes).expect("a file");
-        }
-    }
-    Credentials::load_or_make(&there, given.as_ref().and_then(|_| given_at.to_str()), None)
-}
-
-/// What the program remembers.
-struct Remembered {
-    contents: Contents,
-    spec: Spec,
-}
-
-fn contents(world: &World) -> Result<Contents> {
-    if world.files.has(place().journal()) {
-        Contents::parse(&bytes(world), steps::origin)
-    } else {
-        Ok(Contents::default())
-    }
-}
-
-fn remembered(world: &World) -> Result<Option<Remembered>> {
-    let contents = contents(world)?;
-    let spec = contents.ledger.spec.clone();
-    Ok(spec.map(|spec| Remembered { contents, spec: Spec { data_goes: false, ..spec } }))
-}
-
-fn engine<'a>(host: &'a dyn Host, stages: &'a [Stage], events: &'a Events) -> Engine<'a> {
-    Engine { host, stages, events, workers: 1, agreed: Agreed::nothing() }
-}
-
-fn journal(model: &Arc<Model>, is_bootstrap: bool) -> Result<Journal> {
-    let store = Box::new(ModelStore::open(model, Policy::Proposed, is_bootstrap));
-    Journal::over(store, place().journal(), steps::origin)
-}
-
-/// Runs a command that may change the host.
-fn run(
-    mut world: World,
-    command: &str,
-    hook: Option<Hook>,
-    abreast: Option<(Events, Arc<Turns>)>,
-    work: impl FnOnce(&Arc<Model>, &str, &Events, &mut String) -> Result<()> + Send,
-) -> Ran {
-    // The name of a run holds the time: no two of them begin at the same moment.
-    world.now += Duration::from_millis(1);
-    let name = format!("{}-{command}", world.now.as_millis());
-    let before = world.acts;
-    let mut model = Model::new(world, &name, false);
-    if let Some(hook) = hook {
-        model = model.watched(hook);
-    }
-    if let Some((_, turns)) = &abreast {
-        model = model.taking_turns(turns);
-    }
-    let model = Arc::new(model);
-    let mut asked = String::new();
-    let (ended, heard): (_, Vec<_>) = match abreast {
-        None => {
-            let (events, heard) = Events::channel();
-            let ended = catch_unwind(AssertUnwindSafe(|| work(&model, &name, &events, &mut asked)));
-            drop(events);
-            (ended, heard.into_iter().collect())
-        }
-        Some((events, turns)) => {
-            let ended = catch_unwind(AssertUnwindSafe(|| in_engine(|| work(&model, &name, &events, &mut asked))));
-            (ended, turns.events())
-        }
-    };
-    let (mut said, mut acts) = (String::new(), Vec::new());
-    for stamped in heard {
-        match stamped.event {
-            Event::StepActing { step, act, .. } => acts.push((step, act)),
-            Event::StepLeft { step, title, why } => said.push_str(&format!("left {step} {title}: {why}\n")),
-            Event::StepFailed { step, error } => said.push_str(&format!("failed {step}: {error:?}\n")),
-            Event::Warning { message } | Event::Note { message } => said.push_str(&format!("{message}\n")),
-            _ => {}
-        }
-    }
-    let (world, died) = model.remains();
-    let changes = world.acts - before;
-    let (code, panic) = match &ended {
-        Ok(Ok(())) => (ExitCode::Done, None),
-        Ok(Err(error)) => (error.code, None),
-        Err(panic) => (ExitCode::Bug, Some(words(&**panic))),
-    };
-    if let Ok(Err(error)) = &ended {
-        said.push_str(&error.to_string());
-    }
-    Ran { code, died, world, acts, said, asked, changes, panic }
-}
-
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
-}
-
-/// Looks at a host that may only be looked at.
-fn look<T>(world: &World, work: impl FnOnce(&Model, World) -> Result<T>) -> Result<T> {
-    let mut model = Model::new(world.clone(), "look", false);
-    model.read_only = true;
-    work(&model, world.clone())
-}
 
 /// `bootstrap`.
 pub fn bootstrap(mut world: World, wish: &Wish, hook: Option<Hook>) -> Ran {
@@ -302,8 +95,7 @@ pub fn plan(world: &World, wish: &Wish) -> Shown {
 }
 
 fn of_plan(plan: &Plan) -> Shown {
-    use iris_mk8s::engine::Verdict;
-    let step = |s: &iris_mk8s::engine::StepPlan| ShownStep {
+    let step = |s: &StepPlan| ShownStep {
         step: s.step.clone(),
         acts: s.acts.clone(),
         stays: s.verdict == Verdict::Keep,
@@ -362,7 +154,7 @@ pub fn undo_plan(world: &World, reach: Reach) -> Shown {
 }
 
 fn of_undo(plan: &UndoPlan) -> Shown {
-    let step = |s: &iris_mk8s::engine::Removal| ShownStep {
+    let step = |s: &Removal| ShownStep {
         step: s.step.clone(),
         acts: s.acts.clone(),
         stays: s.keep.is_some(),
@@ -409,8 +201,8 @@ pub fn teardown(world: World, reach: Reach, hook: Option<Hook>) -> Ran {
 /// `repair longhorn`, agreed to.
 pub fn repair(world: World, hook: Option<Hook>) -> Ran {
     run(world, "repair", hook, None, |model, _, events, asked| {
-        let stages = iris_mk8s::longhorn::repair::stages();
-        if iris_mk8s::longhorn::repair::diagnose(&**model)?.is_none() {
+        let stages = repair::stages();
+        if repair::diagnose(&**model)?.is_none() {
             return Ok(());
         }
         let lost = data::on_longhorn(&**model)?;
@@ -418,7 +210,7 @@ pub fn repair(world: World, hook: Option<Hook>) -> Ran {
         let journal = journal(model, false)?;
         let agreed = Agreed::to(&lost);
         let engine = Engine { agreed: &agreed, ..engine(&**model, &stages, events) };
-        let ended = engine.repair(&mut iris_mk8s::event::Outcome::new(ExitCode::Done));
+        let ended = engine.repair(&mut Outcome::new(ExitCode::Done));
         if journal.ledger().is_empty() && journal.ledger().spec.is_none() {
             journal.discard()?;
         }

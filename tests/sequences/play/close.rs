@@ -1,0 +1,124 @@
+//! The end of every sequence: what stands in the way goes, and then nothing of ours may be left.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use iris_mk8s::{cluster as kinds, error::ExitCode, journal::Place as State};
+
+use super::{Play, Rule, before_json};
+use crate::{
+    check,
+    model::{
+        cluster::{Key, key_of},
+        compare::facts,
+        world::{World, s},
+    },
+    op::{End, Op, Reach},
+    others as doings,
+};
+
+impl Play {
+    /// What stood in the way goes, and then all that is ours can go: nothing of it may have been forgotten.
+    pub fn close(&mut self) {
+        self.heal();
+        let mut done = false;
+        for round in 0..3 {
+            if round == 2 {
+                for who in self.world.residents.clone() {
+                    _ = self.others(&Op::Leaves(who));
+                }
+                for at in std::mem::take(&mut self.world.mounts) {
+                    self.world.files.remove(&at);
+                    self.twin.files.remove(&at);
+                }
+                self.twin.mounts.clear();
+            }
+            self.world.advance(Duration::from_secs(60));
+            self.teardown(Reach::Reset, &End::Whole);
+            done = self.code == Some(ExitCode::Done);
+            if done || !self.violations.is_empty() {
+                break;
+            }
+        }
+        if self.violations.is_empty() {
+            let mut twin = self.twin.clone();
+            twin.settle();
+            self.world.settle();
+            let (more, less) = self.left(&self.world, &twin);
+            let last = self.story.last().filter(|_| !done);
+            let ends = last.map(|end| format!("it does not come to its end: {end}"));
+            let all: Vec<String> = ends.into_iter().chain(check::in_the_end(&more, &self.told)).collect();
+            self.violates(Rule::Forgotten, all);
+            self.violates(Rule::NotOurs, check::missing(&less, &self.told));
+        }
+    }
+
+    /// Everybody takes away what is theirs and lies in ours, and MicroK8s runs.
+    fn heal(&mut self) {
+        if let Some(journal) = self.backup.take() {
+            self.world.files.write_as(State::default().journal().to_str().expect("UTF-8"), journal, 0o600, "root");
+        }
+        let there = self.world.files.has(State::default().journal());
+        if let Some(before) = self.before.take().filter(|_| there) {
+            self.world.files.write_as(before_json().to_str().expect("UTF-8"), before, 0o600, "root");
+        }
+        self.world.files.room = None;
+        self.world.settle();
+        for op in [Op::EnablesSnap, Op::Microk8sStart, Op::Waits(120)] {
+            let off = |world: &World| world.cluster.as_ref().is_some_and(|c| !c.running);
+            self.switched |= off(&self.world);
+            if off(&self.world) || matches!(op, Op::Waits(_)) {
+                doings::does(&mut self.world, &op, &self.sight);
+                if off(&self.twin) {
+                    doings::does(&mut self.twin, &op, &self.sight);
+                }
+            }
+        }
+        self.settings_that_kubernetes_took(&Op::Waits(0));
+        let now = self.world.now;
+        let edited: Vec<Key> = std::mem::take(&mut self.edited).into_keys().collect();
+        let twins: BTreeSet<Key> = self.twin.cluster.iter().flat_map(|c| c.all()).map(|(key, _)| key.clone()).collect();
+        let of_twin = |key: &Key| twins.contains(key);
+        let mut keys: Vec<Key> = edited.into_iter().filter(|key| !of_twin(key)).collect();
+        let guests = std::mem::take(&mut self.guests);
+        let then = self.twin.now;
+        if let Some(cluster) = self.twin.api() {
+            guests.iter().for_each(|key| cluster.delete(key, then));
+        }
+        keys.extend(guests);
+        if let Some(cluster) = self.world.api() {
+            // A set that somebody made larger has made claims that nobody applied.
+            let claims = cluster.of(&kinds::PERSISTENT_VOLUME_CLAIM).filter(|c| !kinds::is_ours(c));
+            let claims = claims.map(|claim| key_of(claim).1).filter(|key| key.2.starts_with("dbv-") && !of_twin(key));
+            keys.extend(claims.collect::<Vec<_>>());
+            keys.iter().for_each(|key| cluster.delete(key, now));
+        }
+        self.world.advance(s(120));
+        self.twin.advance(s(120));
+        let in_snap: Vec<String> = self
+            .theirs
+            .iter()
+            .filter(|fact| fact.starts_with("/var/snap/microk8s/") && !facts(&self.twin).contains(*fact))
+            .map(|fact| fact.split(' ').next().unwrap_or_default().to_owned())
+            .collect();
+        for path in in_snap {
+            self.world.files.remove(&path);
+        }
+        self.world.mounts.retain(|at| !at.starts_with("/var/snap/microk8s/"));
+        let mirror = "/var/snap/microk8s/current/args/certs.d/docker.io/hosts.toml";
+        let mine = |world: &World| world.files.text(mirror).ends_with("# mine\n");
+        if let Some(text) = self.world.files.text(mirror).strip_suffix("# mine\n").filter(|_| !mine(&self.twin)) {
+            self.world.files.write_as(mirror, text, 0o644, "root");
+        }
+        for user in std::mem::take(&mut self.joined) {
+            if self.twin.groups.contains_key("microk8s") {
+                continue;
+            }
+            if let Some(members) = self.world.groups.get_mut("microk8s") {
+                members.retain(|member| member != user);
+            }
+        }
+        let is = facts(&self.world);
+        self.theirs.retain(|fact| is.contains(fact));
+        self.story.push("what stood in the way is gone".to_owned());
+    }
+}

@@ -1,0 +1,196 @@
+//! Whether a command kept the promises.
+
+use std::collections::BTreeMap;
+
+use iris_mk8s::{cluster::state, error::ExitCode};
+use serde_json::Value;
+
+use super::{Play, Rule};
+use crate::{
+    check,
+    facts::{data, goes_with_the_snap, is_in_microk8s, is_of_this_boot, left, locked, stood_on},
+    model::{
+        cluster::Key,
+        compare::facts,
+        tool::{Death, after},
+        world::{World, s},
+    },
+    op::{End, Op, Reach, Wish},
+    program::{self, Ran, Shown},
+};
+
+impl Play {
+    pub(super) fn bootstrap(&mut self, wish: &Wish, end: &End) {
+        let shown = self.looks(&Op::Plan(*wish), |world| program::plan(world, wish));
+        wish.namespace.clone_into(&mut self.sight.namespace);
+        let ran = self.run(end, |world, hook| program::bootstrap(world, wish, hook));
+        let op = Op::Bootstrap(*wish, end.clone());
+        self.judge(&op, end, &shown, &ran, wish.data);
+        let damaged =
+            self.backup.is_some() && !ran.died && ran.code != ExitCode::Journal && ran.code != ExitCode::Usage;
+        if damaged {
+            self.violates(Rule::Forgotten, vec![format!("a damaged journal is taken for none: {:?}", ran.code)]);
+        }
+    }
+
+    pub(super) fn teardown(&mut self, reach: Reach, end: &End) {
+        let shown = self.looks(&Op::DryRun(reach), |world| program::undo_plan(world, reach));
+        self.edited = self.still_edited();
+        let edited: Vec<Key> = self.edited.keys().cloned().collect();
+        let ran = self.run(end, |world, hook| program::teardown(world, reach, hook));
+        let op = Op::Teardown(reach, end.clone());
+        self.judge(&op, end, &shown, &ran, reach != Reach::App);
+        if matches!(reach, Reach::App | Reach::Data) {
+            let gone = edited.iter().filter(|key| !self.has(key));
+            let gone = gone.map(|key| format!("somebody changed it, and it went: {key:?}")).collect();
+            self.violates(Rule::NotOurs, gone);
+        }
+        if !ran.died && matches!(ran.code, ExitCode::Done | ExitCode::Residue) {
+            let named = check::unnamed(&self.world, reach, &ran.said);
+            self.violates(Rule::Forgotten, named);
+        }
+        if !ran.died
+            && matches!(reach, Reach::Reset | Reach::Blind)
+            && matches!(ran.code, ExitCode::Done | ExitCode::Residue)
+        {
+            let mut settled = self.world.clone();
+            let mut twin = self.twin.clone();
+            settled.settle();
+            twin.settle();
+            let (more, less) = self.left(&settled, &twin);
+            let done = ran.code == ExitCode::Done;
+            if done {
+                self.told.push_str(&ran.said);
+            }
+            let said = format!("{}{}", self.told, ran.said);
+            self.violates(Rule::Forgotten, check::unexplained(&more, done, &said));
+            self.violates(Rule::NotOurs, check::missing(&less, &said));
+        }
+        if self.backup.is_some() && !ran.died && ran.code != ExitCode::Journal {
+            self.violates(Rule::Forgotten, vec![format!("a damaged journal is taken for none: {:?}", ran.code)]);
+        }
+    }
+
+    pub(super) fn left(&self, world: &World, twin: &World) -> (Vec<String>, Vec<String>) {
+        let (mut more, mut less) = left(world, twin, &self.theirs);
+        more.retain(|fact| !self.tolerated.contains(fact));
+        less.retain(|fact| !self.tolerated.contains(fact));
+        let is_of_switch =
+            |fact: &String| ["cluster runs", "stopped.lock", "snap microk8s"].iter().any(|word| fact.contains(word));
+        if self.forwards {
+            more.retain(|fact| !fact.contains("forward"));
+            less.retain(|fact| !fact.contains("forward"));
+        }
+        if self.switched {
+            more.retain(|fact| !is_of_switch(fact));
+            less.retain(|fact| !is_of_switch(fact));
+        }
+        (more, less)
+    }
+
+    /// Objects that are as somebody left them.
+    fn still_edited(&self) -> BTreeMap<Key, Value> {
+        let same = |key: &Key, was: &Value| {
+            let now = self.world.cluster.as_ref().and_then(|c| c.get(key));
+            now.is_some_and(|now| ["spec", "data"].iter().all(|part| now[part] == was[part]) && self.has(key))
+        };
+        self.edited.iter().filter(|(key, was)| same(key, was)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    fn has(&self, key: &Key) -> bool {
+        self.world.cluster.as_ref().is_some_and(|c| c.get(key).is_some_and(|o| !state::going(o)))
+    }
+
+    /// Takes what a command left, and sees whether it kept the promises.
+    pub(super) fn judge(&mut self, op: &Op, end: &End, shown: &Shown, ran: &Ran, agreed: bool) {
+        let before = std::mem::replace(&mut self.world, ran.world.clone());
+        let mut booted = false;
+        if ran.died
+            && let End::Dies(death, _, gap) = end
+        {
+            self.world = after(*death, &ran.world, s(u64::from(*gap)));
+            if *death == Death::PowerCut {
+                booted = true;
+                self.twin.power_cut();
+            }
+        }
+        // Commands that end well leave nothing of their own to do, and those that do not may leave one at work.
+        self.world.processes.retain(|_, p| p.code.is_none());
+        let code = if ran.died { "died".to_owned() } else { format!("{:?}", ran.code) };
+        self.code = Some(ran.code).filter(|_| !ran.died);
+        let said: Vec<&str> = ran.said.lines().map(str::trim).skip_while(|line| !is_end(line)).take(6).collect();
+        let said = if said.is_empty() { String::new() } else { format!(" | {}", said.join(" | ")) };
+        self.story.push(format!("{op:?}: {code}, {} changes{said}", ran.changes));
+        self.settings_that_kubernetes_took(op);
+        let violations = std::mem::take(&mut self.world.violations);
+        self.violates(Rule::Broken, violations);
+        if let Some(panic) = &ran.panic {
+            self.violates(Rule::Broken, vec![format!("it panics: {panic}")]);
+        } else if ran.code == ExitCode::Bug {
+            self.violates(Rule::Broken, vec![ran.said.lines().rev().take(3).collect()]);
+        }
+        if ran.changes > check::MANY {
+            self.violates(Rule::Broken, vec![format!("{} changes: it spins", ran.changes)]);
+        }
+        let blind = matches!(op, Op::Teardown(Reach::Blind, _)) && ran.asked.contains("UNSEEN");
+        self.others_unharmed(&before, booted, blind);
+        let lost = data(&before).into_iter().filter(|(folder, claim)| {
+            // Of a cluster that cannot be asked, the folders of its volumes are named.
+            let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
+            let unseen = format!("UNSEEN {parent} ");
+            let names =
+                |text: &str| text.contains(folder.as_str()) || text.contains(claim.as_str()) || text.contains(&unseen);
+            let on_list = agreed && (names(&shown.text) || names(&ran.asked));
+            !on_list && !data(&self.world).contains_key(folder)
+        });
+        let lost = lost.map(|(folder, claim)| format!("data went unnamed: {claim} in {folder}")).collect();
+        self.violates(Rule::Data, lost);
+        if !self.password_is_lost {
+            let known = locked(&before);
+            let lost = locked(&self.world).into_iter().filter(|fact| !known.contains(fact)).collect();
+            self.violates(Rule::Data, lost);
+        }
+        self.violates(Rule::Plan, check::unplanned(op, shown, ran));
+    }
+
+    fn others_unharmed(&mut self, before: &World, booted: bool, blind: bool) {
+        let (was, is) = (facts(before), facts(&self.world));
+        let snap = self.world.snapd.snaps.contains_key("microk8s");
+        let ended = |fact: &str| booted && is_of_this_boot(fact);
+        let worthless = |fact: &str| !snap && goes_with_the_snap(fact);
+        let agreed = |fact: &str| blind && is_in_microk8s(fact);
+        let expected = |fact: &&String| !ended(fact) && !worthless(fact) && !agreed(fact);
+        let stood = stood_on(before);
+        let gone = self.theirs.iter().chain(&stood).filter(|fact| was.contains(*fact) && !is.contains(*fact));
+        let mut gone: Vec<String> = gone.filter(expected).map(|fact| format!("theirs is gone: {fact}")).collect();
+        let member = |world: &World, user: &str| {
+            world.groups.get("microk8s").is_some_and(|members| members.iter().any(|m| m == user))
+        };
+        for user in &self.joined {
+            if member(before, user) && !member(&self.world, user) {
+                gone.push(format!("theirs is gone: {user} in the group microk8s"));
+            }
+        }
+        self.violates(Rule::NotOurs, gone);
+    }
+
+    /// Kubernetes sets its values each time it starts: what a person set before is then nobody's fault.
+    pub(super) fn settings_that_kubernetes_took(&mut self, op: &Op) {
+        let reset = matches!(op, Op::Teardown(Reach::Reset | Reach::Blind, _));
+        let runs = self.world.cluster.as_ref().is_some_and(|c| c.running);
+        let twin_runs = self.twin.cluster.as_ref().is_some_and(|c| c.running);
+        if reset || !runs || twin_runs {
+            return;
+        }
+        let world = &self.world;
+        let taken = self.settings.extract_if(.., |(path, value, _)| world.files.text(&*path).trim() != value);
+        for (path, _, before) in taken {
+            self.twin.files.write(&path, before);
+        }
+    }
+}
+
+/// Whether a line tells how a command ended.
+fn is_end(line: &str) -> bool {
+    ["left ", "failed ", "refused", "error"].iter().any(|begin| line.starts_with(begin))
+}

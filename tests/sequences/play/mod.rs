@@ -1,0 +1,284 @@
+//! Plays a sequence: the host, the same host without us, and after each command the promises.
+
+mod close;
+mod judge;
+mod others;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use iris_mk8s::{error::ExitCode, journal::Place as State};
+use serde_json::Value;
+
+use crate::{
+    facts::{Facts, is_thing},
+    inside::{key_of_ours, keys_of_guest},
+    known::is_known,
+    model::{
+        cluster::Key,
+        compare::facts,
+        host::{Hook, Then},
+        initial::{Before, Initial, Pools},
+        longhorn,
+        world::{Era, World},
+    },
+    op::{End, Op, Sequence, Start},
+    others::{self as doings, Sight},
+    program::{self, Ran, Shown},
+    releases,
+};
+
+/// What was promised and not kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Violation {
+    pub rule: Rule,
+    /// The operation after which it was seen.
+    pub at: usize,
+    pub what: Vec<String>,
+}
+
+/// The promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// Nothing that is not ours has changed.
+    NotOurs,
+    /// All that is ours is gone, or named together with its exit code.
+    Forgotten,
+    /// No data vanished that was not on a list that was agreed to.
+    Data,
+    /// Every act was in the plan before.
+    Plan,
+    /// It did not break.
+    Broken,
+}
+
+/// A host on which a sequence is played.
+pub struct Play {
+    pub world: World,
+    /// The same host, on which we never were.
+    twin: World,
+    /// Facts that others made.
+    theirs: Facts,
+    /// Facts that others brought about, and that we may change again.
+    tolerated: Facts,
+    /// People who joined the group themselves.
+    joined: BTreeSet<&'static str>,
+    /// Objects of others in the cluster that only the host with us has.
+    guests: Vec<Key>,
+    /// Objects of ours that somebody changed since we applied them.
+    edited: BTreeMap<Key, Value>,
+    /// Kernel settings of a person's: the value, and what the host without us had before.
+    settings: Vec<(String, String, String)>,
+    sight: Sight,
+    /// How the last command ended; none, if it died.
+    code: Option<ExitCode>,
+    /// The journal, and what was there before us, before a disk lost it.
+    backup: Option<Vec<u8>>,
+    before: Option<Vec<u8>>,
+    /// What was said to be left as somebody else's.
+    told: String,
+    /// Somebody who needed it left, and the kernel still forwards: nobody can tell for whom.
+    forwards: bool,
+    /// Somebody switched MicroK8s on: nobody can tell that from what it was already.
+    switched: bool,
+    /// Somebody took the password's files away or changed them.
+    password_is_lost: bool,
+    /// A boot ended things of others that last until then.
+    at: usize,
+    pub violations: Vec<Violation>,
+    /// What happened, for people.
+    pub story: Vec<String>,
+}
+
+/// Where it is written down what was there before us.
+fn before_json() -> std::path::PathBuf {
+    State::default().dir.join("before.json")
+}
+
+/// The host before the first command.
+fn world(era: Era, start: Start) -> World {
+    let fresh = Initial::fresh(era);
+    let theirs = Initial { microk8s: Before::Running, storage: true, pools: Pools::OtherRange, ..fresh.clone() };
+    let initial = match start {
+        Start::Fresh => fresh,
+        Start::NewSnapd => Initial { new_snapd: true, ..fresh },
+        Start::AfterKubernetes => Initial { old_kubernetes: true, ..fresh },
+        Start::Theirs => Initial { microk8s: Before::Running, ..fresh },
+        Start::TheirsWithPool => theirs,
+        Start::TheirsStopped => Initial { microk8s: Before::Stopped, ..theirs },
+        Start::Released(_) => unreachable!("another host comes first"),
+    };
+    let mut world = initial.world();
+    world.files.write_as(longhorn::FILE, longhorn::MANIFEST, 0o644, "ubuntu");
+    world.users.insert("anna".to_owned(), "/home/anna".to_owned());
+    world.files.write("/home/anna/.bashrc", "# .bashrc\n");
+    world
+}
+
+/// Plays it to its end.
+pub fn play(sequence: &Sequence) -> Play {
+    let mut play = Play::new(sequence.era, sequence.start);
+    for op in &sequence.ops {
+        let _ = play.step(op);
+        if !play.violations.is_empty() {
+            return play;
+        }
+    }
+    play.close();
+    play
+}
+
+impl Play {
+    pub fn new(era: Era, start: Start) -> Self {
+        if let Start::Released(name) = start {
+            return releases::replay(name);
+        }
+        let world = world(era, start);
+        Self {
+            twin: world.clone(),
+            world,
+            theirs: Facts::new(),
+            tolerated: Facts::new(),
+            joined: BTreeSet::new(),
+            guests: Vec::new(),
+            edited: BTreeMap::new(),
+            settings: Vec::new(),
+            sight: Sight { namespace: "default".to_owned() },
+            code: None,
+            backup: None,
+            before: None,
+            told: String::new(),
+            forwards: false,
+            switched: false,
+            password_is_lost: false,
+            at: 0,
+            violations: Vec::new(),
+            story: Vec::new(),
+        }
+    }
+
+    /// What was so far does not count.
+    pub fn begin(&mut self) {
+        self.at = 0;
+        self.violations.clear();
+        self.story.clear();
+    }
+
+    /// Lets one thing happen.
+    ///
+    /// False: it could not be done.
+    pub fn step(&mut self, op: &Op) -> bool {
+        match op {
+            Op::Bootstrap(wish, end) => self.bootstrap(wish, end),
+            Op::Plan(wish) => _ = self.looks(op, |world| program::plan(world, wish)),
+            Op::Status => _ = self.looks(op, program::status),
+            Op::DryRun(reach) => _ = self.looks(op, |world| program::undo_plan(world, *reach)),
+            Op::Stop(end) => {
+                let ran = self.run(end, program::stop);
+                self.judge(op, end, &Shown::default(), &ran, false);
+            }
+            Op::Start(end) => {
+                let ran = self.run(end, program::start);
+                self.judge(op, end, &Shown::default(), &ran, false);
+            }
+            Op::Teardown(reach, end) => self.teardown(*reach, end),
+            Op::Repair(end) => {
+                let ran = self.run(end, program::repair);
+                self.judge(op, end, &Shown::default(), &ran, true);
+            }
+            _ => {
+                if !self.others(op) {
+                    return false;
+                }
+            }
+        }
+        self.at += 1;
+        true
+    }
+
+    fn violates(&mut self, rule: Rule, mut what: Vec<String>) {
+        what.retain(|line| !is_known(rule, line));
+        if !what.is_empty() {
+            self.violations.push(Violation { rule, at: self.at, what });
+        }
+    }
+
+    /// A command that must change nothing.
+    fn looks(&mut self, op: &Op, look: impl FnOnce(&World) -> Shown) -> Shown {
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| look(&self.world)));
+        match caught {
+            Ok(shown) => {
+                let code = shown.code.map_or_else(String::new, |code| format!(": {code:?}"));
+                if std::env::var_os("IRIS_MK8S_TEXTS").is_some() {
+                    println!("{op:?}\n{}", shown.text);
+                }
+                self.story.push(format!("{op:?}{code}"));
+                if shown.code == Some(ExitCode::Bug) {
+                    self.violates(Rule::Broken, vec![shown.text.clone()]);
+                }
+                shown
+            }
+            Err(_) => {
+                self.violates(Rule::Broken, vec![format!("{op:?} changes the host, or panics")]);
+                Shown::default()
+            }
+        }
+    }
+
+    /// Runs a command on the host, to the end that it is to have.
+    fn run(&mut self, end: &End, command: impl FnOnce(World, Option<Hook>) -> Ran) -> Ran {
+        let new: Arc<Mutex<Facts>> = Arc::default();
+        let hook = hook(end, &new, &self.sight);
+        let ran = command(self.world.clone(), hook);
+        if let End::Meanwhile(_, op) = end {
+            let mut twin = self.twin.clone();
+            let made: Facts = std::mem::take(&mut *new.lock().expect("its run has ended"));
+            if !made.is_empty() {
+                doings::does(&mut twin, op, &self.sight);
+                self.twin = twin;
+                if others::leaves_things(op) {
+                    self.theirs.extend(made.into_iter().filter(|fact| is_thing(fact)));
+                }
+                match **op {
+                    Op::JoinsGroup(user) => _ = self.joined.insert(user),
+                    Op::Makes(guest) => self.guests.extend(keys_of_guest(guest, &self.sight, self.world.era)),
+                    Op::Edits(which) => {
+                        let cluster = ran.world.cluster.as_ref();
+                        let key = cluster.and_then(|c| key_of_ours(c, which));
+                        self.edited.extend(key.and_then(|key| Some((key.clone(), cluster?.get(&key)?.clone()))));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        ran
+    }
+}
+
+/// What happens at the moments of a run.
+fn hook(end: &End, new: &Arc<Mutex<Facts>>, sight: &Sight) -> Option<Hook> {
+    let (new, sight) = (Arc::clone(new), sight.clone());
+    match end.clone() {
+        End::Whole => None,
+        End::Dies(_, at, _) => Some(Box::new(move |n, _| if n >= u32::from(at) { Then::Dies } else { Then::GoesOn })),
+        End::CtrlC(at) => Some(Box::new(move |n, _| if n >= u32::from(at) { Then::Stops } else { Then::GoesOn })),
+        End::CtrlCTwice(at) => Some(Box::new(move |n, world| {
+            if n < u32::from(at) {
+                return Then::GoesOn;
+            }
+            world.processes.retain(|_, p| p.run.is_none());
+            Then::Stops
+        })),
+        End::Meanwhile(at, op) => Some(Box::new(move |n, world| {
+            if n == u32::from(at) {
+                let was = facts(world);
+                if doings::does(world, &op, &sight) {
+                    new.lock().expect("one thread").extend(facts(world).difference(&was).cloned());
+                }
+            }
+            Then::GoesOn
+        })),
+    }
+}
