@@ -1,6 +1,6 @@
 //! The addon metallb: its workloads, judged by themselves. What MicroK8s takes for enabled, or for disabled, may be half of it.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ pub(super) fn all(spec: &Spec, known: &Known) -> Vec<Box<dyn Step>> {
             api,
             known: known.clone(),
         }),
-        Box::new(Pool { channel: spec.channel.clone(), lb, deadline, api, iris }),
+        Box::new(Pool { channel: spec.channel.clone(), lb, deadline, api, iris, deaf: Mutex::default() }),
     ]
 }
 

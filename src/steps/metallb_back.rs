@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use serde_json::{Value, json};
 
 use super::{
-    metallb_pool::{Pool, begins, controllers, deleted, restarted, with_entry},
+    metallb_pool::{Pool, controllers, deleted, restarted, with_entry},
     metallb_pools::{self as pools, LIST, OWN, addresses_of, made_by_microk8s},
 };
 use crate::{
@@ -126,7 +126,7 @@ impl Pool {
         let controllers = controllers(host)?;
         Ok(if controllers.is_empty() {
             Undo::Done
-        } else if controllers.iter().any(|pod| begins(host, pod)) {
+        } else if self.begins(host, &controllers) {
             Undo::Pending(format!("MetalLB's controller starts; {service}"))
         } else {
             Undo::Acts(restarted(&controllers))

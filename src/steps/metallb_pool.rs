@@ -2,7 +2,11 @@
 //! range it ignores. So the pool is read back, and applied by us when it is not what was asked for. Pools of others stay as they are, and so
 //! does the one that MicroK8s made as long as it serves somebody else: then ours stands beside it (see [`super::metallb_pools`]).
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -24,8 +28,8 @@ use crate::{
 /// The definition of the kind of pools.
 pub(super) const POOLS: &str = "ipaddresspools.metallb.io";
 
-/// MetalLB's controller reads its pools within this time after its start.
-const READS_WITHIN: Duration = Duration::from_secs(10);
+/// A controller that starts reads its pools within this time.
+const READS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The addresses that MetalLB may give to us now; none without a pool.
 ///
@@ -57,6 +61,8 @@ pub(super) struct Pool {
     pub(super) api: MetallbApi,
     /// The one whose service gets an address.
     pub(super) iris: Iris,
+    /// The controller that runs and does not heed its pools, and since when it is seen to.
+    pub(super) deaf: Mutex<Option<(String, Duration)>>,
 }
 
 impl Pool {
@@ -123,14 +129,15 @@ impl Pool {
         }
         // By the pool alone is judged what is there: so it is the last one to come, and the last one to go. The label is what tells the
         // advertisement from somebody's. Each pool has one of its own: what was advertised once may serve somebody.
-        let advertised = pools.find(name).is_some_and(|pool| pool.advertised);
-        let advertisement = || {
-            let called = if name == OWN { OWN.to_owned() } else { format!("{OWN}-{name}") };
+        let advertisement = |(called, of_all): (String, bool)| {
             let meta = json!({"name": called, "namespace": NAMESPACE, "labels": {MANAGED_BY: MANAGER}});
-            let spec = json!({"ipAddressPools": [name]});
-            json!({"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": meta, "spec": spec})
+            let mut object = json!({"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": meta});
+            if !of_all {
+                object["spec"] = json!({"ipAddressPools": [name]});
+            }
+            object
         };
-        let first = (!advertised).then(advertisement);
+        let first = pools.advertisement_for(name).map(advertisement);
         first.into_iter().chain([Self::object(name, &wanted[name])]).map(apply).collect()
     }
 
@@ -190,6 +197,23 @@ impl Pool {
         lost.map(|holder| format!("service {} still has {}", holder.service, holder.address))
     }
 
+    /// Whether a controller starts, or may have started so short a time ago that it has not read its pools yet.
+    pub(super) fn begins(&self, host: &dyn Host, controllers: &[Value]) -> bool {
+        if controllers.iter().any(|pod| state::going(pod) || !state::is(pod, "Ready")) {
+            return true;
+        }
+        let names: Vec<&str> = controllers.iter().map(state::name).collect();
+        let (names, now) = (names.join(","), host.now());
+        let mut deaf = self.deaf.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*deaf {
+            Some((known, since)) if *known == names => now < *since + READS_WITHIN,
+            _ => {
+                *deaf = Some((names, now));
+                true
+            }
+        }
+    }
+
     /// Whether these are the addresses that were asked for.
     fn is_range(&self, addresses: &[String]) -> bool {
         LbRange::from_metallb(addresses).is_ok_and(|now| now == self.lb)
@@ -209,17 +233,6 @@ pub(super) fn with_entry(mut config: Value, name: &str, entry: Option<Value>) ->
 
 pub(super) fn controllers(host: &dyn Host) -> Result<Vec<Value>> {
     host.list(&cluster::POD, Some(NAMESPACE), "component=controller")
-}
-
-/// Whether a controller begins, or has begun so short a time ago that it may not have read its pools yet.
-pub(super) fn begins(host: &dyn Host, pod: &Value) -> bool {
-    let since = pod["status"]["startTime"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
-    let now = host.unix_time();
-    // A clock that was set back since says nothing.
-    let young = since
-        .and_then(|t| u64::try_from(t.as_second()).ok())
-        .is_some_and(|t| (t..t + READS_WITHIN.as_secs()).contains(&now));
-    state::going(pod) || !state::is(pod, "Ready") || young
 }
 
 pub(super) fn deleted(object: &Value) -> Option<Act> {
@@ -265,7 +278,7 @@ impl Step for Pool {
         };
         let is_range = self.is_range(&pool.addresses);
         if let Some(service) = self.unheeded(&pools, |_| is_range && pool.advertised) {
-            return Ok(if controllers(host)?.iter().any(|pod| begins(host, pod)) {
+            return Ok(if self.begins(host, &controllers(host)?) {
                 Probe::pending(format!("MetalLB's controller starts; {service}"))
             } else {
                 Probe::differs(now, format!("MetalLB does not heed its new pool: {service}"))

@@ -41,6 +41,9 @@ pub(super) struct Pool {
     pub(super) advertised: bool,
 }
 
+/// The advertisement of all pools, as MicroK8s calls it.
+pub(super) const OF_ALL: &str = "default-advertise-all-pools";
+
 impl Pool {
     /// Its addresses; none when MetalLB does not take them either.
     pub(super) fn range(&self) -> Option<LbRange> {
@@ -66,6 +69,8 @@ pub(super) struct Pools {
     api: MetallbApi,
     pub(super) all: Vec<Pool>,
     pub(super) holders: Vec<Holder>,
+    /// Of MetalLB 0.13 and later.
+    advertisements: Vec<Value>,
 }
 
 impl Pools {
@@ -74,8 +79,12 @@ impl Pools {
     /// # Errors
     /// The cluster does not answer, or its configuration is none of MetalLB's.
     pub(super) fn read(host: &dyn Host, api: MetallbApi, iris: Option<&Iris>) -> Result<Self> {
+        let advertisements = match api {
+            MetallbApi::Crd => host.list(&cluster::L2_ADVERTISEMENT, Some(NAMESPACE), "")?,
+            MetallbApi::ConfigMap => Vec::new(),
+        };
         let all = match api {
-            MetallbApi::Crd => objects(host)?,
+            MetallbApi::Crd => objects(host, &advertisements)?,
             MetallbApi::ConfigMap => {
                 text(host)?.as_deref().map(parse).transpose()?.as_ref().map(entries).unwrap_or_default()
             }
@@ -93,12 +102,25 @@ impl Pools {
         };
         let services = host.list(&cluster::SERVICE, None, "")?;
         let balanced = services.iter().filter(|s| s["spec"]["type"] == "LoadBalancer");
-        Ok(Self { api, all, holders: balanced.filter_map(holder).collect() })
+        Ok(Self { api, all, holders: balanced.filter_map(holder).collect(), advertisements })
     }
 
     /// Where there is no cluster.
     pub(super) fn none(api: MetallbApi) -> Self {
-        Self { api, all: Vec::new(), holders: Vec::new() }
+        Self { api, all: Vec::new(), holders: Vec::new(), advertisements: Vec::new() }
+    }
+
+    /// What makes this pool advertised, by its name and whether it is for all pools; none where something does already. Where nobody else has a pool
+    /// it is the same as MicroK8s makes.
+    pub(super) fn advertisement_for(&self, name: &str) -> Option<(String, bool)> {
+        if self.advertisements.iter().any(|a| advertises(a, name)) {
+            return None;
+        }
+        let alone = self.all.iter().all(|pool| pool.name == name);
+        if alone && name != OWN && !self.advertisements.iter().any(|a| state::name(a) == OF_ALL) {
+            return Some((OF_ALL.to_owned(), true));
+        }
+        Some((if name == OWN { OWN.to_owned() } else { format!("{OWN}-{name}") }, false))
     }
 
     pub(super) fn find(&self, name: &str) -> Option<&Pool> {
@@ -164,8 +186,7 @@ pub fn wanting(host: &dyn Host, spec: Option<&Spec>, api: MetallbApi) -> Result<
 }
 
 /// The pools of MetalLB 0.13 and later.
-fn objects(host: &dyn Host) -> Result<Vec<Pool>> {
-    let advertisements = host.list(&cluster::L2_ADVERTISEMENT, Some(NAMESPACE), "")?;
+fn objects(host: &dyn Host, advertisements: &[Value]) -> Result<Vec<Pool>> {
     let pools = host.list(&cluster::IP_ADDRESS_POOL, Some(NAMESPACE), "")?;
     let pool = |object: &Value| {
         let name = state::name(object).to_owned();

@@ -101,8 +101,6 @@ pub struct Cluster {
     pub ends: BTreeMap<Key, Duration>,
     /// The cluster agent works on the launch configuration.
     pub launching: bool,
-    /// Seconds by which the clock of the host is off.
-    pub clock: i64,
     /// The pools that MetalLB 0.9 goes by, and the pod of the controller that took them.
     pub heeded: Option<(String, Vec<super::metallb::Pool>)>,
     serial: u64,
@@ -127,7 +125,6 @@ impl Cluster {
             due: None,
             ends: BTreeMap::new(),
             launching: false,
-            clock: 0,
             heeded: None,
             serial: 0,
         };

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// How long after the last of its pods the rest of a namespace goes.
-const OTHERS_AFTER: Duration = s(16);
+const OTHERS_AFTER: Duration = s(45);
 
 /// How long a namespace takes to end when it is empty.
 const NAMESPACE_ENDS: Duration = s(3);
@@ -25,7 +25,6 @@ pub fn tick(world: &mut World) {
     let now = world.now;
     let Some(cluster) = world.cluster.as_mut() else { return };
     cluster.due = None;
-    cluster.clock = world.clock;
     if !cluster.answers(now) {
         cluster.look_at(cluster.api_at);
         return;

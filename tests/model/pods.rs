@@ -6,7 +6,7 @@ use iris_mk8s::cluster as kinds;
 use serde_json::{Value, json};
 
 use super::{
-    cluster::{Cluster, Key, Life, key, stamp_at},
+    cluster::{Cluster, Key, Life, key},
     files::Files,
     microk8s, volumes,
     world::s,
@@ -68,8 +68,6 @@ fn place(cluster: &mut Cluster, pod_key: &Key, pod: &Value, now: Duration) {
         Some(why) => Life::Unscheduled(why),
         None => {
             let image = container(pod)["image"].as_str().unwrap_or_default();
-            let started = stamp_at(now, cluster.clock);
-            cluster.change(pod_key, |p| p["status"]["startTime"] = json!(started));
             let pull = if cluster.images.contains(image) { Duration::ZERO } else { pull_of(image) };
             Life::Starting(now + pull + start_of(pod))
         }
@@ -107,7 +105,6 @@ fn set(cluster: &mut Cluster, pod_key: &Key, life: Life) {
 /// The pod's status tells where it is.
 fn show(cluster: &mut Cluster, pod_key: &Key, life: &Life) {
     let ready = *life == Life::Ready;
-    let started = cluster.get(pod_key).map(|pod| pod["status"]["startTime"].clone()).unwrap_or_default();
     let ip = 10 + cluster.get(pod_key).map_or(0, |_| pod_key.2.bytes().map(u64::from).sum::<u64>() % 200);
     cluster.change(pod_key, |pod| {
         let name = container(pod)["name"].clone();
@@ -131,9 +128,6 @@ fn show(cluster: &mut Cluster, pod_key: &Key, life: &Life) {
                 status["containerStatuses"] = json!([{"name": name, "ready": true, "state": {"running": {}}}]);
             }
             Life::Going(_) => return,
-        }
-        if started.is_string() {
-            status["startTime"] = started;
         }
         pod["status"] = status;
     });
