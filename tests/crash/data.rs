@@ -115,6 +115,27 @@ fn every_claim_of_ours_is_named_whatever_is_asked_for_today() {
     }
 }
 
+/// IRIS moved to another namespace: the data of the first one is ours as well, and its password lives as long as any of it does.
+#[test]
+fn claims_of_an_earlier_namespace_are_named_too() {
+    for era in ERAS {
+        let placed = |namespace: &str| {
+            let spec = spec(era, false).clone();
+            Spec { iris: Iris { namespace: namespace.to_owned(), ..spec.iris.clone() }, ..spec }
+        };
+        let world = done(tool().bootstrap_of(Initial::fresh(era).world(), &placed("a")));
+        let world = done(tool().teardown(world, Scope::App));
+        let world = done(tool().bootstrap_of(world, &placed("b")));
+        let stake = tool().stake(world.clone(), Scope::Data).expect("it can be seen");
+        let of = |namespace: &str| stake.data.iter().filter(|v| v.namespace.as_deref() == Some(namespace)).count();
+        assert_eq!((of("a"), of("b"), stake.data.len()), (4, 4, 8), "{era:?}: {stake:?}");
+        let world = done(tool().teardown(world, Scope::Data));
+        let left = data::volumes(&Model::new(world.clone(), "look", false), &Known::NOTHING).expect("it can be asked");
+        assert!(left.iter().all(|v| v.namespace.as_deref() == Some("container-registry")), "{era:?}: {left:?}");
+        assert!(!world.files.has("/var/lib/iris-mk8s/password"), "{era:?}: nothing needs it any more");
+    }
+}
+
 /// A Deployment, a ConfigMap, a Secret and a service are data as much as a volume is, and what they stand on stays with them.
 #[test]
 fn things_of_others_keep_microk8s_and_the_addons_that_they_need() {
