@@ -17,8 +17,12 @@ fn a_kubectl_of_the_host_keeps_its_name(era: Era) {
 
     assert_eq!(machine.root("readlink /snap/bin/kubectl2").ok(), "microk8s.kubectl\n");
     assert_eq!(machine.ubuntu("kubectl").ok(), "mine\n");
-    // snapd removes no disabled MicroK8s.
+    // snapd removes no disabled MicroK8s, and what is in it cannot be seen.
     machine.root("snap disable microk8s").ok();
-    machine.product("teardown --reset --yes").exits(0);
+    machine
+        .product("teardown --reset --yes")
+        .exits(23)
+        .says(&["the snap microk8s is disabled", "snap enable microk8s"]);
+    machine.product("teardown --reset --yes --without-looking").exits(0);
     machine.is_restored_to(&before);
 }
