@@ -131,7 +131,7 @@ fn wanted(flags: &cli::SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec
             report::prompt(&format!("{found}\n"));
         } else {
             ask(&format!("{found}\nType `yes` to go on with them: ")).map_err(|why| {
-                Error::usage(why.to_string()).because(found).hint(format!("say --yes, or --lb {range}"))
+                Error::usage(why.to_string()).because(found).hint(format!("pass --yes, or --lb {range}"))
             })?;
         }
         Ok(range)

@@ -96,6 +96,8 @@ pub enum Whose {
     Registry,
     /// Somebody else made it.
     Others,
+    /// Nobody can be asked any more: the cluster that it was made in is gone.
+    Nobody,
 }
 
 /// Everything that would go with MicroK8s.

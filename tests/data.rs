@@ -240,6 +240,22 @@ fn a_removal_that_has_begun_goes_on() {
     sight.refuse_unseen(false).unwrap();
 }
 
+/// Somebody removed MicroK8s by hand. What lay on Longhorn is still there, and goes only after it was named.
+#[test]
+fn what_lay_on_longhorn_is_named_when_there_is_no_cluster_any_more() {
+    let mut facts = good();
+    let folder = "/var/lib/longhorn/replicas/pvc-1-0f";
+    facts.file(&format!("{folder}/volume.meta"), "");
+    facts.command(&format!("du --summarize --block-size=1 -- {folder}"), 0, &format!("1048576\t{folder}\n"));
+    let host = host(facts);
+    let ours = ledger(&[("longhorn.before", Value::Null)]);
+    let sight = data::look(&host, &ours, Scope::Host, true, &mut |_| {}).unwrap();
+    sight.refuse_unseen(false).unwrap();
+    let shown = sight.stake(|step| step == "longhorn.before").show();
+    assert_eq!(shown, format!("  DATA   volume pvc-1-0f (1Mi, longhorn) at {folder}\n"));
+    assert_eq!(sight.stake(|_| false).show(), "");
+}
+
 /// Where no data is at stake, nothing has to be seen.
 #[test]
 fn a_teardown_without_data_looks_at_nothing() {

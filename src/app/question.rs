@@ -31,8 +31,8 @@ impl Removing<'_> {
 
     /// Shows what goes, and asks.
     pub(super) fn confirm(&self) -> Result<()> {
-        let text = format!("this will be taken back:\n{}", self.show());
-        ask(&format!("{text}{}Type `yes` to go on: ", self.stake.warning()))
+        let text = format!("this will be taken back:\n{}{}", self.show(), self.stake.warning());
+        ask(&format!("{text}Type `yes` to go on: "))
             .map_err(|why| refused(why, text, "pass --yes, or leave --data and --reset out"))
     }
 }
@@ -53,6 +53,9 @@ pub(super) fn of_another_class(host: &Real, spec: &Spec) -> Result<Vec<Volume>> 
     found.or_else(|e| if e.transient { Ok(Vec::new()) } else { Err(e) })
 }
 
+/// What is said of volumes that are named.
+const LOST: &str = "All data of these volumes will be lost. ";
+
 /// Names these volumes, one in each line.
 pub(super) fn named(volumes: &[Volume]) -> String {
     volumes.iter().map(|volume| format!("  DATA   {volume}\n")).collect()
@@ -68,8 +71,8 @@ pub(super) fn may_change_class(spec: &Spec, yes: bool) -> Result<Agreed> {
     if yes {
         report::prompt(&text);
     } else {
-        ask(&format!("{text}All data of these volumes will be lost. Type `yes` to go on: "))
-            .map_err(|why| refused(why, text, "pass --yes, or leave --data out"))?;
+        ask(&format!("{text}{LOST}Type `yes` to go on: "))
+            .map_err(|why| refused(why, text + LOST, "pass --yes, or leave --data out"))?;
     }
     Ok(Agreed::to(&volumes))
 }

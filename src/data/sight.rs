@@ -8,7 +8,11 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Agreed, FOLDERS, Known, List, SNAP_STEP, Volume, Whose, agreed::not_agreed, volumes::used};
+use super::{
+    Agreed, FOLDERS, Known, List, SNAP_STEP, Volume, Whose,
+    agreed::not_agreed,
+    volumes::{replicas_alone, used},
+};
 use crate::{
     error::{Error, ExitCode, Result},
     host::{Host, Watch},
@@ -117,8 +121,12 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
     let removes_microk8s = reach == Scope::Host && ledger.memory(SNAP_STEP).is_some_and(|snap| snap.prior.is_null());
     let begun = removes_microk8s && ledger.is_undoing(SNAP_STEP);
     let sight = Sight { known: Known::of(ledger), begun, removes_microk8s, ..Sight::default() };
-    let Some(snap) = host.snapd_get(microk8s::SNAP)?.filter(|_| removes_microk8s || deletes_data(ledger, reach)) else {
+    if !removes_microk8s && !deletes_data(ledger, reach) {
         return Ok(sight);
+    }
+    let Some(snap) = host.snapd_get(microk8s::SNAP)? else {
+        // Somebody removed MicroK8s: what lay on Longhorn is still on this host, and nobody can be asked whose it is.
+        return Ok(Sight { list: List { volumes: replicas_alone(host), theirs: Vec::new() }, ..sight });
     };
     if wait {
         settle(host, tell)?;
@@ -210,6 +218,8 @@ impl Sight {
         let all = self.removes_microk8s && goes(SNAP_STEP);
         let is_lost = |v: &&Volume| match v.whose {
             Whose::Iris => all || v.claim.as_ref().and(v.namespace.as_ref()).is_some_and(|ns| goes(&claims_in(ns))),
+            // What is left of Longhorn on this host.
+            Whose::Nobody => goes("longhorn.before"),
             Whose::Registry => all || (v.claim.is_some() && goes("addon.registry")),
             Whose::Others => false,
         };

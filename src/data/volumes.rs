@@ -204,6 +204,24 @@ fn of_longhorn_alone(host: &dyn Host, volumes: &[Value]) -> Result<Vec<Volume>> 
     Ok(alone.map(volume).collect())
 }
 
+/// What Longhorn keeps on this host, where there is no cluster any more that knows of it.
+pub(super) fn replicas_alone(host: &dyn Host) -> Vec<Volume> {
+    let folder = Path::new(longhorn::DATA).join("replicas");
+    let paths: Vec<PathBuf> = host.names(&folder).into_iter().map(|name| folder.join(name)).collect();
+    let sizes = used(host, &paths);
+    let of = |(path, size): (PathBuf, String)| Volume {
+        namespace: None,
+        claim: None,
+        volume: path.file_name().map(|name| name.to_string_lossy().into_owned()),
+        size,
+        class: "longhorn".to_owned(),
+        paths: vec![path.display().to_string()],
+        whose: Whose::Nobody,
+        uid: String::new(),
+    };
+    paths.into_iter().zip(sizes).map(of).collect()
+}
+
 /// Folders among those of volumes that no volume of the cluster names: what an addon left that was disabled, or somebody's files.
 fn folders_alone(host: &dyn Host, claims: &[Value], volumes: &[Value], known: &Known) -> Vec<Volume> {
     let is_of_a_volume = |folder: &str| {

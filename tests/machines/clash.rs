@@ -17,7 +17,7 @@ fn a_kubectl_of_the_host_keeps_its_name(era: Era) {
 
     assert_eq!(machine.root("readlink /snap/bin/kubectl2").ok(), "microk8s.kubectl\n");
     assert_eq!(machine.ubuntu("kubectl").ok(), "mine\n");
-    // snapd removes no disabled MicroK8s.
+    // snapd removes no disabled MicroK8s, and what is in it cannot be seen.
     machine.root("snap disable microk8s").ok();
     machine
         .product("teardown --reset --yes")

@@ -146,7 +146,7 @@ fn a_removal_in_the_wrong_order_is_mended(era: Era) {
     machine.doctor_finds("`kubectl delete -f longhorn.yaml` by hand", "longhorn-removal", "is half deleted");
     machine.product("doctor").exits(30).says(&["repair longhorn"]);
     machine.product(&format!("bootstrap {arguments}")).exits(23).says(&["half deleted", "repair longhorn"]);
-    machine.product("repair longhorn").exits(2).says(&["this will be done", "say --yes"]);
+    machine.product("repair longhorn").exits(2).says(&["this will be done", "pass --yes"]);
     machine.product("repair longhorn --dry-run").exits(0).says(&["this will be done", "finalizers"]);
     let mended = machine.start("repair longhorn --yes").finish();
     let _ = writeln!(std::io::stderr(), "{}: repaired in {} s", machine.name(), mended.exits(0)["seconds"]);

@@ -56,12 +56,7 @@ pub const FOREGROUND: &str = "foregroundDeletion";
 
 /// A moment, as the server writes it.
 pub fn stamp(now: Duration) -> String {
-    stamp_at(now, 0)
-}
-
-/// The same by a wall clock that is off by so many seconds.
-pub fn stamp_at(now: Duration, clock: i64) -> String {
-    let seconds = i64::try_from(super::world::EPOCH + now.as_secs()).expect("a time") + clock;
+    let seconds = i64::try_from(super::world::EPOCH + now.as_secs()).expect("a time");
     jiff::Timestamp::from_second(seconds).expect("a time").to_string()
 }
 
