@@ -240,6 +240,23 @@ type Case = (&'static str, fn(&mut Facts), &'static str);
 
 const CASES: &[Case] = &[
     (
+        "iris-door",
+        |f| _ = f.logins.insert("SYS".to_owned(), 200),
+        "data-0: everybody can log in: SuperUser takes the password `SYS`",
+    ),
+    (
+        "iris-door",
+        |f| {
+            let ours = json!([{"manager": "iris-mk8s", "operation": "Apply"}]);
+            f.objects(
+                "statefulsets",
+                vec![json!({"metadata": {"namespace": "default", "name": "data", "managedFields": ours}})],
+            )
+            .file("/var/lib/iris-mk8s/password", "other\n");
+        },
+        "data-0: SuperUser cannot log in with the password that bootstrap announced",
+    ),
+    (
         "snap",
         |f| f.snapd.get_mut("/v2/snaps/microk8s").unwrap()["status"] = "installed".into(),
         "the snap microk8s is disabled",

@@ -151,6 +151,15 @@ pub trait Host: Send + Sync {
     /// Nobody answers (transient).
     fn http_get(&self, url: &str) -> Result<(u16, String)>;
 
+    /// The status of an HTTP GET without TLS with a user's password (`Basic`); the session that it opens is ended. Neither is written
+    /// into a log. A web application of a test is not there unless it says otherwise.
+    ///
+    /// # Errors
+    /// Nobody answers (transient).
+    fn login(&self, _url: &str, _user: &str, _password: &str) -> Result<u16> {
+        Ok(404)
+    }
+
     /// Fetches a file over HTTPS and writes it when it is the right one.
     ///
     /// # Errors

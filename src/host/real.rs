@@ -324,6 +324,11 @@ impl Host for Real {
         answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
     }
 
+    fn login(&self, url: &str, user: &str, password: &str) -> Result<u16> {
+        let answer = self.runtime.block_on(http::login(url, user, password, Duration::from_secs(5)));
+        answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
+    }
+
     fn download(&self, file: &Download) -> Result<()> {
         self.log.change(&format!("download {} to {}", file.url, file.path.display()));
         let bytes = download::fetch(&file.url, &file.sha256)?;

@@ -13,7 +13,7 @@
 //! | pods | iris | | pods ready, volumes writable, names resolved |
 //! | metallb | basics | addons | the addon; the pool *equals* the range asked for |
 //! | addons | basics | addons | registry, and what else the spec names |
-//! | ready | pods, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers |
+//! | ready | pods, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers, the password is taken |
 
 use std::time::Duration;
 
@@ -67,6 +67,7 @@ pub(crate) use longhorn::{
 pub use metallb_pool::{configured, pool};
 pub use metallb_pools::{taken, wanting};
 pub use ready::address;
+pub(crate) use ready::{Door, OPEN_HINT, account, announced, knock};
 pub use recall::{origin, recall};
 pub use switch::{start, stop};
 

@@ -21,8 +21,11 @@ use crate::{
     step::{Probe, Step},
 };
 
+mod door;
 mod inside;
 mod metrics;
+
+pub use door::{Door, OPEN_HINT, account, announced, knock};
 
 /// A rung: a question about IRIS that is asked until it is answered.
 fn rung(
@@ -76,6 +79,8 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
         rung(spec, "ready.licence", "the licence", pause(), metrics::licence),
         rung(spec, "ready.database", "the CPF's databases and namespaces", pause(), metrics::databases),
         rung(spec, "ready.terminal", "a terminal answers", pause(), inside::terminal),
+        // Last: where all licence units are in use, the terminal has said so.
+        door::rung(spec),
     ]
 }
 

@@ -488,6 +488,17 @@ impl Host for Model {
         Ok((200, format!("# {}\niris_cpu_usage 1\n{licence}{database}", state::name(pod))))
     }
 
+    fn login(&self, url: &str, _: &str, password: &str) -> Result<u16> {
+        let ip = url
+            .strip_prefix("http://")
+            .and_then(|u| u.strip_suffix(":52773/api/atelier/"))
+            .expect("a pod's web server");
+        let world = self.world();
+        let pod = world.cluster.as_ref().filter(|c| c.running).and_then(|c| answering(c, ip));
+        let pod = pod.ok_or_else(|| Error::transient(format!("{url} does not answer")).because("No route to host"))?;
+        Ok(if super::pods::takes(&world, pod, password) { 200 } else { 401 })
+    }
+
     fn watch(&self, what: &[Watch]) -> Box<dyn Changes> {
         let kinds = what.iter().filter_map(|w| match w {
             Watch::Objects(kind, _) => Some(super::cluster::plural(kind)),

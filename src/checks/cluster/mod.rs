@@ -12,7 +12,7 @@ use crate::{
     finding::Finding,
     host::Host,
     iris_log::{self, Sign},
-    steps::{self, WEB},
+    steps::{self, Door, WEB},
     version::MetallbApi,
 };
 
@@ -59,6 +59,7 @@ pub const ALL: &[Check] = &[
     check("crash", pods::crashes),
     check("iris-cpf", iris::actions),
     check("iris-licence", iris::licence),
+    check("iris-door", iris::door),
     check("pod-network", pods::network),
     check("dns-pods", pods::dns),
     check("metallb", metallb::runs),
@@ -95,6 +96,8 @@ struct Instance {
     log_before: String,
     /// Its metrics, when it answers.
     page: Option<String>,
+    /// Who can log in, when it is ready.
+    door: Option<Door>,
 }
 
 /// Lines of a log that are read: a start takes some hundred.
@@ -120,6 +123,8 @@ impl<'a> Cluster<'a> {
             &cluster::STATEFUL_SET,
         ];
         let api = facts.spec.channel.row().metallb;
+        let password = announced_password(facts)?;
+        let password = password.as_deref();
         thread::scope(|scope| {
             let asked = kinds.map(|kind| scope.spawn(move || of_kind(host, kind)));
             let pool = scope.spawn(move || steps::configured(host, facts.spec));
@@ -128,7 +133,8 @@ impl<'a> Cluster<'a> {
             let [pods, events, claims, services, classes, deployments, daemon_sets, stateful_sets] = asked.map(joined);
             let (pods, services) = (pods?, services?);
             let of_iris: Vec<Value> = pods.iter().filter(|pod| is_iris(facts, pod)).cloned().collect();
-            let instances = of_iris.into_iter().map(|pod| scope.spawn(move || Instance::read(facts, pod)));
+            let read = |pod| scope.spawn(move || Instance::read(facts, pod, password));
+            let instances = of_iris.into_iter().map(read);
             let instances: Vec<_> = instances.collect();
             let claimed = claimed(facts, &services);
             Ok(Self {
@@ -225,7 +231,7 @@ fn of_kind(host: &dyn Host, kind: &'static Kind) -> Result<Vec<Value>> {
 }
 
 impl Instance {
-    fn read(facts: &Facts<'_>, pod: Value) -> Self {
+    fn read(facts: &Facts<'_>, pod: Value, announced: Option<&str>) -> Self {
         let (host, name) = (facts.host, state::name(&pod).to_owned());
         let namespace = &facts.spec.iris.namespace;
         let log = |previous: &str| {
@@ -238,7 +244,11 @@ impl Instance {
             let (status, text) = host.http_get(&format!("http://{ip}:{WEB}/api/monitor/metrics")).ok()?;
             (status == 200).then_some(text)
         });
-        Self { log: log(""), log_before, pod, page }
+        let address = pod["status"]["podIP"].as_str().filter(|_| page.is_some());
+        let door = address
+            .zip(steps::account(&facts.spec.iris))
+            .and_then(|(address, user)| steps::knock(host, address, user, announced).ok());
+        Self { log: log(""), log_before, pod, page, door }
     }
 }
 
@@ -247,6 +257,13 @@ impl Instance {
     fn sign(&self) -> Option<&'static Sign> {
         iris_log::sign(&self.log).or_else(|| iris_log::sign(&self.log_before))
     }
+}
+
+/// The password that the last bootstrap announced; none for a StatefulSet of somebody else's, which brings its own.
+fn announced_password(facts: &Facts<'_>) -> Result<Option<String>> {
+    let iris = &facts.spec.iris;
+    let set = facts.host.get(&cluster::STATEFUL_SET, Some(&iris.namespace), &iris.name)?;
+    if set.is_some_and(|set| cluster::is_ours(&set)) { steps::announced(facts.host) } else { Ok(None) }
 }
 
 fn restarts(pod: &Value) -> i64 {
