@@ -339,6 +339,15 @@ impl Host for Real {
         super::reach::reach(name, port)
     }
 
+    fn ask_name(&self, server: Ipv4Addr, name: &str) -> Result<usize> {
+        super::names::ask(server, 53, name)
+    }
+
+    fn sync_latency(&self, folder: &Path, writes: u32, within: Duration) -> Result<Vec<Duration>> {
+        let taken = super::disk::sync_latency(folder, writes, within);
+        taken.map_err(|e| Error::failed(format!("the disk below {} cannot be measured", folder.display())).because(e))
+    }
+
     fn neighbours(&self, range: &LbRange) -> Result<BTreeMap<Ipv4Addr, String>> {
         let answers = crate::arp::in_use(range, NEIGHBOURS_WITHIN);
         answers.map_err(|e| Error::failed("the LAN cannot be asked for addresses in use").because(e))
