@@ -13,7 +13,8 @@ fn instance(made: &str) -> Facts {
     let mut facts = good();
     facts.api.insert("/readyz".to_owned(), "ok".to_owned());
     let ours = json!([{"manager": "iris-mk8s", "operation": "Apply"}]);
-    let pod = json!({"metadata": {"namespace": "default", "name": "data-0", "labels": {"app": "iris"}}, "status": {"podIP": "10.1.7.5"}});
+    let owner = json!([{"kind": "StatefulSet", "name": "data"}]);
+    let pod = json!({"metadata": {"namespace": "default", "name": "data-0", "labels": {"app": "iris"}, "ownerReferences": owner}, "status": {"podIP": "10.1.7.5"}});
     let claim = json!({"metadata": {"namespace": "default", "name": "dbv-mgr-data-0", "creationTimestamp": made}});
     facts
         .objects(

@@ -93,9 +93,9 @@ pub const HOST: &[Check] = &[
     may("os", Always, system::release),
     may("container", Always, system::container),
     must("cgroups", Always, system::control_groups),
-    must("cgroup-controllers", Always, machine::controllers),
-    must("programs", Always, machine::programs),
-    must("squashfs", Before, machine::squashfs),
+    may("cgroup-controllers", Always, machine::controllers),
+    may("programs", Always, machine::programs),
+    may("squashfs", Before, machine::squashfs),
     may("selinux", Always, machine::selinux),
     may("cpu-level", Always, machine::cpu_level),
     may("apparmor", Before, system::apparmor),
@@ -130,9 +130,9 @@ pub const HOST: &[Check] = &[
     may("longhorn-download", Always, longhorn::download),
     // The network.
     must("host-name", Always, network_of_host::host_name),
-    must("host-name-length", Always, names::length),
+    may("host-name-length", Always, names::length),
     may("home", Always, names::home),
-    must("ipv4", Always, resolver::ipv4),
+    may("ipv4", Always, resolver::ipv4),
     may("host-address", Always, moved::look),
     may("ports", Always, network_of_host::ports),
     may("default-route", Always, network_of_host::default_route),
@@ -168,6 +168,8 @@ pub const GROUND: &[Check] = &[
     must("snap", Always, cluster::ground::snap),
     must("services", Always, cluster::ground::services),
     must("certificates", Always, cluster::ground::certificates),
+    may("certificate-start", Always, cluster::authority::begin),
+    may("certificate-authority", Always, cluster::authority::issuer),
 ];
 
 /// The check of the range. Its findings have names of their own ([`judgement::ORDER`]).

@@ -57,10 +57,7 @@ pub(super) fn noexec(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         .collect();
     let finding = |(mount, path, what): &(&Mount, &str, &str)| {
         Finding::refused(
-            format!(
-                "{} is mounted noexec, and {what} are run from {path}: they would end with `permission denied`",
-                mount.point
-            ),
+            format!("{} is mounted noexec: {what} in {path} could not be run (`permission denied`)", mount.point),
             format!("`mount -o remount,exec {}`, and take noexec out of its line in /etc/fstab", mount.point),
         )
     };

@@ -52,7 +52,7 @@ pub(super) fn home(facts: &Facts<'_>) -> Result<Vec<Finding>> {
             ),
             "name a person with --user, or run them with sudo",
         )
-    } else if !inside("/home") && !allowed.split(',').any(inside) {
+    } else if !inside("/home") && !allowed.split(',').filter(|dir| !dir.is_empty()).any(inside) {
         let parent = home.rsplit_once('/').map_or("/", |(parent, _)| parent);
         Finding::warned(
             format!(

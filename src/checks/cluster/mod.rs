@@ -12,10 +12,11 @@ use crate::{
     finding::Finding,
     host::Host,
     iris_log::{self, Sign},
-    steps::{self, Door, WEB},
+    steps::{self, Door, Names, WEB},
     version::MetallbApi,
 };
 
+pub(super) mod authority;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 pub(super) mod ground;
 mod iris;
@@ -23,6 +24,7 @@ mod longhorn;
 mod metallb;
 mod node;
 mod pods;
+mod reach;
 mod storage;
 
 /// A check of what was read.
@@ -61,10 +63,13 @@ pub const ALL: &[Check] = &[
     check("iris-licence", iris::licence),
     check("iris-door", iris::door),
     check("pod-network", pods::network),
+    check("pod-routes", reach::routes),
     check("dns-pods", pods::dns),
+    check("names", reach::names),
     check("metallb", metallb::runs),
     check("metallb-pool", metallb::pool),
     check("address", metallb::address),
+    check("strangers", reach::strangers),
     check("answer", iris::answers),
 ];
 
@@ -85,6 +90,8 @@ pub struct Cluster<'a> {
     /// Addresses of services that somebody else on the LAN answers for, with the MAC.
     claimed: Vec<(String, String)>,
     instances: Vec<Instance>,
+    /// What an instance finds when it looks names up.
+    names: Option<Names>,
     longhorn: longhorn::Longhorn,
 }
 
@@ -133,6 +140,7 @@ impl<'a> Cluster<'a> {
             let [pods, events, claims, services, classes, deployments, daemon_sets, stateful_sets] = asked.map(joined);
             let (pods, services) = (pods?, services?);
             let of_iris: Vec<Value> = pods.iter().filter(|pod| is_iris(facts, pod)).cloned().collect();
+            let names = reach::ask(facts, &of_iris);
             let read = |pod| scope.spawn(move || Instance::read(facts, pod, password));
             let instances = of_iris.into_iter().map(read);
             let instances: Vec<_> = instances.collect();
@@ -150,6 +158,7 @@ impl<'a> Cluster<'a> {
                 announced: announced.join().ok().flatten(),
                 claimed,
                 instances: instances.into_iter().filter_map(|t| t.join().ok()).collect(),
+                names,
                 longhorn: joined(longhorn)?,
             })
         })
@@ -272,8 +281,7 @@ fn restarts(pod: &Value) -> i64 {
 }
 
 fn is_iris(facts: &Facts<'_>, pod: &Value) -> bool {
-    let iris = &facts.spec.iris;
-    pod["metadata"]["namespace"] == iris.namespace.as_str() && pod["metadata"]["labels"]["app"] == iris.service.as_str()
+    steps::is_instance(pod, &facts.spec.iris)
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{image, iris_pods, pause};
+use super::{image, instances, pause};
 use crate::{
     cluster::{self, state},
     credentials::PUBLISHED,
@@ -93,7 +93,7 @@ fn judge(host: &dyn Host, iris: &Iris) -> Result<Probe> {
     };
     let announced = announced(host)?;
     let mut warnings = Vec::new();
-    for pod in iris_pods(host, iris)? {
+    for pod in instances(host, iris)? {
         let name = state::name(&pod);
         let Some(address) = pod["status"]["podIP"].as_str() else {
             return Ok(Probe::pending(format!("pod {name} has no address")));
