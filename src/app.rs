@@ -272,10 +272,10 @@ fn from_lan() -> Result<ExitCode> {
         "run this on another host of the LAN: it prints 200 when that one reaches IRIS. Anything else, after 10 s, means that the network \
          between them does not let the address through.\n",
     );
-    Ok(print(&format!(
+    print(&format!(
         "curl -sS -o /dev/null -w '%{{http_code}}\\n' --max-time 10 http://{address}:{}/api/monitor/metrics\n",
         steps::WEB
-    )))
+    ))
 }
 
 fn doctor(global: &Global, options: &cli::Doctor) -> Result<ExitCode> {
