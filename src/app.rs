@@ -261,8 +261,29 @@ fn status(global: &Global) -> Result<ExitCode> {
     Ok(if plan.is_empty() { ExitCode::Done } else { ExitCode::Differs })
 }
 
+/// What this host cannot see by itself: it reaches its own addresses, whoever else does.
+fn from_lan() -> Result<ExitCode> {
+    let nothing = || Error::failed(NOTHING_KNOWN.trim()).hint("`iris-mk8s bootstrap` comes first");
+    let (_, spec, _) = remembered()?.ok_or_else(nothing)?;
+    let host = looking("doctor")?;
+    let address = steps::address(&host, &spec.iris)?.ok_or_else(|| {
+        Error::failed("the service of IRIS has no address yet").hint("`iris-mk8s doctor` looks for the cause")
+    })?;
+    report::prompt(
+        "run this on another host of the LAN: it prints 200 when that one reaches IRIS. Anything else, after 10 s, means that the network \
+         between them does not let the address through.\n",
+    );
+    print(&format!(
+        "curl -sS -o /dev/null -w '%{{http_code}}\\n' --max-time 10 http://{address}:{}/api/monitor/metrics\n",
+        steps::WEB
+    ))
+}
+
 fn doctor(global: &Global, options: &cli::Doctor) -> Result<ExitCode> {
     need_root()?;
+    if options.from_lan {
+        return from_lan();
+    }
     let host = looking("doctor")?;
     // A journal that cannot be read is one more thing to tell.
     let (remembered, unreadable) = match remembered() {

@@ -160,6 +160,9 @@ pub struct Doctor {
     /// Also pack everything that helps somebody else to see what is wrong into this tar, without secrets
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
+    /// Look at nothing; print the command that shows on another host of the LAN whether IRIS is reached there
+    #[arg(long, conflicts_with = "bundle")]
+    pub from_lan: bool,
 }
 
 /// Options of `teardown`.

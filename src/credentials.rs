@@ -38,7 +38,7 @@ const LENGTH: usize = 64;
 const GENERATED: usize = 24;
 
 /// The password of IRIS as it comes, of which the article published a hash.
-const PUBLISHED: &str = "SYS";
+pub const PUBLISHED: &str = "SYS";
 
 /// A password and its hash.
 #[derive(Clone, PartialEq, Eq)]

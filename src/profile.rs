@@ -328,6 +328,13 @@ impl Settings {
         let (key, value) = match (&key.kind, value) {
             (Kind::CpfFile, Value::Text(path)) => ("iris.cpf", cpf_in_file(&path, &origin)?),
             (Kind::LonghornFile, Value::Text(path)) => (key.name, whole_path(&path, &origin)?),
+            (Kind::FilesOf, Value::List(files)) => {
+                let whole = |file: &String| {
+                    let (registry, path) = file.split_once('=').unwrap_or_default();
+                    whole_path(path, &origin).map(|path| format!("{registry}={path}"))
+                };
+                (key.name, Value::List(files.iter().map(whole).collect::<Result<_>>()?))
+            }
             (_, value) => (key.name, value),
         };
         self.values.insert(key, Setting { value, origin });
@@ -377,6 +384,21 @@ impl Settings {
                 "registries.mirrors ({}) needs MicroK8s {MIRRORS_FROM} or newer, and the channel is {} ({origin})",
                 mirrors.origin, channel.minor
             )));
+        }
+        let mirrored = self.list("registries.mirrors");
+        for name in ["registries.ca", "registries.login"] {
+            let of = |text: &String| text.split_once('=').map(|(registry, _)| registry.to_owned());
+            let files = self.list(name);
+            let lone = files.iter().filter_map(of).find(|r| !mirrored.iter().filter_map(of).any(|known| known == *r));
+            if let (Some(registry), Some(setting)) = (lone, self.get(name)) {
+                return Err(Error::usage(format!(
+                    "{name} ({}) names {registry}, which registries.mirrors does not",
+                    setting.origin
+                ))
+                .hint(format!(
+                    "name who answers for it, if it is itself: registries.mirrors = [\"{registry}=https://{registry}\"]"
+                )));
+            }
         }
         let (Some(request), Some(limit)) = (self.get("iris.memory_request"), self.get("iris.memory_limit")) else {
             return Ok(());

@@ -83,6 +83,12 @@ pub struct Mirror {
     pub registry: String,
     /// Where it is asked for instead.
     pub url: String,
+    /// The certificate authority of who answers, as a file of this host; none = those that the system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// A file of this host with `USER:PASSWORD`, to be let in there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<PathBuf>,
 }
 
 /// InterSystems IRIS as it shall run.

@@ -74,10 +74,9 @@ impl Summary {
     /// The cluster does not answer.
     pub fn read(host: &dyn Host, spec: &Spec) -> Result<Self> {
         let iris = &spec.iris;
-        let namespace = Some(iris.namespace.as_str());
         let address = steps::address(host, iris)?.map(|ip| ip.to_string());
         let url = |path: &str| address.as_ref().map(|ip| format!("http://{ip}:{}{path}", steps::WEB));
-        let pods = host.list(&cluster::POD, namespace, &format!("app={}", iris.service))?;
+        let pods = steps::instances(host, iris)?;
         let pods = pods.iter().map(|p| Pod {
             name: state::name(p).to_owned(),
             state: state::pod_trouble(p).map_or_else(

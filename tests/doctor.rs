@@ -56,7 +56,18 @@ fn converged() -> Facts {
                 .map(|name| json!({"snap": "microk8s", "name": name, "daemon": "simple", "enabled": true, "active": true}))),
         )
         .file(&format!("{CERTIFICATES}/server.crt"), "")
-        .file(&format!("{CERTIFICATES}/front-proxy-client.crt"), "");
+        .file(&format!("{CERTIFICATES}/front-proxy-client.crt"), "")
+        .file(&format!("{CERTIFICATES}/ca.crt"), "")
+        .command(
+            &format!("openssl x509 -noout -ext keyUsage -in {CERTIFICATES}/ca.crt"),
+            0,
+            "X509v3 Key Usage: critical\n    Certificate Sign, CRL Sign\n",
+        )
+        .command(
+            &format!("openssl x509 -noout -startdate -in {CERTIFICATES}/server.crt"),
+            0,
+            "notBefore=Nov  4 07:07:01 2026 GMT\n",
+        );
     for file in ["server.crt", "front-proxy-client.crt"] {
         end_of(&mut facts, file, "Nov 24 07:07:01 2027 GMT");
     }
@@ -68,6 +79,7 @@ fn converged() -> Facts {
     facts.api.insert("/readyz".to_owned(), "ok".to_owned());
     facts.api.insert("/apis/metallb.io/v1beta1".to_owned(), "ipaddresspools servicel2statuses".to_owned());
     log(&mut facts, "data-0", "Enabling logons\n");
+    looks_up(&mut facts, Some("3.5.7.9"), None);
     let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "message": "kubelet says so"});
     facts.objects(
         "nodes",
@@ -79,7 +91,9 @@ fn converged() -> Facts {
     workload(&mut facts, "Deployment", "deployments", "kube-system", "hostpath-provisioner");
     workload(&mut facts, "Deployment", "deployments", "metallb-system", "controller");
     workload(&mut facts, "DaemonSet", "daemonsets", "metallb-system", "speaker");
-    facts.objects.get_mut("pods").unwrap().push(pod("default", "data-0", &json!({"app": "iris"})));
+    let mut instance = pod("default", "data-0", &json!({"app": "iris", "iris-mk8s/statefulset": "data"}));
+    instance["metadata"]["ownerReferences"] = json!([{"kind": "StatefulSet", "name": "data", "controller": true}]);
+    facts.objects.get_mut("pods").unwrap().push(instance);
     let class = json!({"metadata": {"name": "microk8s-hostpath", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}});
     facts.objects("storageclasses", vec![class]);
     let claim = |name: &str| {
@@ -90,7 +104,7 @@ fn converged() -> Facts {
     facts.objects(
         "services",
         vec![json!({"kind": "Service", "metadata": {"namespace": "default", "name": "iris-ext"},
-            "spec": {"type": "LoadBalancer"}, "status": {"loadBalancer": {"ingress": [{"ip": "192.168.11.110"}]}}})],
+            "spec": {"type": "LoadBalancer", "selector": {"app": "iris", "iris-mk8s/statefulset": "data"}}, "status": {"loadBalancer": {"ingress": [{"ip": "192.168.11.110"}]}}})],
     );
     let of_metallb =
         |name: &str, spec: Value| json!({"metadata": {"name": name, "namespace": "metallb-system"}, "spec": spec});
@@ -108,6 +122,14 @@ fn converged() -> Facts {
     facts.pages.insert(ADDRESS.to_owned(), (200, page.to_owned()));
     facts.pages.insert("http://10.1.7.5:52773/api/monitor/metrics".to_owned(), (200, page.to_owned()));
     facts
+}
+
+/// What names have an address in a pod: one of the world, and one that nobody has.
+fn looks_up(facts: &mut Facts, external: Option<&str>, nobody: Option<&str>) {
+    for (name, address) in [("registry-1.docker.io", external), ("iris-mk8s-no-such-host", nobody)] {
+        let found = address.map_or((2, String::new()), |address| (0, format!("{address} STREAM {name}\n")));
+        facts.execs.insert(format!("getent ahostsv4 {name}"), found);
+    }
 }
 
 fn end_of(facts: &mut Facts, file: &str, date: &str) {
@@ -239,6 +261,81 @@ fn a_longhorn_that_works_has_nothing_to_tell() {
 type Case = (&'static str, fn(&mut Facts), &'static str);
 
 const CASES: &[Case] = &[
+    (
+        "strangers",
+        |f| {
+            // A service from before there was a label of our own.
+            object(f, "services", "iris-ext")["spec"]["selector"] = json!({"app": "iris"});
+            let theirs = pod("default", "web-7", &json!({"app": "iris"}));
+            f.objects.get_mut("pods").unwrap().push(theirs);
+        },
+        "service iris-ext also leads to web-7, which is no instance of IRIS",
+    ),
+    (
+        "pod-routes",
+        |f| {
+            _ = f.command(
+                "ip -j route get 10.1.7.5",
+                0,
+                r#"[{"dst":"10.1.7.5","gateway":"192.168.11.1","dev":"eth0"}]"#,
+            )
+        },
+        "the host has no route to ",
+    ),
+    ("names", |f| looks_up(f, None, None), "pod data-0 does not find registry-1.docker.io"),
+    (
+        "names",
+        |f| looks_up(f, Some("10.9.9.9"), Some("10.9.9.9")),
+        "pod data-0 finds 10.9.9.9 for `iris-mk8s-no-such-host`",
+    ),
+    (
+        "certificate-authority",
+        |f| {
+            f.file(&format!("{CERTIFICATES}/ca.crt"), "").command(
+                &format!("openssl x509 -noout -ext keyUsage -in {CERTIFICATES}/ca.crt"),
+                0,
+                "No extensions matching\n",
+            );
+        },
+        "the cluster's certificate authority is one from before June 2026",
+    ),
+    (
+        "certificate-start",
+        |f| {
+            f.command(
+                &format!("openssl x509 -noout -startdate -in {CERTIFICATES}/server.crt"),
+                0,
+                "notBefore=Jan  1 00:00:00 2027 GMT\n",
+            );
+        },
+        "the certificate of the API server is valid from 2027-01-01T00:00:00Z on, and the clock says 2026-11-24T06:00:00Z",
+    ),
+    (
+        "crash",
+        |f| {
+            let status = &mut object(f, "pods", "data-0")["status"];
+            status["conditions"][1]["status"] = "False".into();
+            status["containerStatuses"][0]["state"] = json!({"terminated": {"exitCode": 135, "reason": "Error"}});
+        },
+        "exit code 135, a bus error (0 times): it maps huge pages of the host",
+    ),
+    (
+        "iris-door",
+        |f| _ = f.logins.insert("SYS".to_owned(), 200),
+        "data-0: everybody can log in: SuperUser takes the password `SYS`",
+    ),
+    (
+        "iris-door",
+        |f| {
+            let ours = json!([{"manager": "iris-mk8s", "operation": "Apply"}]);
+            f.objects(
+                "statefulsets",
+                vec![json!({"metadata": {"namespace": "default", "name": "data", "managedFields": ours}})],
+            )
+            .file("/var/lib/iris-mk8s/password", "other\n");
+        },
+        "data-0: SuperUser cannot log in with the password that bootstrap announced",
+    ),
     (
         "snap",
         |f| f.snapd.get_mut("/v2/snaps/microk8s").unwrap()["status"] = "installed".into(),

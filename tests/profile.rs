@@ -152,6 +152,8 @@ fn every_key_has_a_variable_that_is_heard() {
         "channel" => "1.33",
         "addons" => "dns, storage",
         "registries.mirrors" => "docker.io=http://mirror.lan:5000",
+        // Any file that is there.
+        "registries.ca" | "registries.login" => concat!("docker.io=", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
         "registries.proxy" => "http://proxy.lan:3128",
         "registries.no_proxy" => ".lan,10.0.0.0/8",
         "storage.class" => "longhorn",
@@ -167,7 +169,11 @@ fn every_key_has_a_variable_that_is_heard() {
         _ => "other",
     };
     for key in KEYS.iter().filter(|key| !["iris.password_hash", "iris.cpf_file"].contains(&key.name)) {
-        let mut input = input(&[(&key.variable(), value(key.name)), ("IRIS_MK8S_IRIS_MEMORY_LIMIT", "4Gi")]);
+        let mut input = input(&[
+            (&key.variable(), value(key.name)),
+            ("IRIS_MK8S_IRIS_MEMORY_LIMIT", "4Gi"),
+            ("IRIS_MK8S_REGISTRIES_MIRRORS", value("registries.mirrors")),
+        ]);
         input.flags.lb = None;
         let settings = Settings::gather(&input).unwrap();
         assert_eq!(origin(&settings, key.name), key.variable());
@@ -221,7 +227,9 @@ fn current_names_every_key() {
     let full: String =
         text.lines().map(|line| format!("{}\n", if commented(&line) { &line[1..] } else { line })).collect();
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), "longhorn.yaml", "{}");
+    for name in ["longhorn.yaml", "reg.crt", "reg.login"] {
+        write(dir.path(), name, "{}");
+    }
     let file = write(dir.path(), "full.toml", &full);
     let settings = profile::check_file(Path::new(&file)).unwrap();
     for key in KEYS.iter().filter(|key| !["iris.password_hash", "iris.cpf_file"].contains(&key.name)) {
@@ -243,6 +251,22 @@ fn a_cpf_may_be_a_file_beside_the_profile() {
     assert_eq!(spec.iris.databases, ["A-DATA", "B"]);
     assert!(!spec.iris.cpf.contains('\r') && spec.iris.cpf.ends_with("/iris-mgr/b\n"));
     assert_eq!(origin(&settings, "iris.cpf"), format!("{file}, line 2"));
+}
+
+/// Files beside the profile, each for the registry that it is of.
+#[test]
+fn a_mirror_has_its_authority_and_its_login_from_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ca, login) = (write(dir.path(), "reg.crt", "x"), write(dir.path(), "reg.login", "robot:x"));
+    let text = "[registries]\nmirrors = [\"docker.io=http://m\", \"reg.lan:5000=https://reg.lan:5000\"]\nca = [\"reg.lan:5000=reg.crt\"]\n\
+                login = [\"reg.lan:5000=reg.login\"]\n";
+    let mut input = input(&[]);
+    input.flags.profile = Some(write(dir.path(), "mine.toml", text));
+    let (spec, _) = resolve(&input).unwrap();
+    let [hub, own] = spec.registries.mirrors.as_slice() else { panic!("{:?}", spec.registries) };
+    assert_eq!((&hub.ca, &hub.login), (&None, &None));
+    let real = |path: String| Some(fs::canonicalize(path).unwrap());
+    assert_eq!((&own.ca, &own.login), (&real(ca), &real(login)));
 }
 
 #[test]
@@ -320,6 +344,18 @@ fn bad_profiles_are_refused_by_name_and_line() {
         (
             "channel = \"1.20\"\n[registries]\nmirrors = [\"docker.io=http://m\"]",
             "registries.mirrors (p.toml, line 3) needs MicroK8s 1.23 or newer, and the channel is 1.20 (p.toml, line 1)",
+        ),
+        (
+            "[registries]\nca = [\"reg.lan\"]",
+            "p.toml, line 2: registries.ca: `reg.lan` is not a registry and a file; write it as reg.example:5000=/etc/ssl/reg.crt",
+        ),
+        (
+            "[registries]\nlogin = [\"reg.lan=nope\"]",
+            "p.toml, line 2: DIR/nope cannot be read (No such file or directory (os error 2))",
+        ),
+        (
+            "[registries]\nca = [\"reg.lan=p.toml\"]",
+            "registries.ca (p.toml, line 2) names reg.lan, which registries.mirrors does not\n  hint:  name who answers for it, if it is itself: registries.mirrors = [\"reg.lan=https://reg.lan\"]",
         ),
         (
             "[registries]\nproxy = \"http://me:secret@proxy:3128\"",

@@ -3,7 +3,7 @@
 #![no_main]
 
 #[path = "../../src/profile"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod profile {
     pub mod cpf;
 }

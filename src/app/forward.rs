@@ -122,7 +122,7 @@ pub(super) fn forward(global: &Global, options: &Forward) -> Result<ExitCode> {
 /// What there is to forward: each ready pod of IRIS, and Longhorn's page.
 fn targets(host: &Real, spec: &Spec) -> Result<Vec<Target>> {
     let iris = &spec.iris;
-    let mut pods = host.list(&cluster::POD, Some(&iris.namespace), &format!("app={}", iris.service))?;
+    let mut pods = steps::instances(host, iris)?;
     pods.retain(|pod| state::is(pod, "Ready") && !state::going(pod));
     pods.sort_by_key(|pod| state::name(pod).to_owned());
     let web = u16::try_from(WEB).unwrap_or_default();

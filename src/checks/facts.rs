@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::lan;
+use super::{lan, mounts};
 use crate::{
     error::Result,
     host::{Cmd, Host, Output},
@@ -27,6 +27,7 @@ pub struct Facts<'a> {
     /// The kind of container that the host is, if it is one.
     pub container: Option<String>,
     network: OnceLock<Result<Network>>,
+    mounts: OnceLock<Result<Vec<mounts::Mount>>>,
 }
 
 impl<'a> Facts<'a> {
@@ -34,7 +35,7 @@ impl<'a> Facts<'a> {
     pub fn read(host: &'a dyn Host, spec: &'a Spec) -> Self {
         // A snapd that does not answer has a check of its own.
         let snap = host.snapd_get("/v2/snaps/microk8s").unwrap_or_default();
-        let mut facts = Self { host, spec, snap, container: None, network: OnceLock::new() };
+        let mut facts = Self { host, spec, snap, container: None, network: OnceLock::new(), mounts: OnceLock::new() };
         let kind = facts.ask(&["systemd-detect-virt", "--container"]).unwrap_or_default();
         facts.container = kind.map(|k| k.stdout.trim().to_owned()).filter(|k| !k.is_empty() && k != "none");
         facts
@@ -100,6 +101,12 @@ impl<'a> Facts<'a> {
     pub(super) fn nearest(&self, path: &str) -> PathBuf {
         let found = Path::new(path).ancestors().find(|p| self.host.exists(p));
         found.unwrap_or(Path::new("/")).to_owned()
+    }
+
+    /// What is mounted where.
+    pub(super) fn mounts(&self) -> Result<&[mounts::Mount]> {
+        let read = || Ok(mounts::parse(&self.text("/proc/self/mountinfo")?));
+        self.mounts.get_or_init(read).as_ref().map(Vec::as_slice).map_err(Clone::clone)
     }
 
     /// The network around the host.

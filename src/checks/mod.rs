@@ -21,15 +21,23 @@ use crate::{
 mod cluster;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod cpf;
+#[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
+mod disk_speed;
 mod facts;
+mod firewall;
 mod lan;
+mod lan_guards;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod longhorn;
+mod machine;
+mod mounts;
 mod moved;
+mod names;
 mod network_of_host;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod others;
 mod range;
+mod resolver;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod room;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
@@ -85,13 +93,25 @@ pub const HOST: &[Check] = &[
     may("os", Always, system::release),
     may("container", Always, system::container),
     must("cgroups", Always, system::control_groups),
+    may("cgroup-controllers", Always, machine::controllers),
+    may("programs", Always, machine::programs),
+    may("squashfs", Before, machine::squashfs),
+    may("selinux", Always, machine::selinux),
+    may("cpu-level", Always, machine::cpu_level),
     may("apparmor", Before, system::apparmor),
     may("sudo", Before, system::sudo),
     may("kernel-modules", Before, system::kernel_modules),
     may("inotify", Always, system::inotify),
     may("clock", Before, system::clock),
+    // What lies where.
+    may("noexec", Always, mounts::noexec),
+    may("file-system", Always, mounts::file_system),
+    may("folders", Always, mounts::folders),
+    may("hidepid", Always, mounts::hidepid),
     // Room.
     may("disk", Always, room::disk),
+    may("disk-latency", Always, disk_speed::latency),
+    may("huge-pages", Always, machine::huge_pages),
     may("memory", Always, room::memory),
     may("swap", Always, room::swap),
     may("cpu", Always, room::cpu),
@@ -110,11 +130,23 @@ pub const HOST: &[Check] = &[
     may("longhorn-download", Always, longhorn::download),
     // The network.
     must("host-name", Always, network_of_host::host_name),
+    may("host-name-length", Always, names::length),
+    may("home", Always, names::home),
+    may("ipv4", Always, resolver::ipv4),
     may("host-address", Always, moved::look),
     may("ports", Always, network_of_host::ports),
     may("default-route", Always, network_of_host::default_route),
     may("dns", Always, network_of_host::dns),
+    may("name-servers", Always, resolver::servers),
+    may("search-domains", Always, resolver::search_domains),
     may("forwarding", Always, network_of_host::forwarding),
+    may("firewall", Always, firewall::firewalls),
+    may("iptables", Before, firewall::backends),
+    may("conntrack", Always, firewall::conntrack),
+    may("cluster-routes", Always, lan_guards::routes),
+    may("lan-interfaces", Always, lan_guards::interfaces),
+    may("lan-settings", Always, lan_guards::settings),
+    may("anti-spoofing", Always, lan_guards::spoofing),
     may("proxy", Always, network_of_host::proxy),
     // Who else is there.
     may("kubernetes", Always, others::kubernetes),
@@ -136,6 +168,8 @@ pub const GROUND: &[Check] = &[
     must("snap", Always, cluster::ground::snap),
     must("services", Always, cluster::ground::services),
     must("certificates", Always, cluster::ground::certificates),
+    may("certificate-start", Always, cluster::authority::begin),
+    may("certificate-authority", Always, cluster::authority::issuer),
 ];
 
 /// The check of the range. Its findings have names of their own ([`judgement::ORDER`]).

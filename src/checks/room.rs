@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Facts;
+use super::{Facts, machine};
 use crate::{
     cluster::state::quantity,
     error::Result,
@@ -148,7 +148,7 @@ const SYSTEM_MIB: u64 = 1536;
 /// With less beyond what is asked for, databases and cluster wait for the disk.
 const SPARE_MIB: u64 = 512;
 
-fn memory_value(facts: &Facts<'_>, name: &str) -> Result<Option<u64>> {
+pub(super) fn memory_value(facts: &Facts<'_>, name: &str) -> Result<Option<u64>> {
     let info = facts.text("/proc/meminfo")?;
     let kib = info
         .lines()
@@ -157,7 +157,7 @@ fn memory_value(facts: &Facts<'_>, name: &str) -> Result<Option<u64>> {
 }
 
 pub(super) fn memory(facts: &Facts<'_>) -> Result<Vec<Finding>> {
-    let Some(have) = memory_value(facts, "MemTotal")? else {
+    let Some(have) = machine::usable_mib(facts)? else {
         return Ok(vec![Finding::warned("/proc/meminfo does not say how much memory there is", "")]);
     };
     let iris = &facts.spec.iris;

@@ -93,9 +93,9 @@ pub(super) fn seeded(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     Ok(vec![if conf["seed.loaded"] == true || facts.host.snapd_get("/v2/system-info").is_err() {
         Finding::fine("snapd has finished its first start")
     } else {
-        Finding::refused(
-            "snapd has not finished its first start, and takes no orders before",
-            "wait for it: `snap wait system seed.loaded`",
+        Finding::warned(
+            "snapd has not finished its first start, and takes no orders before; bootstrap waits for it",
+            "to see it end: `snap wait system seed.loaded`; `snap changes` tells what it does",
         )
     }])
 }

@@ -15,12 +15,18 @@ use Explains::{Cluster, Only};
 /// Checks of the cluster that say nothing of IRIS being reached.
 const REACHED: &[&str] = &["address", "answer"];
 
+/// Checks of what goes by the pod network.
+const BETWEEN_PODS: &[&str] =
+    &["pod-network", "pod-routes", "dns-pods", "names", "metallb", "longhorn-driver", "crash", "address", "answer"];
+
 /// Causes, the weightiest first: each explains what a lesser one may be.
 const CAUSES: &[(&str, Explains)] = &[
     ("teardown", Cluster),
     ("snap", Cluster),
     ("disk", Cluster),
     ("host-address", Cluster),
+    // An API server of which nobody takes the certificate runs, and says nothing.
+    ("certificate-start", Cluster),
     ("services", Cluster),
     ("node", Cluster),
     ("pressure", Only(&["pull", "scheduling", "crash", "address", "answer"])),
@@ -29,7 +35,13 @@ const CAUSES: &[(&str, Explains)] = &[
         Only(&["longhorn-driver", "longhorn-disks", "longhorn-volumes", "storage", "claims", "volumes", "scheduling"]),
     ),
     ("iris-stopped", Only(REACHED)),
-    ("pod-network", Only(&["dns-pods", "metallb", "metallb-pool", "longhorn-driver", "crash", "address", "answer"])),
+    ("firewall", Only(BETWEEN_PODS)),
+    ("cluster-routes", Only(BETWEEN_PODS)),
+    ("pod-routes", Only(REACHED)),
+    (
+        "pod-network",
+        Only(&["dns-pods", "names", "metallb", "metallb-pool", "longhorn-driver", "crash", "address", "answer"]),
+    ),
     (
         "pull",
         Only(&["longhorn-driver", "storage", "claims", "pod-network", "dns-pods", "metallb", "address", "answer"]),
@@ -42,6 +54,7 @@ const CAUSES: &[(&str, Explains)] = &[
     ("crash", Only(REACHED)),
     ("metallb", Only(&["metallb-pool", "address", "answer"])),
     ("metallb-pool", Only(REACHED)),
+    ("strangers", Only(&["answer"])),
 ];
 
 /// Findings that a cause of the whole cluster explains besides the checks of the cluster.

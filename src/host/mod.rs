@@ -15,12 +15,14 @@ use serde_json::Value;
 use crate::{cluster::Kind, error::Result, lb_range::LbRange, step::Progress};
 
 mod command;
+mod disk;
 mod download;
 mod files;
 mod http;
 mod kill;
 mod leftover;
 mod log;
+mod names;
 mod reach;
 mod real;
 mod remove;
@@ -151,6 +153,15 @@ pub trait Host: Send + Sync {
     /// Nobody answers (transient).
     fn http_get(&self, url: &str) -> Result<(u16, String)>;
 
+    /// The status of an HTTP GET without TLS with a user's password (`Basic`); the session that it opens is ended. Neither is written
+    /// into a log. A web application of a test is not there unless it says otherwise.
+    ///
+    /// # Errors
+    /// Nobody answers (transient).
+    fn login(&self, _url: &str, _user: &str, _password: &str) -> Result<u16> {
+        Ok(404)
+    }
+
     /// Fetches a file over HTTPS and writes it when it is the right one.
     ///
     /// # Errors
@@ -163,6 +174,23 @@ pub trait Host: Send + Sync {
     /// The name is not known, nobody listens there, or nobody answers in time (transient).
     fn reach(&self, _name: &str, _port: u16) -> Result<()> {
         Ok(())
+    }
+
+    /// The number of IPv4 addresses that a name server has for a name. Servers of a test know no name unless it says otherwise.
+    ///
+    /// # Errors
+    /// The server does not answer (transient).
+    fn ask_name(&self, _server: Ipv4Addr, _name: &str) -> Result<usize> {
+        Ok(0)
+    }
+
+    /// How long each of so many small writes takes until it is on the disk, for about so long at the most. They leave nothing behind.
+    /// The disk of a test is not measured unless it says otherwise.
+    ///
+    /// # Errors
+    /// Nothing can be written there that way.
+    fn sync_latency(&self, _folder: &Path, _writes: u32, _within: Duration) -> Result<Vec<Duration>> {
+        Ok(Vec::new())
     }
 
     /// Addresses of the range that other machines of the LAN answer for, each with the MAC. A host of a test is alone on its LAN

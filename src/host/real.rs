@@ -324,6 +324,11 @@ impl Host for Real {
         answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
     }
 
+    fn login(&self, url: &str, user: &str, password: &str) -> Result<u16> {
+        let answer = self.runtime.block_on(http::login(url, user, password, Duration::from_secs(5)));
+        answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
+    }
+
     fn download(&self, file: &Download) -> Result<()> {
         self.log.change(&format!("download {} to {}", file.url, file.path.display()));
         let bytes = download::fetch(&file.url, &file.sha256)?;
@@ -332,6 +337,15 @@ impl Host for Real {
 
     fn reach(&self, name: &str, port: u16) -> Result<()> {
         super::reach::reach(name, port)
+    }
+
+    fn ask_name(&self, server: Ipv4Addr, name: &str) -> Result<usize> {
+        super::names::ask(server, 53, name)
+    }
+
+    fn sync_latency(&self, folder: &Path, writes: u32, within: Duration) -> Result<Vec<Duration>> {
+        let taken = super::disk::sync_latency(folder, writes, within);
+        taken.map_err(|e| Error::failed(format!("the disk below {} cannot be measured", folder.display())).because(e))
     }
 
     fn neighbours(&self, range: &LbRange) -> Result<BTreeMap<Ipv4Addr, String>> {

@@ -140,6 +140,10 @@ fn result(path: &str, status: u16, body: &str) -> Result<Value> {
     }
     let message = answer["result"]["message"].as_str().unwrap_or("no message");
     let kind = answer["result"]["kind"].as_str().unwrap_or("");
+    if kind == "snap-no-update-available" {
+        // The newest one is there: that is what a refresh is for.
+        return Ok(Value::Null);
+    }
     let error = Error::failed("snapd refused").because(format!("{message} ({kind}, HTTP {status})"));
     Err(match kind {
         // Somebody else's change of the same snap: it passes.
@@ -221,6 +225,12 @@ mod tests {
         let change = json!({"status": "Error", "err": "cannot perform", "tasks": [{"log": ["a", "b"]}]});
         let error = ended(&change, "snap install x").unwrap_err();
         assert_eq!(error.cause.as_deref(), Some("cannot perform\na\nb"));
+    }
+
+    #[test]
+    fn nothing_newer_is_as_good_as_refreshed() {
+        let body = json!({"result": {"kind": "snap-no-update-available", "message": "no updates"}}).to_string();
+        assert_eq!(result("/v2/snaps/core22", 400, &body).expect("no refusal"), Value::Null);
     }
 
     #[test]

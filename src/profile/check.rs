@@ -194,6 +194,15 @@ pub fn mirror(s: &str) -> Check {
     url(address)
 }
 
+/// A file of a registry's: `REGISTRY=FILE`.
+pub fn file_of(s: &str) -> Check {
+    printable(s)?;
+    match s.split_once('=') {
+        Some((registry, file)) if !registry.is_empty() && !file.is_empty() => Ok(()),
+        _ => Err(format!("`{s}` is not a registry and a file; write it as reg.example:5000=/etc/ssl/reg.crt")),
+    }
+}
+
 /// The number that a Kubernetes quantity stands for, in thousandths.
 fn quantity(s: &str) -> Option<u128> {
     let digits = s.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(s.len());

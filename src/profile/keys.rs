@@ -34,6 +34,8 @@ pub enum Kind {
     Number(u64, u64),
     /// A list of texts.
     List(fn(Vec<String>) -> Result<Vec<String>, Refusal>),
+    /// Registries with a file each, `REGISTRY=FILE`.
+    FilesOf,
     /// The CPF itself.
     Cpf,
     /// The CPF in a file.
@@ -53,6 +55,8 @@ pub const KEYS: &[Key] = &[
     Key { name: "user", kind: Kind::Text(check::user) },
     Key { name: "addons", kind: Kind::List(addons) },
     Key { name: "registries.mirrors", kind: Kind::List(|list| each(list, check::mirror)) },
+    Key { name: "registries.ca", kind: Kind::FilesOf },
+    Key { name: "registries.login", kind: Kind::FilesOf },
     Key { name: "registries.proxy", kind: Kind::Text(check::proxy) },
     Key { name: "registries.no_proxy", kind: Kind::List(|list| each(list, check::direct)) },
     Key { name: "storage.class", kind: Kind::Text(check::storage_class) },
@@ -151,7 +155,7 @@ impl Key {
                 let number = text.parse().map_err(|_| format!("`{text}` is not a whole number"))?;
                 self.checked(Value::Number(number))
             }
-            Kind::List(_) => {
+            Kind::List(_) | Kind::FilesOf => {
                 let names = text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
                 self.checked(Value::List(names.collect()))
             }
@@ -169,7 +173,7 @@ impl Key {
         let raw = match (&self.kind, value) {
             (Kind::Number(..), DeValue::Integer(number)) => Value::Number(whole(number)?),
             (Kind::Number(..), other) => return Err(wrong_type("a whole number", other)),
-            (Kind::List(_), DeValue::Array(items)) => Value::List(
+            (Kind::List(_) | Kind::FilesOf, DeValue::Array(items)) => Value::List(
                 items
                     .iter()
                     .map(|item| match item.get_ref() {
@@ -178,7 +182,7 @@ impl Key {
                     })
                     .collect::<Result<_, _>>()?,
             ),
-            (Kind::List(_), other) => return Err(wrong_type("a list of texts", other)),
+            (Kind::List(_) | Kind::FilesOf, other) => return Err(wrong_type("a list of texts", other)),
             (
                 Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile | Kind::LonghornFile,
                 DeValue::String(text),
@@ -211,6 +215,7 @@ impl Key {
                 Err(format!("{n} is not between {least} and {most}").into())
             }
             (Kind::List(check), Value::List(names)) => check(names).map(Value::List),
+            (Kind::FilesOf, Value::List(names)) => each(names, check::file_of).map(Value::List),
             (_, value) => Ok(value),
         }
     }

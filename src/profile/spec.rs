@@ -48,7 +48,7 @@ impl Settings {
             addons: self.list("addons"),
             published_hash: self.optional_text("iris.password_hash"),
             registries: Registries {
-                mirrors: self.list("registries.mirrors").iter().filter_map(|m| mirror(m)).collect(),
+                mirrors: self.list("registries.mirrors").iter().filter_map(|m| self.mirror(m)).collect(),
                 proxy: self.optional_text("registries.proxy"),
                 no_proxy: self.list("registries.no_proxy"),
             },
@@ -132,17 +132,26 @@ impl Settings {
         }
     }
 
+    /// `REGISTRY=URL`, which was checked, with the files that go with it.
+    fn mirror(&self, text: &str) -> Option<Mirror> {
+        let (registry, url) = text.split_once('=')?;
+        let file = |key| {
+            let files = self.list(key);
+            files
+                .iter()
+                .filter_map(|f| f.split_once('='))
+                .find(|(of, _)| *of == registry)
+                .map(|(_, path)| PathBuf::from(path))
+        };
+        let (ca, login) = (file("registries.ca"), file("registries.login"));
+        Some(Mirror { registry: registry.to_owned(), url: url.to_owned(), ca, login })
+    }
+
     /// A list; nothing said is nothing in it.
-    fn list(&self, key: &str) -> Vec<String> {
+    pub(super) fn list(&self, key: &str) -> Vec<String> {
         match self.get(key).map(|s| &s.value) {
             Some(Value::List(list)) => list.clone(),
             _ => Vec::new(),
         }
     }
-}
-
-/// `REGISTRY=URL`, which was checked.
-fn mirror(text: &str) -> Option<Mirror> {
-    let (registry, url) = text.split_once('=')?;
-    Some(Mirror { registry: registry.to_owned(), url: url.to_owned() })
 }

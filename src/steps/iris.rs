@@ -30,6 +30,7 @@ use super::{
     cpf::merged,
     foreign,
     foreign::UnlessForeign,
+    labels::{Labelled, OWN, without},
     memory,
     metallb_bound::{Bound, POOL_NOTES},
     metallb_pools,
@@ -121,13 +122,13 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
         steps.push(Box::new(Namespace::new(spec)));
     }
     let set = stateful_set_of(iris);
-    let set_step =
-        Object { deadline: removal, ..Object::new(SET, &cluster::STATEFUL_SET, set.clone(), essential(&set)) };
+    let set_step = set_object(iris, essential(&set), removal);
     let cpf = object(&secret(iris, credentials));
     // All of it counts: another one would bring another password.
     let all_of_cpf = json!({"data": cpf["data"]});
     let service = |id, service: &Service| {
-        Object::new(id, &cluster::SERVICE, object(service), essential_service(&object(service)))
+        let made = Object::new(id, &cluster::SERVICE, object(service), essential_service(&object(service)));
+        Object { labelled: Some(Labelled::new(iris)), ..made }
     };
     let of_the_set = |object: Object| Object { used_by: Some(set_key(iris)), ..object };
     let own = |inner: Box<dyn Step>| Box::new(UnlessForeign { inner, iris: iris.clone() });
@@ -228,6 +229,13 @@ fn labels(iris: &Iris) -> BTreeMap<String, String> {
     BTreeMap::from([("app".to_owned(), iris.service.clone())])
 }
 
+/// Labels of the instances, by which services find them.
+fn own_labels(iris: &Iris) -> BTreeMap<String, String> {
+    let mut labels = labels(iris);
+    labels.insert(OWN.to_owned(), iris.name.clone());
+    labels
+}
+
 fn meta(iris: &Iris, name: &str) -> ObjectMeta {
     let mut labels = labels(iris);
     labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
@@ -293,7 +301,7 @@ fn port(name: &str, number: i32) -> ServicePort {
 fn headless(iris: &Iris) -> Service {
     let spec = ServiceSpec {
         cluster_ip: Some("None".to_owned()),
-        selector: Some(labels(iris)),
+        selector: Some(own_labels(iris)),
         ports: Some(vec![port("http", WEB), port("superserver", SUPERSERVER)]),
         ..ServiceSpec::default()
     };
@@ -303,7 +311,7 @@ fn headless(iris: &Iris) -> Service {
 fn load_balancer(iris: &Iris, pool: &str) -> Service {
     let spec = ServiceSpec {
         type_: Some("LoadBalancer".to_owned()),
-        selector: Some(labels(iris)),
+        selector: Some(own_labels(iris)),
         ports: Some(vec![port("http", WEB)]),
         // A login at the portal lives in one instance: without affinity the next click may reach the other one.
         session_affinity: Some("ClientIP".to_owned()),
@@ -321,6 +329,12 @@ fn load_balancer(iris: &Iris, pool: &str) -> Service {
 fn pull_policy(image: &str) -> &'static str {
     let tag = image.rsplit('/').next().and_then(|last| last.split_once(':')).map_or("latest", |(_, tag)| tag);
     if !image.contains('@') && (tag.starts_with("latest") || tag == "preview") { "Always" } else { "IfNotPresent" }
+}
+
+/// The step of the StatefulSet, with what somebody else's must have to serve as well.
+pub(super) fn set_object(iris: &Iris, essential: Value, deadline: Duration) -> Object {
+    let made = Object::new(SET, &cluster::STATEFUL_SET, stateful_set_of(iris), essential);
+    Object { deadline, labelled: Some(Labelled::new(iris)), ..made }
 }
 
 /// The StatefulSet as it is applied.
@@ -414,7 +428,7 @@ fn stateful_set(iris: &Iris) -> StatefulSet {
             selector: LabelSelector { match_labels: Some(labels(iris)), match_expressions: None },
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
-                    labels: Some(labels(iris)),
+                    labels: Some(own_labels(iris)),
                     annotations: Some(BTreeMap::from([(format!("{MANAGER}/cpf"), digest)])),
                     ..ObjectMeta::default()
                 }),
@@ -453,7 +467,8 @@ fn essential(set: &Value) -> Value {
 
 /// The same for a service: its kind, whom it leads to, and the web server's port.
 fn essential_service(service: &Value) -> Value {
-    let spec = &service["spec"];
+    // Theirs knows nothing of our label.
+    let spec = &without(service)["spec"];
     let mut essential = json!({"spec": {"selector": spec["selector"]}});
     for field in ["type", "clusterIP"] {
         if spec[field].is_string() {

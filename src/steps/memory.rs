@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{SOON, check::Check};
+use super::{SOON, check::Check, labels::is_instance};
 use crate::{
     cluster::{self, state},
     error::Result,
@@ -34,9 +34,7 @@ fn judge(host: &dyn Host, iris: &Iris) -> Result<Probe> {
         return Ok(Probe::satisfied("the node does not say how much it has"));
     };
     let pods = host.list(&cluster::POD, None, "")?;
-    let ours = |pod: &Value| {
-        pod["metadata"]["namespace"] == *iris.namespace && pod["metadata"]["labels"]["app"] == *iris.service
-    };
+    let ours = |pod: &Value| is_instance(pod, iris);
     let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     let others: f64 = pods.iter().filter(|p| !ours(p) && !ended(p)).map(requested).sum();
     let each = state::quantity(&iris.memory_request).unwrap_or(0.0);

@@ -2,7 +2,7 @@
 //!
 //! | stage | needs | lock | steps |
 //! |---|---|---|---|
-//! | preflight | | | the host is fit; the range suits the network |
+//! | preflight | | | snapd has done its own work; the host is fit; the range suits the network |
 //! | snap | preflight | snapd | what was there before is written down; the snap `microk8s`; no refresh in the middle; mirrors and proxy for images |
 //! | group | snap | | the user may use MicroK8s |
 //! | alias | snap | snapd | `kubectl`, or `kubectl2` when there is another one |
@@ -13,7 +13,7 @@
 //! | pods | iris | | pods ready, volumes writable, names resolved |
 //! | metallb | basics | addons | the addon; the pool *equals* the range asked for |
 //! | addons | basics | addons | registry, and what else the spec names |
-//! | ready | pods, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers |
+//! | ready | pods, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers, the password is taken |
 
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ mod foreign;
 mod group;
 mod image;
 mod iris;
+mod labels;
 mod longhorn;
 mod memory;
 mod metallb;
@@ -51,6 +52,7 @@ mod preflight;
 mod ready;
 mod recall;
 mod registries;
+mod settled;
 mod snap;
 mod switch;
 
@@ -61,12 +63,14 @@ pub use cluster::{SWITCH_WITHIN, is_stopped, stopped};
 pub use cpf::USERS;
 pub use foreign::adopted;
 pub use iris::{SET, WEB, claim_names, set_key, stateful_set_of};
+pub use labels::{instances, is_instance};
 pub(crate) use longhorn::{
     apt_knows, iscsi_module_there, longhorn_sessions, longhorn_sign, multipath_in_use, multipath_takes_disks,
 };
 pub use metallb_pool::{configured, pool};
 pub use metallb_pools::{taken, wanting};
 pub use ready::address;
+pub(crate) use ready::{Door, Names, OPEN_HINT, account, announced, knock, look_up, told};
 pub use recall::{origin, recall};
 pub use switch::{start, stop};
 

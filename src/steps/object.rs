@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{SNAP, SOON, check::Question};
+use super::{SNAP, SOON, check::Question, labels::Labelled};
 use crate::{
     cluster::{self, Kind, state},
     error::{Error, ExitCode, Result},
@@ -32,11 +32,13 @@ pub(super) struct Object {
     pub(super) deadline: Duration,
     /// The key of the step that cannot do without it.
     pub(super) used_by: Option<String>,
+    /// It has our label, unless the StatefulSet that is there goes without.
+    pub(super) labelled: Option<Labelled>,
 }
 
 impl Object {
     pub(super) fn new(id: &'static str, kind: &'static Kind, want: Value, essential: Value) -> Self {
-        Self { id, kind, want, essential, serves: None, deadline: SOON, used_by: None }
+        Self { id, kind, want, essential, serves: None, deadline: SOON, used_by: None, labelled: None }
     }
 
     fn name(&self) -> &str {
@@ -49,6 +51,14 @@ impl Object {
 
     fn get(&self, host: &dyn Host) -> Result<Option<Value>> {
         host.get(self.kind, self.namespace(), self.name())
+    }
+
+    /// The object as we want it in the cluster as it is.
+    fn wanted(&self, host: &dyn Host) -> Result<Value> {
+        match &self.labelled {
+            Some(labelled) => labelled.suited(host, &self.want),
+            None => Ok(self.want.clone()),
+        }
     }
 }
 
@@ -85,7 +95,7 @@ impl Step for Object {
             return Ok(Probe::pending("it is being deleted"));
         }
         if cluster::is_ours(&now) {
-            let differences = state::differences(&self.want, &now);
+            let differences = state::differences(&self.wanted(host)?, &now);
             return Ok(if differences.is_empty() {
                 Probe::satisfied("")
             } else {
@@ -106,12 +116,12 @@ impl Step for Object {
         }
     }
 
-    fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
-        Ok(vec![Act::Apply(Box::new(self.want.clone()))])
+    fn apply(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        Ok(vec![Act::Apply(Box::new(self.wanted(host)?))])
     }
 
-    fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
-        Ok(Memo { prior: Value::Null, want: applied(&self.want) })
+    fn memo(&self, host: &dyn Host, _: &Probe) -> Result<Memo> {
+        Ok(Memo { prior: Value::Null, want: applied(&self.wanted(host)?) })
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{SOON, check::Check};
+use super::{SOON, check::Check, settled};
 use crate::{
     checks::{self, Facts, When},
     error::Result,
@@ -16,8 +16,9 @@ use crate::{
     step::Probe,
 };
 
-/// The two steps: the host, and the range. They look at the same time, because both wait for others to answer.
-pub(super) fn all(spec: &Spec) -> [Check; 2] {
+/// The steps: what ends by itself is waited for; then the host, and the range. These two look at the same time, because both wait for
+/// others to answer.
+pub(super) fn all(spec: &Spec) -> [Check; 3] {
     let of_range: Arc<Mutex<Option<Vec<Finding>>>> = Arc::default();
     let (for_later, spec_of_host, spec_of_range) = (Arc::clone(&of_range), spec.clone(), spec.clone());
     let question = move |host: &dyn Host| {
@@ -33,6 +34,7 @@ pub(super) fn all(spec: &Spec) -> [Check; 2] {
     };
     let check = |id, title, question| Check { id, title, question, deadline: SOON, watches: Vec::new() };
     [
+        settled::snapd(spec),
         check("preflight.host", "the host is fit".to_owned(), Box::new(question)),
         check("preflight.range", format!("the range {} suits the network", spec.lb), Box::new(range)),
     ]

@@ -11,6 +11,7 @@ use super::{
     check::{Check, Question},
     image,
     iris::external,
+    labels::instances,
 };
 use crate::{
     cluster::{self, state},
@@ -21,8 +22,13 @@ use crate::{
     step::{Probe, Step},
 };
 
+mod door;
 mod inside;
 mod metrics;
+mod names;
+
+pub use door::{Door, OPEN_HINT, account, announced, knock};
+pub use names::{Names, look_up, told};
 
 /// A rung: a question about IRIS that is asked until it is answered.
 fn rung(
@@ -76,6 +82,9 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
         rung(spec, "ready.licence", "the licence", pause(), metrics::licence),
         rung(spec, "ready.database", "the CPF's databases and namespaces", pause(), metrics::databases),
         rung(spec, "ready.terminal", "a terminal answers", pause(), inside::terminal),
+        rung(spec, "ready.resolver", "names of the world, in a pod", pause(), names::judge),
+        // Last: where all licence units are in use, the terminal has said so.
+        door::rung(spec),
     ]
 }
 
@@ -85,17 +94,11 @@ pub fn address(host: &dyn Host, iris: &Iris) -> Result<Option<Ipv4Addr>> {
     Ok(service.and_then(|s| state::addresses(&s).first().and_then(|a| a.parse().ok())))
 }
 
-fn iris_pods(host: &dyn Host, iris: &Iris) -> Result<Vec<Value>> {
-    let mut pods = host.list(&cluster::POD, Some(&iris.namespace), &format!("app={}", iris.service))?;
-    pods.sort_by_key(|p| state::name(p).to_owned());
-    Ok(pods)
-}
-
 fn pods_ready(host: &dyn Host, iris: &Iris) -> Result<Probe> {
     let Some(set) = host.get(&cluster::STATEFUL_SET, Some(&iris.namespace), &iris.name)? else {
         return Ok(Probe::pending("there is no StatefulSet yet"));
     };
-    let pods = iris_pods(host, iris)?;
+    let pods = instances(host, iris)?;
     for pod in pods.iter().filter(|p| state::of_template(p, &set)) {
         if let Some(end) = hopeless(host, iris, pod) {
             return Ok(end);

@@ -192,7 +192,12 @@ mod tests {
         spec.iris.name = "db".to_owned();
         spec.addons.push("rook-ceph".to_owned());
         spec.registries.proxy = Some("http://proxy.lan:3128".to_owned());
-        let mirror = |registry: &str| crate::spec::Mirror { registry: registry.into(), url: "http://lan".into() };
+        let mirror = |registry: &str| crate::spec::Mirror {
+            registry: registry.into(),
+            url: "http://lan".into(),
+            ca: None,
+            login: None,
+        };
         spec.registries.mirrors = vec![mirror("docker.io"), mirror("quay.io")];
         spec.channel = "1.33/stable".parse().expect("a channel");
         spec

@@ -6,12 +6,14 @@ use std::{
     time::Duration,
 };
 
+use base64::Engine;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{SNAP, SOON};
 use crate::{
     checks,
-    error::Result,
+    error::{Error, Result},
     host::{Cmd, FileWrite, Host},
     spec::{Mirror, Registries, Spec},
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
@@ -36,30 +38,41 @@ fn text(host: &dyn Host, path: &Path) -> Result<Option<String>> {
     Ok(host.read(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-fn write(path: PathBuf, text: &str) -> Act {
-    Act::Write(FileWrite {
-        path,
-        bytes: text.as_bytes().to_vec(),
-        mode: 0o640,
-        owner: None,
-        secret: false,
-        keeps: true,
-    })
+fn write(path: PathBuf, text: &str, secret: bool) -> Act {
+    // With a password in it, it is nobody's but root's, whatever it was before.
+    let (mode, keeps) = if secret { (0o600, false) } else { (0o640, true) };
+    Act::Write(FileWrite { path, bytes: text.as_bytes().to_vec(), mode, owner: None, secret, keeps })
+}
+
+/// A file's text as the journal may hold it: of one with a password only the digest.
+fn without_secret(text: &str) -> Value {
+    if text.contains("authorization") { json!({"sha256": digest(text)}) } else { json!(text) }
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Whether a text is the one that the journal holds.
+fn is(text: &str, held: &Value) -> bool {
+    *held == without_secret(text)
 }
 
 /// What an undo of a file has to do: three ways, by what is in it now.
 enum Back {
     Done,
     Keep,
+    Lost,
     To(Option<String>),
 }
 
 fn back(now: Option<&String>, memory: &Memory) -> Back {
-    let prior = memory.prior.as_str();
-    if now.map(String::as_str) == prior {
+    let is_prior = now.map_or(memory.prior.is_null(), |now| is(now, &memory.prior));
+    if is_prior {
         Back::Done
-    } else if memory.open || now.is_some_and(|now| memory.wants.iter().any(|want| want == now)) {
-        Back::To(prior.map(str::to_owned))
+    } else if memory.open || now.is_some_and(|now| memory.wants.iter().any(|want| is(now, want))) {
+        // What had a password in it cannot be put back: only its digest is known.
+        if memory.prior.is_object() { Back::Lost } else { Back::To(memory.prior.as_str().map(str::to_owned)) }
     } else {
         Back::Keep
     }
@@ -72,17 +85,56 @@ struct Hosts {
 }
 
 impl Hosts {
+    /// Where containerd looks for it: a port stands between underscores (containerd, docs/hosts.md; `hostDirectory` in its source).
     fn path(&self) -> PathBuf {
-        // A colon in a folder's name is no name of containerd's.
-        let folder = self.mirror.registry.replace(':', "__");
+        let folder = match self.mirror.registry.rsplit_once(':') {
+            Some((host, port)) => format!("{host}_{port}_"),
+            None => self.mirror.registry.clone(),
+        };
         Path::new(ARGS).join("certs.d").join(folder).join("hosts.toml")
     }
 
-    fn wanted(&self) -> String {
-        let Mirror { registry, url } = &self.mirror;
+    /// The content, with the password where one is needed.
+    fn wanted(&self, host: &dyn Host) -> Result<String> {
+        let Mirror { registry, url, ca, login } = &self.mirror;
         // Docker Hub answers under another name than it is called by.
         let server = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
-        format!("server = \"https://{server}\"\n\n[host.\"{url}\"]\n  capabilities = [\"pull\", \"resolve\"]\n")
+        let mut wanted =
+            format!("server = \"https://{server}\"\n\n[host.\"{url}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
+        // Who names the API's own path means it as it stands; else containerd appends it.
+        if url.split('/').skip(3).any(|part| part == "v2") {
+            wanted.push_str("  override_path = true\n");
+        }
+        if let Some(ca) = ca {
+            wanted.push_str(&format!("  ca = {}\n", json!(ca.display().to_string())));
+        }
+        if let Some(login) = login {
+            let given = text(host, login)?.unwrap_or_default();
+            let Some(pair) = given.lines().next().map(str::trim).filter(|pair| pair.contains(':')) else {
+                return Err(Error::failed(format!("{} holds no login for {registry}", login.display()))
+                    .hint("write it as one line: USER:PASSWORD (registries.login in the profile)"));
+            };
+            let basic = base64::engine::general_purpose::STANDARD.encode(pair);
+            wanted.push_str(&format!("  [host.\"{url}\".header]\n    authorization = \"Basic {basic}\"\n"));
+        }
+        Ok(wanted)
+    }
+
+    /// Where this program put it before it knew of [`Hosts::path`]'s way with ports: nobody reads it there.
+    fn former(&self) -> Option<PathBuf> {
+        let folder = self.mirror.registry.replace(':', "__");
+        (folder != self.mirror.registry).then(|| Path::new(ARGS).join("certs.d").join(folder).join("hosts.toml"))
+    }
+
+    /// Removes a file of ours, and its folder if that is empty then.
+    fn remove(host: &dyn Host, path: PathBuf) -> Vec<Act> {
+        let folder = path.parent().unwrap_or(Path::new(ARGS)).to_owned();
+        let alone = host.names(&folder).len() <= 1;
+        let mut acts = vec![Act::Remove { path, all: false }];
+        if alone {
+            acts.push(Act::Remove { path: folder, all: false });
+        }
+        acts
     }
 }
 
@@ -102,35 +154,35 @@ impl Step for Hosts {
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         Ok(match text(host, &self.path())? {
             None => Probe::Absent,
-            Some(now) if now == self.wanted() => Probe::satisfied(""),
-            Some(now) => Probe::differs(json!(now), "containerd asks others for them"),
+            Some(now) if now == self.wanted(host)? => Probe::satisfied(""),
+            Some(now) => Probe::differs(without_secret(&now), "containerd asks others for them, or in another way"),
         })
     }
 
-    fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
-        Ok(vec![write(self.path(), &self.wanted())])
+    fn apply(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        Ok(vec![write(self.path(), &self.wanted(host)?, self.mirror.login.is_some())])
     }
 
-    fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
+    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
         let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
-        Ok(Memo { prior, want: json!(self.wanted()) })
+        Ok(Memo { prior, want: without_secret(&self.wanted(host)?) })
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         let path = self.path();
+        if let Some(former) = self.former()
+            && text(host, &former)?.is_some_and(|now| memory.wants.iter().any(|want| is(&now, want)))
+        {
+            return Ok(Undo::Acts(Self::remove(host, former)));
+        }
         Ok(match back(text(host, &path)?.as_ref(), memory) {
             Back::Done => Undo::Done,
             Back::Keep => Undo::Keep(format!("somebody changed {} since", path.display())),
-            Back::To(Some(before)) => Undo::Acts(vec![write(path, &before)]),
-            Back::To(None) => {
-                let folder = path.parent().unwrap_or(Path::new(ARGS)).to_owned();
-                let alone = host.names(&folder).len() <= 1;
-                let mut acts = vec![Act::Remove { path, all: false }];
-                if alone {
-                    acts.push(Act::Remove { path: folder, all: false });
-                }
-                Undo::Acts(acts)
+            Back::Lost => {
+                Undo::Keep(format!("{} had a password in it before, which the journal does not hold", path.display()))
             }
+            Back::To(Some(before)) => Undo::Acts(vec![write(path, &before, false)]),
+            Back::To(None) => Undo::Acts(Self::remove(host, path)),
         })
     }
 
@@ -223,7 +275,7 @@ impl Step for Proxy {
     fn apply(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
         // The snap brings the file: a plan that is made before knows only what will be in it.
         let now = text(host, &Self::path())?.unwrap_or_default();
-        Ok(vec![write(Self::path(), &Self::wanted(&now, &self.lines(host)?)), Self::restart()])
+        Ok(vec![write(Self::path(), &Self::wanted(&now, &self.lines(host)?), false), Self::restart()])
     }
 
     fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
@@ -235,8 +287,10 @@ impl Step for Proxy {
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         Ok(match back(text(host, &Self::path())?.as_ref(), memory) {
             Back::Done => Undo::Done,
-            Back::Keep => Undo::Keep(format!("somebody changed {} since", Self::path().display())),
-            Back::To(before) => Undo::Acts(vec![write(Self::path(), &before.unwrap_or_default()), Self::restart()]),
+            Back::Keep | Back::Lost => Undo::Keep(format!("somebody changed {} since", Self::path().display())),
+            Back::To(before) => {
+                Undo::Acts(vec![write(Self::path(), &before.unwrap_or_default(), false), Self::restart()])
+            }
         })
     }
 
@@ -277,16 +331,51 @@ mod tests {
         assert!(matches!(back(None, &Memory::default()), Back::Done));
     }
 
+    /// A host that has one file, and can do nothing else.
+    fn step(registry: &str, url: &str, ca: Option<&str>, login: Option<&str>) -> Hosts {
+        let file = |path: Option<&str>| path.map(PathBuf::from);
+        let mirror = Mirror { registry: registry.to_owned(), url: url.to_owned(), ca: file(ca), login: file(login) };
+        Hosts { id: String::new(), mirror }
+    }
+
+    fn wanted(step: &Hosts) -> Result<String> {
+        step.wanted(&crate::host::Real::new("registries", |_| {}).expect("a host"))
+    }
+
     #[test]
     fn a_mirror_is_written_as_containerd_reads_it() {
-        let mirror = |registry: &str, url: &str| Mirror { registry: registry.to_owned(), url: url.to_owned() };
-        let hosts = Hosts { id: String::new(), mirror: mirror("docker.io", "http://mirror.lan:5000") };
+        let hosts = step("docker.io", "http://mirror.lan:5000", None, None);
         assert_eq!(hosts.path(), Path::new("/var/snap/microk8s/current/args/certs.d/docker.io/hosts.toml"));
         assert_eq!(
-            hosts.wanted(),
+            wanted(&hosts).expect("a text"),
             "server = \"https://registry-1.docker.io\"\n\n[host.\"http://mirror.lan:5000\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
         );
-        let other = Hosts { id: String::new(), mirror: mirror("reg.lan:5000", "http://m") };
-        assert!(other.path().ends_with("certs.d/reg.lan__5000/hosts.toml"));
+        let other = step("reg.lan:5000", "http://m", None, None);
+        assert!(other.path().ends_with("certs.d/reg.lan_5000_/hosts.toml"));
+        assert!(other.former().expect("a former place").ends_with("certs.d/reg.lan__5000/hosts.toml"));
+    }
+
+    #[test]
+    fn a_path_an_authority_and_a_login_are_told_to_containerd() {
+        let with_path =
+            |url| wanted(&step("quay.io", url, None, None)).expect("a text").contains("override_path = true");
+        assert!(with_path("https://harbor.lan/v2/quay-proxy"));
+        assert!(!with_path("https://art.lan/artifactory/api/docker/quay") && !with_path("https://v2.lan"));
+
+        let dir = tempfile::tempdir().expect("a folder");
+        let login = dir.path().join("login");
+        std::fs::write(&login, "robot:s3cret\n").expect("a file");
+        let hosts = step("reg.lan:5000", "https://reg.lan:5000", Some("/etc/ssl/reg.crt"), login.to_str());
+        let text = wanted(&hosts).expect("a text");
+        assert!(text.ends_with(
+            "  ca = \"/etc/ssl/reg.crt\"\n  [host.\"https://reg.lan:5000\".header]\n    authorization = \"Basic cm9ib3Q6czNjcmV0\"\n"
+        ));
+        // The journal knows that it is the same, and no more.
+        let held = without_secret(&text);
+        assert!(is(&text, &held) && !held.to_string().contains("cm9ib3Q6czNjcmV0"));
+        let memory = Memory { wants: vec![held], ..Memory::default() };
+        assert!(matches!(back(Some(&text), &memory), Back::To(None)));
+        std::fs::write(&login, "nobody\n").expect("a file");
+        assert!(wanted(&hosts).expect_err("no login").what.contains("holds no login for reg.lan:5000"));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     microk8s::{self, Doing},
     spec::Spec,
     step::{Act, Memo, Memory, Probe, Scope, SnapdChange, Step, Undo},
-    version::Channel,
+    version::{Channel, Minor},
 };
 
 /// What snapd does, while it removes the snap.
@@ -24,6 +24,13 @@ pub(super) fn being_removed(host: &dyn Host) -> Result<Option<String>> {
 pub(super) fn busy(host: &dyn Host) -> Result<Option<String>> {
     Ok(Doing::now(host)?.map(|doing| doing.why))
 }
+
+/// What a shell says of a command that is not there.
+const COMMAND_MISSING: [&str; 2] = ["command not found", "required file not found"];
+
+/// The base snap of each version, from this one on (`base:` in MicroK8s' snapcraft.yaml).
+const BASES: [(Minor, &str); 4] =
+    [(Minor(1, 20), "core"), (Minor(1, 21), "core18"), (Minor(1, 27), "core20"), (Minor(1, 34), "core22")];
 
 /// How to go on with the MicroK8s that is there, and nothing of it lost.
 fn keep_channel(tracking: &str, ours: bool) -> String {
@@ -74,6 +81,22 @@ impl Snap {
         }
     }
 
+    /// The base that MicroK8s runs on, when its last installation failed for want of a basic command, which is the base's: a refresh of
+    /// that is what helps. (Seen with core20 and core22 whose mount had gone stale.)
+    fn broken_base(&self, host: &dyn Host) -> Result<Option<&'static str>> {
+        let changes = host.snapd_get("/v2/changes?select=ready&for=microk8s")?.unwrap_or_default();
+        let number = |change: &&Value| change["id"].as_str().and_then(|id| id.parse::<u64>().ok());
+        let last = changes.as_array().into_iter().flatten().filter(|c| c["kind"] == "install-snap").max_by_key(number);
+        let Some(failed) = last.filter(|change| change["status"] == "Error") else { return Ok(None) };
+        let logs = failed["tasks"].as_array().into_iter().flatten().filter_map(|t| t["log"].as_array()).flatten();
+        let lacks = |line: &Value| {
+            line.as_str().is_some_and(|l| l.contains("hook") && COMMAND_MISSING.iter().any(|m| l.contains(m)))
+        };
+        let base = BASES.iter().rev().find(|(from, _)| self.channel.minor >= *from).map_or("core22", |(_, base)| base);
+        let broken = logs.into_iter().any(lacks) || failed["err"].as_str().is_some_and(|e| lacks(&json!(e)));
+        Ok((broken && host.snapd_get(&format!("/v2/snaps/{base}"))?.is_some()).then_some(base))
+    }
+
     fn enable() -> Act {
         Self::change(json!({"action": "enable"}), "snap enable microk8s")
     }
@@ -115,9 +138,18 @@ impl Step for Snap {
         Ok(Probe::satisfied(format!("{version}, revision {}", snap["revision"].as_str().unwrap_or("?"))))
     }
 
-    fn apply(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
         let channel = self.channel.to_string();
-        Ok(vec![match found {
+        let base = if *found == Probe::Absent { self.broken_base(host)? } else { None };
+        let first = base.map(|base| {
+            Act::Snapd(SnapdChange {
+                method: "POST",
+                path: format!("/v2/snaps/{base}"),
+                body: json!({"action": "refresh"}),
+                shown: format!("snap refresh {base}"),
+            })
+        });
+        let then = match found {
             Probe::Differs { now, .. } if now["channel"].is_string() => Self::change(
                 json!({"action": "refresh", "channel": channel}),
                 &format!("snap refresh microk8s --channel={channel}"),
@@ -127,7 +159,8 @@ impl Step for Snap {
                 json!({"action": "install", "channel": channel, "classic": true}),
                 &format!("snap install microk8s --classic --channel={channel}"),
             ),
-        }])
+        };
+        Ok(first.into_iter().chain([then]).collect())
     }
 
     fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {

@@ -9,7 +9,8 @@ use super::{
     SNAP, SOON, catalog,
     check::Check,
     cluster::{self as running, RUNNING, SWITCH_WITHIN},
-    iris::{SET, set_key, stateful_set_of},
+    iris::{set_key, set_object, stateful_set_of},
+    labels::instances,
     object::Object,
 };
 use crate::{
@@ -55,20 +56,21 @@ fn is_ours(spec: &Spec, ledger: &Ledger) -> bool {
 
 /// The StatefulSet with that many instances.
 fn scaled(spec: &Spec, replicas: u32) -> Object {
-    let want = stateful_set_of(&Iris { replicas, ..spec.iris.clone() });
-    let deadline = spec.timeouts.remove.into();
-    Object { deadline, ..Object::new(SET, &cluster::STATEFUL_SET, want.clone(), want) }
+    let iris = Iris { replicas, ..spec.iris.clone() };
+    // Only one of ours is switched.
+    let essential = stateful_set_of(&iris);
+    set_object(&iris, essential, spec.timeouts.remove.into())
 }
 
 /// No instance runs any more.
 fn ended(spec: &Spec) -> Check {
-    let Iris { namespace, service, .. } = spec.iris.clone();
-    let watches = vec![Watch::Objects(&cluster::POD, Some(namespace.clone()))];
+    let iris = spec.iris.clone();
+    let watches = vec![Watch::Objects(&cluster::POD, Some(iris.namespace.clone()))];
     Check {
         id: "iris.ended",
         title: "IRIS is shut down; its data stays".to_owned(),
         question: Box::new(move |host| {
-            let left = host.list(&cluster::POD, Some(&namespace), &format!("app={service}"))?;
+            let left = instances(host, &iris)?;
             let names: Vec<&str> = left.iter().map(state::name).collect();
             Ok(if names.is_empty() {
                 Probe::satisfied("")

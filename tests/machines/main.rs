@@ -5,6 +5,7 @@ mod support;
 
 mod article;
 mod between_core;
+mod between_cpf;
 mod between_data;
 mod between_door;
 mod between_host;

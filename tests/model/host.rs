@@ -462,6 +462,10 @@ impl Host for Model {
             ready(pod)?;
             let stdout = match argv {
                 ["/bin/sh", "-c", script] if script.contains("test -w") => String::new(),
+                ["getent", "ahostsv4", "registry-1.docker.io"] => "3.5.7.9 STREAM registry-1.docker.io\n".to_owned(),
+                ["getent", "ahostsv4", "iris-mk8s-no-such-host"] => {
+                    return Ok(Output { code: Some(2), ..Output::default() });
+                }
                 ["getent", "ahostsv4", name] => {
                     let other = ready(name.split('.').next().unwrap_or_default())?;
                     format!("{} STREAM {name}\n", other["status"]["podIP"].as_str().unwrap_or_default())
@@ -486,6 +490,17 @@ impl Host for Model {
         let licence = "iris_license_days_remaining 300\n";
         let database = "iris_db_size_mb{id=\"TEST-DATA\",dir=\"/vol-data/TEST-DATA/\"} 1\n";
         Ok((200, format!("# {}\niris_cpu_usage 1\n{licence}{database}", state::name(pod))))
+    }
+
+    fn login(&self, url: &str, _: &str, password: &str) -> Result<u16> {
+        let ip = url
+            .strip_prefix("http://")
+            .and_then(|u| u.strip_suffix(":52773/api/atelier/"))
+            .expect("a pod's web server");
+        let world = self.world();
+        let pod = world.cluster.as_ref().filter(|c| c.running).and_then(|c| answering(c, ip));
+        let pod = pod.ok_or_else(|| Error::transient(format!("{url} does not answer")).because("No route to host"))?;
+        Ok(if super::pods::takes(&world, pod, password) { 200 } else { 401 })
     }
 
     fn watch(&self, what: &[Watch]) -> Box<dyn Changes> {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use iris_mk8s::cluster as kinds;
+use iris_mk8s::{cluster as kinds, journal::Place};
 use serde_json::{Value, json};
 
 use super::{
     cluster::{Cluster, Key, Life, key},
     files::Files,
     microk8s, volumes,
-    world::s,
+    world::{World, s},
 };
 
 /// File in which IRIS keeps its accounts.
@@ -151,6 +151,26 @@ fn first_start(cluster: &Cluster, files: &mut Files, pod: &Value) {
         }
     }
 }
+
+/// Whether the accounts on the pod's volume have this password: the one that every image comes with, or the one whose hash they got.
+pub fn takes(world: &World, pod: &Value, password: &str) -> bool {
+    let cluster = world.cluster.as_ref().expect("the pod's cluster");
+    let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+    let claim = volumes::claims_of(pod).find(|claim| claim.starts_with("dbv-mgr"));
+    let accounts =
+        claim.and_then(|claim| volumes::folder(cluster, namespace, claim)).map(|folder| format!("{folder}/{ACCOUNTS}"));
+    let read = |path: &str| world.files.read(path).map(|bytes| String::from_utf8_lossy(bytes).trim_end().to_owned());
+    let Some(hash) = accounts.and_then(|path| read(&path)) else { return false };
+    if hash == "SYS" || hash == PUBLISHED {
+        return password == "SYS";
+    }
+    let kept = Place::default();
+    let same = |path: std::path::PathBuf, text: &str| read(path.to_str().expect("UTF-8")).as_deref() == Some(text);
+    same(kept.password_hash(), &hash) && same(kept.password(), password)
+}
+
+/// The hash that the profile `article` brings.
+const PUBLISHED: &str = "FBFE8593AEFA510C27FD184738D6E865A441DE98,u4ocm4qh";
 
 /// `PasswordHash` of the CPF that the pod mounts.
 fn hash(cluster: &Cluster, namespace: &str, pod: &Value) -> Option<String> {

@@ -456,7 +456,7 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
             json!({"id": c.id.to_string(), "kind": kind_of(&c.what), "summary": doing, "status": status, "ready": false,
                 "tasks": [{"summary": doing, "status": status, "progress": {"label": "", "done": 1, "total": 1}}]})
         }))),
-        "/v2/changes?select=in-progress" => Some(json!([])),
+        "/v2/changes?select=in-progress" | "/v2/changes?select=ready&for=microk8s" => Some(json!([])),
         "/v2/snaps/k8s" => None,
         "/v2/snaps/system/conf?keys=seed.loaded" => Some(json!({"seed.loaded": true})),
         "/v2/find?name=microk8s" => {

@@ -35,6 +35,15 @@ pub struct Facts {
     /// The API server refuses to tell of its objects.
     pub forbidden: bool,
     pub pages: BTreeMap<String, (u16, String)>,
+    /// What an instance answers to a login: by password, of an account of IRIS.
+    pub logins: BTreeMap<String, u16>,
+    /// What commands in pods print, by their words; of others nothing is known.
+    pub execs: BTreeMap<String, (i32, String)>,
+    /// Addresses that name servers have for a name, and servers that do not answer.
+    pub known: BTreeMap<String, usize>,
+    pub silent: BTreeSet<Ipv4Addr>,
+    /// What small writes took; not measured when there are none.
+    pub writes: Vec<Duration>,
     pub unreachable: BTreeSet<String>,
     pub neighbours: BTreeMap<Ipv4Addr, String>,
     pub now: u64,
@@ -100,6 +109,13 @@ pub fn good() -> Facts {
         .file("/sys/module/apparmor/parameters/enabled", "Y\n")
         .file("/sys/module/overlay/refcnt", "0\n")
         .file("/dev/kmsg", "")
+        .file("/proc/self/mountinfo", MOUNTS)
+        .file("/proc/filesystems", "nodev\tsysfs\n\text4\n\tsquashfs\n")
+        .file("/usr/bin/mount", "")
+        .file("/usr/bin/umount", "")
+        .file("/usr/sbin/modprobe", "")
+        .file("/proc/sys/net/netfilter/nf_conntrack_max", "65536\n")
+        .file("/proc/sys/net/netfilter/nf_conntrack_count", "71\n")
         .file("/var/lib/snapd/state.json", "{}")
         .file("/etc/os-release", "PRETTY_NAME=\"Ubuntu 24.04.3 LTS\"\nNAME=\"Ubuntu\"\nVERSION_ID=\"24.04\"\nID=ubuntu\nID_LIKE=debian\n")
         .file("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 vm1\n")
@@ -110,6 +126,8 @@ pub fn good() -> Facts {
         .command("uname -m", 0, "x86_64\n")
         .command("getent passwd ubuntu", 0, "ubuntu:x:1000:1000:Ubuntu:/home/ubuntu:/bin/bash\n")
         .command("systemd-detect-virt --container", 1, "none\n")
+        .command("stat --format=%a:%u:%n / /var /var/lib /var/snap", 0, "755:0:/\n755:0:/var\n755:0:/var/lib\n")
+        .command("systemctl is-active firewalld.service", 4, "inactive\n")
         .command("apparmor_parser --version", 0, "AppArmor parser version 4.0.1~really4.0.1\nCopyright (C) 1999-2008 Novell Inc.\n")
         .command("sudo --version", 0, "Sudo version 1.9.15p5\nSudoers policy plugin version 1.9.15p5\n")
         .command("modprobe --dry-run --quiet br_netfilter", 0, "")
@@ -139,6 +157,11 @@ pub fn good() -> Facts {
     free(&mut facts, 40);
     facts
 }
+
+/// What its image mounts.
+pub const MOUNTS: &str = "21 29 0:20 / /proc rw,nosuid,nodev,noexec,relatime shared:12 - proc proc rw\n\
+                          29 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,discard,errors=remount-ro\n\
+                          41 29 8:15 / /boot/efi rw,relatime shared:31 - vfat /dev/sda15 rw,fmask=0077\n";
 
 /// Gives its one file system so many free GiB.
 pub fn free(facts: &mut Facts, gib: u64) {
@@ -294,11 +317,33 @@ impl Host for Recorded {
     }
 
     fn exec(&self, _: &str, pod: &str, _: &str, argv: &[&str], _: &str) -> Result<Output> {
-        panic!("nothing was recorded of {argv:?} in pod {pod}")
+        let (code, stdout) = self
+            .facts
+            .execs
+            .get(&argv.join(" "))
+            .unwrap_or_else(|| panic!("nothing was recorded of {argv:?} in pod {pod}"));
+        Ok(Output { code: Some(*code), stdout: stdout.clone(), stderr: String::new() })
     }
 
     fn http_get(&self, url: &str) -> Result<(u16, String)> {
         self.facts.pages.get(url).cloned().ok_or_else(|| Error::transient(format!("{url} does not answer")))
+    }
+
+    fn login(&self, url: &str, _: &str, password: &str) -> Result<u16> {
+        assert!(url.ends_with(":52773/api/atelier/"), "{url}");
+        Ok(self.facts.logins.get(password).copied().unwrap_or(401))
+    }
+
+    fn ask_name(&self, server: Ipv4Addr, name: &str) -> Result<usize> {
+        if self.facts.silent.contains(&server) {
+            return Err(Error::transient(format!("{server} does not answer")));
+        }
+        Ok(self.facts.known.get(name).copied().unwrap_or(0))
+    }
+
+    fn sync_latency(&self, folder: &Path, _: u32, _: Duration) -> Result<Vec<Duration>> {
+        assert!(folder.starts_with("/"), "{folder:?}");
+        Ok(self.facts.writes.clone())
     }
 
     fn reach(&self, name: &str, port: u16) -> Result<()> {

@@ -3,9 +3,10 @@
 use super::{Cluster, Instance};
 use crate::{
     cluster::{self, state},
+    credentials::PUBLISHED,
     finding::Finding,
     iris_log::{self, Kind},
-    steps::WEB,
+    steps::{self, Door, WEB},
 };
 
 /// Instances that nobody wants: `iris-mk8s stop` scales to nought before it stops the cluster, and only its own start sets the number again.
@@ -68,6 +69,32 @@ pub(super) fn licence(cluster: &Cluster<'_>) -> Vec<Finding> {
         if let Some(ends) = iris_log::ends_soon(page) {
             findings.push(Finding::warned(format!("{name}: {ends}"), "take a newer image before: --image"));
         }
+    }
+    findings
+}
+
+/// Who can log in: with the announced password, and with the one that everybody knows.
+pub(super) fn door(cluster: &Cluster<'_>) -> Vec<Finding> {
+    let of = |door: Door| {
+        let found = cluster.instances.iter().filter(move |i| i.door.as_ref() == Some(&door));
+        found.map(|i| state::name(&i.pod)).collect::<Vec<_>>().join(", ")
+    };
+    let user = steps::account(&cluster.facts.spec.iris).unwrap_or_default();
+    let (open, other) = (of(Door::Open), of(Door::Other));
+    let mut findings = Vec::new();
+    if !open.is_empty() {
+        findings.push(Finding::refused(
+            format!(
+                "{open}: everybody can log in: {user} takes the password `{PUBLISHED}`, which every image comes with"
+            ),
+            steps::OPEN_HINT,
+        ));
+    }
+    if !other.is_empty() {
+        findings.push(Finding::warned(
+            format!("{other}: {user} cannot log in with the password that bootstrap announced: it was changed since, or the volumes had another one before"),
+            "log in with the password that was set; in a terminal none is needed: `sudo iris-mk8s session`",
+        ));
     }
     findings
 }

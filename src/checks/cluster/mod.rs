@@ -12,10 +12,11 @@ use crate::{
     finding::Finding,
     host::Host,
     iris_log::{self, Sign},
-    steps::{self, WEB},
+    steps::{self, Door, Names, WEB},
     version::MetallbApi,
 };
 
+pub(super) mod authority;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 pub(super) mod ground;
 mod iris;
@@ -23,6 +24,7 @@ mod longhorn;
 mod metallb;
 mod node;
 mod pods;
+mod reach;
 mod storage;
 
 /// A check of what was read.
@@ -59,11 +61,15 @@ pub const ALL: &[Check] = &[
     check("crash", pods::crashes),
     check("iris-cpf", iris::actions),
     check("iris-licence", iris::licence),
+    check("iris-door", iris::door),
     check("pod-network", pods::network),
+    check("pod-routes", reach::routes),
     check("dns-pods", pods::dns),
+    check("names", reach::names),
     check("metallb", metallb::runs),
     check("metallb-pool", metallb::pool),
     check("address", metallb::address),
+    check("strangers", reach::strangers),
     check("answer", iris::answers),
 ];
 
@@ -84,6 +90,8 @@ pub struct Cluster<'a> {
     /// Addresses of services that somebody else on the LAN answers for, with the MAC.
     claimed: Vec<(String, String)>,
     instances: Vec<Instance>,
+    /// What an instance finds when it looks names up.
+    names: Option<Names>,
     longhorn: longhorn::Longhorn,
 }
 
@@ -95,6 +103,8 @@ struct Instance {
     log_before: String,
     /// Its metrics, when it answers.
     page: Option<String>,
+    /// Who can log in, when it is ready.
+    door: Option<Door>,
 }
 
 /// Lines of a log that are read: a start takes some hundred.
@@ -120,6 +130,8 @@ impl<'a> Cluster<'a> {
             &cluster::STATEFUL_SET,
         ];
         let api = facts.spec.channel.row().metallb;
+        let password = announced_password(facts)?;
+        let password = password.as_deref();
         thread::scope(|scope| {
             let asked = kinds.map(|kind| scope.spawn(move || of_kind(host, kind)));
             let pool = scope.spawn(move || steps::configured(host, facts.spec));
@@ -128,7 +140,9 @@ impl<'a> Cluster<'a> {
             let [pods, events, claims, services, classes, deployments, daemon_sets, stateful_sets] = asked.map(joined);
             let (pods, services) = (pods?, services?);
             let of_iris: Vec<Value> = pods.iter().filter(|pod| is_iris(facts, pod)).cloned().collect();
-            let instances = of_iris.into_iter().map(|pod| scope.spawn(move || Instance::read(facts, pod)));
+            let names = reach::ask(facts, &of_iris);
+            let read = |pod| scope.spawn(move || Instance::read(facts, pod, password));
+            let instances = of_iris.into_iter().map(read);
             let instances: Vec<_> = instances.collect();
             let claimed = claimed(facts, &services);
             Ok(Self {
@@ -144,6 +158,7 @@ impl<'a> Cluster<'a> {
                 announced: announced.join().ok().flatten(),
                 claimed,
                 instances: instances.into_iter().filter_map(|t| t.join().ok()).collect(),
+                names,
                 longhorn: joined(longhorn)?,
             })
         })
@@ -225,7 +240,7 @@ fn of_kind(host: &dyn Host, kind: &'static Kind) -> Result<Vec<Value>> {
 }
 
 impl Instance {
-    fn read(facts: &Facts<'_>, pod: Value) -> Self {
+    fn read(facts: &Facts<'_>, pod: Value, announced: Option<&str>) -> Self {
         let (host, name) = (facts.host, state::name(&pod).to_owned());
         let namespace = &facts.spec.iris.namespace;
         let log = |previous: &str| {
@@ -238,7 +253,11 @@ impl Instance {
             let (status, text) = host.http_get(&format!("http://{ip}:{WEB}/api/monitor/metrics")).ok()?;
             (status == 200).then_some(text)
         });
-        Self { log: log(""), log_before, pod, page }
+        let address = pod["status"]["podIP"].as_str().filter(|_| page.is_some());
+        let door = address
+            .zip(steps::account(&facts.spec.iris))
+            .and_then(|(address, user)| steps::knock(host, address, user, announced).ok());
+        Self { log: log(""), log_before, pod, page, door }
     }
 }
 
@@ -249,14 +268,20 @@ impl Instance {
     }
 }
 
+/// The password that the last bootstrap announced; none for a StatefulSet of somebody else's, which brings its own.
+fn announced_password(facts: &Facts<'_>) -> Result<Option<String>> {
+    let iris = &facts.spec.iris;
+    let set = facts.host.get(&cluster::STATEFUL_SET, Some(&iris.namespace), &iris.name)?;
+    if set.is_some_and(|set| cluster::is_ours(&set)) { steps::announced(facts.host) } else { Ok(None) }
+}
+
 fn restarts(pod: &Value) -> i64 {
     let all = pod["status"]["containerStatuses"].as_array();
     all.into_iter().flatten().filter_map(|c| c["restartCount"].as_i64()).sum()
 }
 
 fn is_iris(facts: &Facts<'_>, pod: &Value) -> bool {
-    let iris = &facts.spec.iris;
-    pod["metadata"]["namespace"] == iris.namespace.as_str() && pod["metadata"]["labels"]["app"] == iris.service.as_str()
+    steps::is_instance(pod, &facts.spec.iris)
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {

@@ -199,6 +199,15 @@ fn crash(cluster: &Cluster<'_>, pod: &Value) -> Option<Finding> {
                 "raise iris.memory_limit in a profile, or lower globals and gmheap in the CPF",
             ));
         }
+        if code == 135 {
+            return Some(Finding::refused(
+                format!(
+                    "{}: container {what} ends with exit code 135, a bus error ({times} times): it maps huge pages of the host, of which it may not have any",
+                    names(&[name])
+                ),
+                "`sysctl -w vm.nr_hugepages=0` on the host, then delete the pod; the check `huge-pages` tells how many are kept back",
+            ));
+        }
         let log = cluster
             .instances
             .iter()

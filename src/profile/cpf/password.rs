@@ -29,6 +29,17 @@ impl Cpf<'_> {
         text
     }
 
+    /// Whether the CPF keeps this user from logging in with the password at once: it must be changed first, or the account is off.
+    pub fn locks(&self, user: &str) -> bool {
+        let of_user = |line: &&Line<'_>| {
+            line.verb().is_some_and(|verb| is(verb, "ModifyUser"))
+                && line.property("Name").is_some_and(|name| is(name, user))
+        };
+        let last =
+            |property: &str| self.lines.iter().filter(of_user).filter_map(|line| line.property(property)).next_back();
+        last("ChangePassword").is_some_and(|value| value != "0") || last("Enabled").is_some_and(|value| value == "0")
+    }
+
     /// Whether the CPF says itself if this user has to change the password.
     pub fn decides(&self, user: &str) -> bool {
         self.lines.iter().any(|line| {
@@ -79,5 +90,8 @@ mod tests {
         let merged = merged(cpf);
         assert!(merged.ends_with("[Actions]\nModifyUser:Name=SuperUser,ChangePassword=0,PasswordNeverExpires=1\n"));
         assert!(!merged.contains("Name=_SYSTEM"), "{merged}");
+        assert!(Cpf::read(cpf).locks("_SYSTEM") && !Cpf::read(cpf).locks("SuperUser"));
+        let off = "[Actions]\nModifyUser:Name=SuperUser,ChangePassword=0,Enabled=0\n";
+        assert!(Cpf::read(off).locks("superuser") && Cpf::read(off).decides("SuperUser"));
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     error::Result,
     host::{Cmd, Host},
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    steps::settled::at_apt,
 };
 
 /// iSCSI on the host: `iscsiadm` and its service.
@@ -57,7 +58,7 @@ impl Step for Lists {
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         for (package, _) in Packages::missing(host)? {
             if !is_known(host, &package)? {
-                return Ok(Probe::Absent);
+                return Ok(waiting(host)?.unwrap_or(Probe::Absent));
             }
         }
         Ok(Probe::satisfied(""))
@@ -83,6 +84,12 @@ impl Step for Lists {
     fn scope(&self) -> Scope {
         Scope::Host
     }
+}
+
+/// Another apt is at work, as on a fresh VM: it comes to an end, and only then it is seen what is missing.
+fn waiting(host: &dyn Host) -> Result<Option<Probe>> {
+    let who = at_apt(host)?;
+    Ok(who.map(|who| Probe::pending(format!("{who} works with apt; it is waited for"))))
 }
 
 /// Whether the kernel has the module, or could load it.
@@ -162,6 +169,9 @@ impl Step for Packages {
         let missing = Self::missing(host)?;
         if missing.is_empty() {
             return Ok(Probe::satisfied("installed"));
+        }
+        if let Some(waiting) = waiting(host)? {
+            return Ok(waiting);
         }
         // Half-installed: an installation was cut off. Known but gone (`rc`) counts as missing.
         let half = |state: &Option<String>| state.as_ref().is_some_and(|s| s.starts_with('i') && s != "ii");

@@ -1,7 +1,7 @@
 //! What is seen only from inside of a pod, with what every image of IRIS has: a shell, `getent`, `cat` and `iris` itself. Nothing is
 //! written there.
 
-use super::iris_pods;
+use super::instances;
 use crate::{
     cluster::{self, state},
     error::Result,
@@ -35,7 +35,7 @@ pub(super) fn volumes(host: &dyn Host, iris: &Iris) -> Result<Probe> {
         }
     }
     let script = format!("for d in {}; do test -w $d || echo $d; done", MOUNTS.join(" "));
-    for pod in iris_pods(host, iris)? {
+    for pod in instances(host, iris)? {
         let name = state::name(&pod);
         let output = run(host, iris, name, &["/bin/sh", "-c", &script], "")?;
         let closed = output.stdout.trim();
@@ -51,7 +51,7 @@ pub(super) fn volumes(host: &dyn Host, iris: &Iris) -> Result<Probe> {
 
 /// The name service knows each pod, and says so in the first one.
 pub(super) fn names(host: &dyn Host, iris: &Iris) -> Result<Probe> {
-    let pods = iris_pods(host, iris)?;
+    let pods = instances(host, iris)?;
     let Some(first) = pods.first() else { return Ok(Probe::pending("there are no pods")) };
     let names: Vec<String> = pods.iter().map(|p| format!("{}.{}", state::name(p), iris.service)).collect();
     let mut argv = vec!["getent", "ahostsv4"];
@@ -86,7 +86,7 @@ const ANSWERS: [&str; 2] = ["answer:42", "sql:0"];
 
 /// IRIS answers where a person would ask it. It costs a licence unit for a moment.
 pub(super) fn terminal(host: &dyn Host, iris: &Iris) -> Result<Probe> {
-    for pod in iris_pods(host, iris)? {
+    for pod in instances(host, iris)? {
         let name = state::name(&pod);
         let output = run(host, iris, name, &["iris", "session", "IRIS", "-U", "%SYS"], QUESTION)?;
         let said = format!("{}{}", output.stdout, output.stderr);

@@ -1,5 +1,7 @@
 // Configuration parameter files: iris.cpf and the merge file. Sections and keys keep their order; names of sections are
-// compared without case. A merge file's [Actions] are kept as lines, because their order is their meaning.
+// compared without case. A merge file's [Actions] are kept as lines, because their order is their meaning. Comments are those of the
+// reference ("CPF Format"): `;`, `#` and `//` to the end of the line, `/*` to `*/` over lines, at the beginning of a line or behind
+// something else on it, not within quotes.
 package main
 
 import (
@@ -20,7 +22,7 @@ type cpfLine struct{ key, value string }
 func parseCPF(text string) *CPF {
 	c := &CPF{}
 	var at *cpfSection
-	for _, line := range strings.Split(text, "\n") {
+	for _, line := range strings.Split(withoutComments(text), "\n") {
 		line = strings.TrimSpace(line)
 		switch {
 		case line == "":
@@ -36,6 +38,42 @@ func parseCPF(text string) *CPF {
 		}
 	}
 	return c
+}
+
+// withoutComments keeps the lines. Within a word the signs belong to the value, as in IRIS's own default file (`80^#,$C(27)`).
+func withoutComments(text string) string {
+	var b strings.Builder
+	quoted, block := false, false
+	for i := 0; i < len(text); i++ {
+		rest, c := text[i:], text[i]
+		line := b.String()[strings.LastIndexByte(b.String(), '\n')+1:]
+		opens := strings.TrimSpace(line) == "" || strings.ContainsRune(" \t]", rune(line[len(line)-1]))
+		switch {
+		case c == '\n':
+			quoted = false
+			b.WriteByte(c)
+		case block:
+			if strings.HasPrefix(rest, "*/") {
+				block = false
+				i++
+			}
+		case quoted || c == '"':
+			quoted = quoted != (c == '"')
+			b.WriteByte(c)
+		case opens && strings.HasPrefix(rest, "/*"):
+			block = true
+			i++
+		case opens && (c == ';' || c == '#' || strings.HasPrefix(rest, "//")):
+			end := strings.IndexByte(rest, '\n')
+			if end < 0 {
+				return b.String()
+			}
+			i += end - 1
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // section finds a section or makes it; a section that comes twice in a file is one.

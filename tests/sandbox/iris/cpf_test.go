@@ -23,6 +23,20 @@ func TestCPF(t *testing.T) {
 	}
 }
 
+func TestComments(t *testing.T) {
+	c := parseCPF("; see [Startup]\nPasswordHash=x\n/* [Startup]\nWebServer=0 */\n[Startup] ; settings\nSystemMode=TEST // not for production\n" +
+		"C=80^#,$C(27)\n[Actions] # once\nCreateDatabase:Name=A,Directory=/d/A // orders\nCreateApplication:Name=/a,Description=\"http://h/#a; b\"\n")
+	for key, want := range map[string]string{"SystemMode": "TEST", "C": "80^#,$C(27)", "PasswordHash": "", "WebServer": ""} {
+		if got, _ := c.get("startup", key); got != want {
+			t.Errorf("%s = %q, want %q", key, got, want)
+		}
+	}
+	actions := c.section("Actions").lines
+	if len(actions) != 2 || actions[0].value != "CreateDatabase:Name=A,Directory=/d/A" || actions[1].value != `CreateApplication:Name=/a,Description="http://h/#a; b"` {
+		t.Errorf("actions: %v", actions)
+	}
+}
+
 func TestParseAction(t *testing.T) {
 	got, err := parseAction(`CreateUser:Name=app,PasswordHash="h,s,10000,SHA512",Comment="say ""hi""",Roles=%SQL`)
 	want := action{"CreateUser", map[string]string{"Name": "app", "PasswordHash": "h,s,10000,SHA512", "Comment": `say "hi"`, "Roles": "%SQL"}}

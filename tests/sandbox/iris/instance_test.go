@@ -346,6 +346,10 @@ func TestLogin(t *testing.T) {
 	if code := atelier("SYS"); code != 200 {
 		t.Errorf("REST answers %d", code)
 	}
+	used := in.license.consumed()
+	if code, _ := b.get(client, "/api/atelier/?IRISLogout=end"); code != 401 || in.license.consumed() != used-1 {
+		t.Errorf("after the logout REST answers %d, and %d of %d units are in use", code, in.license.consumed(), used)
+	}
 	if code, page := login("sys"); code != 200 || !strings.Contains(page, "Login IRIS") {
 		t.Errorf("the wrong password: %d\n%s", code, page)
 	}

@@ -136,7 +136,23 @@ func page(r http.ResponseWriter, title, body string, a ...any) {
 
 var queryPath = regexp.MustCompile(`^/api/atelier/v\d+/([^/]+)/action/query$`)
 
+// logout is `?IRISLogout=end` ("Using CSP Sessions"): the session ends before the server looks at the rest of the request.
+func (w *web) logout(q *http.Request) {
+	if q.URL.Query().Get("IRISLogout") != "end" {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range q.Cookies() {
+		if w.sessions[c.Value] != nil {
+			delete(w.sessions, c.Value)
+			w.in.license.release("web-" + c.Value)
+		}
+	}
+}
+
 func (w *web) atelier(r http.ResponseWriter, q *http.Request) {
+	w.logout(q)
 	name, password, given := q.BasicAuth()
 	u, right := w.login(name, password)
 	if !given || !right || u.ChangePassword || len(u.Roles) == 0 {

@@ -39,7 +39,7 @@ pub fn spec(era: Era, wish: &Wish) -> Spec {
     let mut spec = profile::resolve(&input).expect("the default profile").0;
     spec.data_goes = wish.data;
     spec.addons.retain(|addon| wish.registry || addon != "registry");
-    let mirror = |url: &str| Mirror { registry: "docker.io".to_owned(), url: url.to_owned() };
+    let mirror = |url: &str| Mirror { registry: "docker.io".to_owned(), url: url.to_owned(), ca: None, login: None };
     // Up to 1.22 containerd reads no such file.
     let mirrors = wish.mirror.filter(|_| era == Era::Today);
     spec.registries.mirrors = mirrors.into_iter().map(mirror).collect();
