@@ -278,7 +278,7 @@ const CASES: &[Case] = &[
                 "ip -j route get 10.1.7.5",
                 0,
                 r#"[{"dst":"10.1.7.5","gateway":"192.168.11.1","dev":"eth0"}]"#,
-            )
+            );
         },
         "the host has no route to ",
     ),

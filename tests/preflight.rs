@@ -280,8 +280,10 @@ const CASES: &[Case] = &[
         "memory kept back for a database on the host",
         &[],
         |f| {
-            _ = f
-                .file("/proc/meminfo", "MemTotal: 16777216 kB\nHugePages_Total:    1024\nHugepagesize:       2048 kB\n")
+            _ = f.file(
+                "/proc/meminfo",
+                "MemTotal: 16777216 kB\nHugePages_Total:    1024\nHugepagesize:       2048 kB\n",
+            );
         },
         "2048 MiB of memory are kept back for huge pages",
     ),
@@ -290,7 +292,8 @@ const CASES: &[Case] = &[
         "most of it kept back for huge pages",
         &[],
         |f| {
-            _ = f.file("/proc/meminfo", "MemTotal: 4194304 kB\nHugePages_Total:    1024\nHugepagesize:       2048 kB\n")
+            _ = f
+                .file("/proc/meminfo", "MemTotal: 4194304 kB\nHugePages_Total:    1024\nHugepagesize:       2048 kB\n");
         },
         "the host has 2048 MiB of memory; 3072 MiB are needed",
     ),
@@ -436,7 +439,7 @@ const CASES: &[Case] = &[
                 f,
                 "{\"info_kind\": \"veth\"}",
                 "{\"info_kind\": \"veth\", \"info_slave_kind\": \"vrf\"}, \"master\": \"vrf-blue\"",
-            )
+            );
         },
         "is in the VRF vrf-blue",
     ),
@@ -454,7 +457,7 @@ const CASES: &[Case] = &[
         |f| {
             _ = f
                 .file("/sys/class/dmi/id/sys_vendor", "OpenStack Foundation\n")
-                .file("/sys/class/dmi/id/product_name", "OpenStack Nova\n")
+                .file("/sys/class/dmi/id/product_name", "OpenStack Nova\n");
         },
         "this is a VM of OpenStack, whose network may drop answers",
     ),

@@ -111,10 +111,10 @@ fn an_installation_that_lacked_a_command_refreshes_its_base_first() {
             .snapd("/v2/snaps/core22", json!({"name": "core22", "status": "active"}));
         facts
     };
-    assert_eq!(shown(good()), [install.clone()]);
+    assert_eq!(shown(good()), std::slice::from_ref(&install));
     let missing = "ERROR run hook \"install\": /snap/microk8s/8511/meta/hooks/install: line 27: cp: command not found";
     assert_eq!(shown(failed(missing)), ["snap refresh core22".to_owned(), install.clone()]);
-    assert_eq!(shown(failed("ERROR run hook \"configure\": timeout exceeded")), [install.clone()]);
+    assert_eq!(shown(failed("ERROR run hook \"configure\": timeout exceeded")), std::slice::from_ref(&install));
     let mut no_base = failed(missing);
     no_base.snapd.remove("/v2/snaps/core22");
     assert_eq!(shown(no_base), [install], "what is not there cannot be refreshed");

@@ -126,6 +126,7 @@ pub(super) fn cpu_level(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 /// Programs that kubelet, containerd and snapd run, and the package that has them.
 const PROGRAMS: [(&str, &str); 3] = [("mount", "mount"), ("umount", "mount"), ("modprobe", "kmod")];
 
+#[expect(clippy::unnecessary_wraps, reason = "every check has this shape")]
 pub(super) fn programs(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let there = |name: &str| {
         ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|dir| facts.exists(&format!("{dir}/{name}")))

@@ -102,7 +102,7 @@ pub(super) fn file_system(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         "tmpfs" | "ramfs" => {
             Finding::warned(format!("{below}: everything in it, databases too, is gone after the next boot"), other)
         }
-        _ => Finding::fine(format!("{below}")),
+        _ => Finding::fine(below),
     }])
 }
 

@@ -11,7 +11,7 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, TYPE,
 use crate::error::{Error, Result};
 
 /// A server that needs longer keeps everybody waiting. It is asked twice, since a packet may get lost.
-const WITHIN: Duration = Duration::from_millis(1000);
+const WITHIN: Duration = Duration::from_secs(1);
 const TRIES: u16 = 2;
 
 /// The number of IPv4 addresses that the server has for a name; none at all is an answer, too.

@@ -24,15 +24,15 @@ pub(super) fn snapd(spec: &Spec) -> Check {
     Check {
         id: "preflight.snapd",
         title: "snapd has done its own work".to_owned(),
-        question: Box::new(|host| Ok(why_not_yet(host)?.unwrap_or_else(|| Probe::satisfied("")))),
+        question: Box::new(|host| Ok(why_not_yet(host).unwrap_or_else(|| Probe::satisfied("")))),
         deadline: spec.timeouts.install.into(),
         watches: vec![Watch::Pause(Duration::from_millis(500))],
     }
 }
 
-fn why_not_yet(host: &dyn Host) -> Result<Option<Probe>> {
+fn why_not_yet(host: &dyn Host) -> Option<Probe> {
     // Whether there is a snapd at all, and why it does not answer, is told by the checks.
-    let Ok(changes) = host.snapd_get("/v2/changes?select=in-progress") else { return Ok(None) };
+    let Ok(changes) = host.snapd_get("/v2/changes?select=in-progress") else { return None };
     let changes = changes.unwrap_or_default();
     let pending = |change: &Value, before: &str| {
         let (doing, progress) = host::doing(change);
@@ -43,7 +43,7 @@ fn why_not_yet(host: &dyn Host) -> Result<Option<Probe>> {
         all.filter(|change| kinds.iter().any(|kind| change["kind"] == *kind)).cloned().collect::<Vec<_>>()
     };
     if let Some(seeding) = of_kind(&["seed"]).first() {
-        return Ok(Some(pending(seeding, "snapd installs what the system's image brought")));
+        return Some(pending(seeding, "snapd installs what the system's image brought"));
     }
     // Unknown names count: an older snapd does not tell them.
     let basic = |change: &Value| {
@@ -51,7 +51,7 @@ fn why_not_yet(host: &dyn Host) -> Result<Option<Probe>> {
             .as_array()
             .is_none_or(|names| names.iter().any(|name| BASIC.iter().any(|b| name == b)))
     };
-    Ok(of_kind(&REFRESHES).iter().find(|change| basic(change)).map(|change| pending(change, "snapd refreshes")))
+    of_kind(&REFRESHES).iter().find(|change| basic(change)).map(|change| pending(change, "snapd refreshes"))
 }
 
 /// Files that apt and dpkg lock while they work.

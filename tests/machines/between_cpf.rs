@@ -1,6 +1,6 @@
 //! What people really have: a CPF with comments, and hosts with something in the way, each as it is on a real machine.
 
-use std::{path::Path, process::Command};
+use std::{io::Write as _, path::Path, process::Command};
 
 use crate::support::{Era, Machine, sandbox_command};
 
@@ -27,7 +27,7 @@ fn a_hardened_host_is_refused_and_the_hints_help() {
     let wanted = format!("--lb {} --storage longhorn --user hanako", machine.range());
     let start = std::time::Instant::now();
     let refused = machine.product(&format!("bootstrap {wanted}")).exits(10);
-    eprintln!("machines: refused after {:.1} s", start.elapsed().as_secs_f64());
+    let _ = writeln!(std::io::stderr(), "machines: refused after {:.1} s", start.elapsed().as_secs_f64());
     refused.says(&[
         "noexec: /var/snap is mounted noexec: the plugins of the pod network",
         "noexec: `mount -o remount,exec /var/snap`",

@@ -342,7 +342,7 @@ impl Host for Recorded {
     }
 
     fn sync_latency(&self, folder: &Path, _: u32, _: Duration) -> Result<Vec<Duration>> {
-        assert!(folder.starts_with("/"), "{folder:?}");
+        assert!(folder.starts_with("/"), "{}", folder.display());
         Ok(self.facts.writes.clone())
     }
 
