@@ -490,6 +490,10 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
                 return Err(Error::failed("snapd refused").because(message));
             }
         },
+        "/v2/snaps/system/conf?keys=homedirs" => {
+            let message = "snap \"core\" has no \"homedirs\" configuration option (option-not-found, HTTP 400)";
+            return Err(Error::failed("snapd refused").because(message));
+        }
         _ => panic!("the modelled snapd knows no GET {path}"),
     })
 }

@@ -143,8 +143,12 @@ impl World {
         world.files.write("/etc/resolv.conf", "nameserver 192.168.11.1\n");
         // Only with cgroup v2; 1.20 runs on v1 alone.
         if era == Era::Today {
-            world.files.write("/sys/fs/cgroup/cgroup.controllers", "cpu memory\n");
+            world.files.write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
         }
+        for program in ["/usr/bin/mount", "/usr/bin/umount", "/usr/sbin/modprobe"] {
+            world.files.write(program, "");
+        }
+        world.files.write("/proc/filesystems", "nodev\tsysfs\n\text4\n\tsquashfs\n");
         for home in ["/root", "/home/ubuntu"] {
             world.files.write(&format!("{home}/.bashrc"), "# .bashrc\n");
         }
