@@ -807,7 +807,7 @@ const CASES: &[Case] = &[
         |f| _ = f.snapd("/v2/system-info", json!({"version": "2.51.1+20.04"})),
         "snapd 2.51.1+20.04 is too old for MicroK8s 1.36",
     ),
-    refused(
+    warned(
         "snapd-seeded",
         "the first boot",
         &[],
