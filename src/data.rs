@@ -32,9 +32,6 @@ const FOLDERS: &str = "/var/snap/microk8s/common/default-storage";
 /// The claim of MicroK8s' registry: its namespace and its name.
 pub const REGISTRY: (&str, &str) = ("container-registry", "registry-claim");
 
-/// The step that takes everything in MicroK8s along when it is undone.
-const SNAP_STEP: &str = "snap.microk8s";
-
 /// What the journal knows to be ours. Objects also say it themselves, by their managed fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {

@@ -11,6 +11,7 @@ use crate::{
     cluster::Kind,
     error::Result,
     host::{Cmd, FileWrite, Host, Process, Watch},
+    microk8s::Identity,
 };
 
 /// One fact about the host.
@@ -189,6 +190,8 @@ pub struct Memory {
     pub recipe: Value,
     /// Why the last teardown left it.
     pub kept: Option<String>,
+    /// The MicroK8s in which it was made, where it was made in one.
+    pub microk8s: Option<Identity>,
     /// When the run of its newest intent began, in seconds since 1970.
     pub at: u64,
     /// The step whose traces this one's undo removes is ours, too, and not taken back yet.

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Agreed, FOLDERS, Known, List, SNAP_STEP, Volume, Whose,
+    Agreed, FOLDERS, Known, List, Volume, Whose,
     agreed::not_agreed,
     volumes::{replicas_alone, used},
 };
@@ -18,7 +18,7 @@ use crate::{
     host::{Host, Watch},
     journal::Ledger,
     longhorn,
-    microk8s::{self, Doing},
+    microk8s::{self, Doing, Identity, STEP},
     step::Scope,
 };
 
@@ -118,8 +118,13 @@ impl Stake {
 /// # Errors
 /// snapd does not answer, or the person interrupts the wait.
 pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &mut dyn FnMut(&str)) -> Result<Sight> {
-    let removes_microk8s = reach == Scope::Host && ledger.memory(SNAP_STEP).is_some_and(|snap| snap.prior.is_null());
-    let begun = removes_microk8s && ledger.is_undoing(SNAP_STEP);
+    let snap = ledger.memory(STEP).filter(|snap| snap.prior.is_null() && reach == Scope::Host);
+    let replaced = match snap.and_then(|snap| snap.microk8s.as_ref()) {
+        Some(was) => Identity::now(host)?.is_some_and(|now| was.is_another(&now)),
+        None => false,
+    };
+    let removes_microk8s = snap.is_some() && !replaced;
+    let begun = removes_microk8s && ledger.is_undoing(STEP);
     let sight = Sight { known: Known::of(ledger), begun, removes_microk8s, ..Sight::default() };
     if !removes_microk8s && !deletes_data(ledger, reach) {
         return Ok(sight);
@@ -215,7 +220,7 @@ fn claims_in(namespace: &str) -> String {
 impl Sight {
     /// What goes when the steps go that `goes` says, each by its key.
     pub fn stake(&self, goes: impl Fn(&str) -> bool) -> Stake {
-        let all = self.removes_microk8s && goes(SNAP_STEP);
+        let all = self.removes_microk8s && goes(STEP);
         let is_lost = |v: &&Volume| match v.whose {
             Whose::Iris => all || v.claim.as_ref().and(v.namespace.as_ref()).is_some_and(|ns| goes(&claims_in(ns))),
             // What is left of Longhorn on this host.

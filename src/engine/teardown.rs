@@ -9,6 +9,7 @@ use crate::{
     error::{Error, ExitCode, Result},
     event::{Event, Outcome},
     journal::{Journal, Ledger, Record},
+    microk8s::{self, Identity, STEP as SNAP},
     step::{Act, Memory, Scope, Step, Undo, is_named},
 };
 
@@ -32,6 +33,9 @@ pub struct Removal {
     /// The step that takes it along.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with: Option<String>,
+    /// Why it cannot be looked at yet. The teardown waits until it can, and then takes away what is ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub later: Option<String>,
 }
 
 /// What a teardown would do, in order.
@@ -52,13 +56,19 @@ impl UndoPlan {
     pub fn show(&self) -> String {
         let mut text = String::new();
         for step in &self.steps {
-            let what = match (&step.keep, &step.with) {
-                (Some(why), _) => {
+            let what = match (&step.keep, &step.with, &step.later) {
+                (Some(why), ..) => {
                     let why = why.replace('\n', "\n            ");
                     format!("keep   {:<22} {}: {why}", step.step, step.title)
                 }
-                (None, Some(with)) => format!("remove {:<22} {}, together with {with}", step.step, step.title),
-                (None, None) => format!("remove {:<22} {}", step.step, step.title),
+                (None, None, Some(why)) => {
+                    format!(
+                        "wait   {:<22} {}: what is ours goes as soon as it can be looked at ({why})",
+                        step.step, step.title
+                    )
+                }
+                (None, Some(with), _) => format!("remove {:<22} {}, together with {with}", step.step, step.title),
+                (None, None, None) => format!("remove {:<22} {}", step.step, step.title),
             };
             text.push_str(&format!("  {what}\n"));
             for act in &step.acts {
@@ -72,8 +82,9 @@ impl UndoPlan {
     }
 }
 
-/// The step that removes MicroK8s.
-const SNAP: &str = "snap.microk8s";
+/// Why nothing in a MicroK8s is ours.
+const REPLACED: &str =
+    "MicroK8s was removed and installed anew since, and is somebody else's; `snap remove --purge microk8s` removes it";
 
 /// Writes down that the undo of a step begins, unless that is written already.
 fn begin_undo(journal: &Journal, step: &dyn Step) -> Result<()> {
@@ -126,6 +137,21 @@ impl Engine<'_> {
         ours
     }
 
+    /// What is left to do for a step. In a MicroK8s that is not the one it was made in, nothing is ours; and what was in one that is gone,
+    /// went with it.
+    fn todo(&self, step: &dyn Step, memory: &Memory) -> Result<Undo> {
+        let is_inside = step.inside() == Some(SNAP);
+        if is_inside && self.host.snapd_get(microk8s::SNAP)?.is_none() {
+            return Ok(Undo::Done);
+        }
+        if let Some(was) = &memory.microk8s
+            && Identity::now(self.host)?.is_some_and(|now| was.is_another(&now))
+        {
+            return Ok(Undo::Theirs(REPLACED.to_owned()));
+        }
+        step.undo(self.host, memory)
+    }
+
     /// The step whose undo takes `step` along, if that one goes for certain.
     fn carrier<'e>(&'e self, ours: &[&'e dyn Step], ledger: &Ledger, step: &dyn Step) -> Result<Option<&'e dyn Step>> {
         let Some(carrier) = step.inside().and_then(|id| ours.iter().find(|s| s.id() == id)) else { return Ok(None) };
@@ -133,13 +159,13 @@ impl Engine<'_> {
         // MicroK8s goes without a look into it: a cluster that does not answer would be waited for with each step.
         let unseen = self.agreed.is_unseen() && carrier.id() == SNAP;
         let goes = memory.prior.is_null()
-            && (unseen || !matches!(carrier.undo(self.host, &memory)?, Undo::Keep(_) | Undo::Theirs(_)));
+            && (unseen || !matches!(self.todo(*carrier, &memory)?, Undo::Keep(_) | Undo::Theirs(_)));
         Ok(goes.then_some(*carrier))
     }
 
     /// Why a step stays that another one uses: somebody changed it too, or because of the other alone.
     fn why_used(&self, ledger: &Ledger, step: &dyn Step, user: &str) -> Result<String> {
-        let own = memory_of(ledger, step).map(|memory| step.undo(self.host, &memory)).transpose();
+        let own = memory_of(ledger, step).map(|memory| self.todo(step, &memory)).transpose();
         match own {
             Ok(Some(Undo::Keep(why) | Undo::Theirs(why))) => Ok(why),
             Err(e) if !e.transient => Err(e.in_step(step.id())),
@@ -163,6 +189,7 @@ impl Engine<'_> {
                 keep: None,
                 theirs: false,
                 with: None,
+                later: None,
             };
             let named = |name: &str| -> Vec<bool> {
                 steps.iter().filter(|s| is_named(&s.key, name)).map(|s| s.keep.is_some()).collect()
@@ -179,13 +206,13 @@ impl Engine<'_> {
                     removal.acts = step.foresees(self.host, &memory).map_err(|e| e.in_step(step.id()))?;
                 }
             } else if let Some(memory) = memory_of(ledger, *step) {
-                match step.undo(self.host, &memory) {
+                match self.todo(*step, &memory) {
                     Ok(Undo::Acts(acts)) => removal.acts = acts.iter().map(Act::show).collect(),
                     Ok(Undo::Keep(why)) => removal.keep = Some(why),
                     Ok(Undo::Theirs(why)) => (removal.keep, removal.theirs) = (Some(why), true),
                     Ok(Undo::Done | Undo::Pending(_)) => {}
                     Err(e) if e.transient && self.agreed.is_unseen() => removal.with = Some(SNAP.to_owned()),
-                    Err(e) if e.transient => removal.keep = Some(one_line(&e)),
+                    Err(e) if e.transient => removal.later = Some(one_line(&e)),
                     Err(e) => return Err(e.in_step(step.id())),
                 }
             }
@@ -234,6 +261,7 @@ impl Engine<'_> {
                     left.errors.push(e);
                     // A claim that does not go still needs its password.
                     self.leave_parts(journal, *step, &ours, &mut left)?;
+                    self.leave_inside(journal, *step, &inner, &mut left)?;
                 }
             }
         }
@@ -271,7 +299,19 @@ impl Engine<'_> {
         // They come first: once this step is dealt with, nothing would keep them.
         self.leave_parts(journal, step, ours, left)?;
         self.leave(journal, step, taken, left)?;
+        self.leave_inside(journal, step, inside, left)?;
         Ok(0)
+    }
+
+    /// Leaves what was to go with a step that stays after all. The next teardown takes each of them back by itself.
+    fn leave_inside(&self, journal: &Journal, of: &dyn Step, inside: &[&dyn Step], left: &mut Left) -> Result<()> {
+        for inner in inside {
+            let is_left = left.kept.iter().any(|(key, _)| *key == inner.key());
+            if !is_left && journal.ledger().memory(&inner.key()).is_some() {
+                self.leave(journal, *inner, Taken::Kept(format!("it was to go with {}, which stays", of.id())), left)?;
+            }
+        }
+        Ok(())
     }
 
     /// Leaves what a step that stays cannot do without, and what that cannot. It is still ours, whosever the step is.
@@ -343,7 +383,7 @@ impl Engine<'_> {
         let mut acted = Acted::default();
         let mut trouble: Option<Error> = None;
         loop {
-            let todo = match step.undo(self.host, memory) {
+            let todo = match self.todo(step, memory) {
                 Err(e) if e.transient => Undo::Pending(one_line(&e)),
                 other => other?,
             };

@@ -199,8 +199,8 @@ mod tests {
         let records = [
             Record::Header { format: FORMAT, tool: "t".into() },
             Record::Run { run: "r".into(), command: "bootstrap".into(), at: 1, spec: None },
-            Record::Intent { step: "a.b".into(), memo, recipe: Value::Null },
-            Record::Done { step: "a.b".into() },
+            Record::Intent { step: "a.b".into(), memo, recipe: Value::Null, microk8s: None },
+            Record::Done { step: "a.b".into(), microk8s: None },
         ];
         records.iter().flat_map(|r| r.encode().expect("json")).collect()
     }
@@ -220,7 +220,7 @@ mod tests {
         fs::write(place.journal(), &all[..all.len() - 4]).expect("write");
         let journal = Journal::open(&place, unknown).expect("open");
         assert!(journal.torn > 0);
-        journal.append(&Record::Done { step: "a.b".into() }).expect("append");
+        journal.append(&Record::Done { step: "a.b".into(), microk8s: None }).expect("append");
         drop(journal);
         assert_eq!(Contents::read(&place, unknown).expect("read").records.len(), 4);
     }

@@ -61,6 +61,8 @@ pub struct Snapd {
     /// So many downloads fail before one succeeds.
     pub failing: u32,
     next_id: u32,
+    /// How many snaps were installed.
+    installed: u32,
 }
 
 impl Default for Snapd {
@@ -74,6 +76,7 @@ impl Default for Snapd {
             ended: BTreeMap::new(),
             failing: 0,
             next_id: 1,
+            installed: 0,
         }
     }
 }
@@ -262,6 +265,10 @@ fn unlink_aliases(world: &mut World) {
 fn install_hook(world: &mut World) {
     let files = &mut world.files;
     files.write("/var/snap/microk8s/current/credentials/client.config", "server: https://127.0.0.1:16443\n");
+    // It makes its authority anew with each installation.
+    world.snapd.installed += 1;
+    let authority = format!("the authority of installation {}\n", world.snapd.installed);
+    files.write("/var/snap/microk8s/current/certs/ca.crt", authority);
     files.write("/var/snap/microk8s/current/args/kubelet", "--kubeconfig=kubelet.config\n");
     files.dir("/var/snap/microk8s/current/var/lock");
     files.link("/snap/microk8s/current", "1");
@@ -443,7 +450,8 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
             let status = if snap.active { "active" } else { "installed" };
             let mut answer = json!({
                 "name": MICROK8S, "status": status, "version": world.era.kubernetes(), "revision": "1",
-                "tracking-channel": snap.channel, "confinement": "classic"});
+                "tracking-channel": snap.channel, "confinement": "classic",
+                "install-date": format!("installation {}", snapd.installed)});
             if let Some(until) = &snap.hold {
                 answer["hold"] = json!(until);
             }

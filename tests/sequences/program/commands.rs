@@ -100,6 +100,7 @@ fn of_plan(plan: &Plan) -> Shown {
         acts: s.acts.clone(),
         stays: s.verdict == Verdict::Keep,
         with: None,
+        later: false,
     };
     Shown { steps: plan.steps.iter().map(step).collect(), text: plan.show(), code: None }
 }
@@ -159,6 +160,7 @@ fn of_undo(plan: &UndoPlan) -> Shown {
         acts: s.acts.clone(),
         stays: s.keep.is_some(),
         with: s.with.clone(),
+        later: s.later.is_some(),
     };
     Shown { steps: plan.steps.iter().map(step).collect(), text: plan.show(), code: None }
 }
