@@ -39,16 +39,18 @@ pub struct Known {
     addons: BTreeSet<String>,
     /// Claims that we made: namespace and name. A StatefulSet makes a claim anew that somebody deleted, without our mark on it.
     claims: BTreeSet<(String, String)>,
+    /// Namespaces that we made. One that the first release made does not say so itself.
+    namespaces: BTreeSet<String>,
 }
 
 impl Known {
     /// Nothing is ours.
-    pub const NOTHING: Self = Self { addons: BTreeSet::new(), claims: BTreeSet::new() };
+    pub const NOTHING: Self = Self { addons: BTreeSet::new(), claims: BTreeSet::new(), namespaces: BTreeSet::new() };
 
     /// What a bootstrap of this spec makes.
     pub fn wanted(spec: &Spec) -> Self {
         let addons = spec.addons.iter().cloned().chain(["metallb".to_owned()]).collect();
-        Self { addons, claims: BTreeSet::new() }
+        Self { addons, namespaces: [spec.iris.namespace.clone()].into(), ..Self::default() }
     }
 
     /// What a journal adds up to.
@@ -57,6 +59,9 @@ impl Known {
         for key in ledger.steps() {
             if let Some(name) = key.strip_prefix("addon.") {
                 known.addons.insert(name.to_owned());
+            }
+            if let Some(name) = key.strip_prefix("iris.namespace@") {
+                known.namespaces.insert(name.to_owned());
             }
             let Some(target) = key.strip_prefix("iris.claims@") else { continue };
             let Some((namespace, _)) = target.split_once('/') else { continue };

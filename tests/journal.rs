@@ -237,6 +237,14 @@ fn a_journal_that_says_nothing_goes_alone_and_the_end_of_a_reset_takes_all() {
 
     let journal = Journal::open(&place, origin).expect("opened");
     fs::create_dir(place.dir.join("of-somebody-else")).expect("made");
+    fs::write(place.dir.join("notes.txt"), "of somebody else").expect("made");
+    fs::write(place.before(), "{}").expect("made");
+    journal.remove().expect("removed");
+    assert!(place.dir.join("of-somebody-else").exists() && place.dir.join("notes.txt").exists());
+    assert!(!place.before().exists() && !place.journal().exists() && !place.lock().exists());
+
+    let journal = Journal::open(&place, origin).expect("opened");
+    fs::create_dir(place.password()).expect("made");
     assert_eq!(journal.remove().unwrap_err().code, ExitCode::Residue);
     assert!(place.journal().exists(), "it goes last, so that a removal that was broken off goes on");
 }

@@ -55,7 +55,14 @@ const WORKLOADS: [&Kind; 8] = [
     &cluster::CRON_JOB_BETA,
     &cluster::POD,
 ];
-const OTHERS: [&Kind; 3] = [&cluster::SERVICE, &cluster::CONFIG_MAP, &cluster::SECRET];
+const OTHERS: [&Kind; 5] = [
+    &cluster::SERVICE,
+    &cluster::CONFIG_MAP,
+    &cluster::SECRET,
+    // Where MetalLB has none of these kinds, the server knows none.
+    &cluster::IP_ADDRESS_POOL,
+    &cluster::L2_ADVERTISEMENT,
+];
 
 /// Names that Kubernetes and MicroK8s give to objects of every cluster: namespace, kind, name.
 const IN_EVERY_CLUSTER: &[(&str, &str, &str)] = &[
@@ -74,12 +81,28 @@ const IN_EVERY_CLUSTER: &[(&str, &str, &str)] = &[
     ("kube-system", "Service", "kube-dns"),
 ];
 
+/// Namespaces of every cluster. What an addon of somebody's has in one of its own is named by what is in it.
+const OF_KUBERNETES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+
 /// What the addons bring, by their manifests in MicroK8s: addon, namespace, and the beginnings of their objects' names; all objects of the
 /// namespace where it is the addon's own and holds many.
 const OF_ADDONS: &[(&str, &str, &[&str])] = &[
     ("hostpath-storage", "kube-system", &["hostpath-provisioner"]),
     ("registry", "container-registry", &["registry"]),
-    ("metallb", "metallb-system", &["controller", "speaker", "metallb-", "webhook-", "memberlist", "config"]),
+    (
+        "metallb",
+        "metallb-system",
+        &[
+            "controller",
+            "speaker",
+            "metallb-",
+            "webhook-",
+            "memberlist",
+            "config",
+            "default-addresspool",
+            "default-advertise",
+        ],
+    ),
     ("metrics-server", "kube-system", &["metrics-server"]),
     ("dashboard", "kube-system", &["kubernetes-dashboard", "dashboard-metrics-scraper", "metrics-server"]),
     ("dashboard", "kubernetes-dashboard", &[""]),
@@ -113,6 +136,11 @@ pub(super) fn read(host: &dyn Host, known: &Known) -> Result<Vec<Theirs>> {
             things.push(thing);
         }
     }
+    for namespace in host.list(&cluster::NAMESPACE, None, "")? {
+        if is_somebodys_namespace(host, &namespace, known)? {
+            places.entry(format!("namespace {}", state::name(&namespace))).or_insert_with(|| vec!["empty".to_owned()]);
+        }
+    }
     let mut all: Vec<Theirs> = places.into_iter().map(|(place, things)| Theirs { place, things }).collect();
     let files = files(host);
     if !files.is_empty() {
@@ -143,6 +171,18 @@ fn objects(host: &dyn Host, known: &Known, kinds: &[&'static Kind]) -> Result<Ve
 pub(super) fn load_balancers(host: &dyn Host, known: &Known) -> Result<Vec<(&'static Kind, Value)>> {
     let services = objects(host, known, &[&cluster::SERVICE])?;
     Ok(services.into_iter().filter(|(_, service)| service["spec"]["type"] == "LoadBalancer").collect())
+}
+
+/// Somebody made this namespace, whether anything is in it or not.
+fn is_somebodys_namespace(host: &dyn Host, namespace: &Value, known: &Known) -> Result<bool> {
+    let name = state::name(namespace);
+    let of_an_addon = OF_ADDONS.iter().any(|(addon, ns, _)| *ns == name && known.addons.contains(*addon));
+    let nobodys = state::going(namespace)
+        || cluster::is_ours(namespace)
+        || known.namespaces.contains(name)
+        || OF_KUBERNETES.contains(&name)
+        || of_an_addon;
+    Ok(!nobodys && !(name == longhorn::NAMESPACE && longhorn_is_ours(host)?))
 }
 
 fn is_somebodys(kind: &Kind, object: &Value, known: &Known) -> bool {

@@ -1,6 +1,6 @@
 //! Teardown: the journal's steps backwards, one at a time. What is ours now goes; what somebody changed since stays, and is named.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use serde::Serialize;
 
@@ -8,7 +8,8 @@ use super::{Engine, Wait, one_line};
 use crate::{
     error::{Error, ExitCode, Result},
     event::{Event, Outcome},
-    journal::{Journal, Ledger, Record},
+    host::{LOG_DIR, is_log},
+    journal::{Journal, Ledger, Place, Record},
     microk8s::{self, Identity, STEP as SNAP},
     step::{Act, Memory, Scope, Step, Undo, is_named},
 };
@@ -345,6 +346,29 @@ impl Engine<'_> {
             }
         };
         self.events.send(Event::StepLeft { step: step.id().to_owned(), title: step.title(), why });
+        Ok(())
+    }
+
+    /// The end of a reset that took everything back: our own files go last, since until here each of them was needed to go on after an
+    /// interruption. What somebody else put beside them stays, and is named.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn end_reset(&self, journal: Journal) -> Result<()> {
+        let logs = Path::new(LOG_DIR);
+        let names = self.host.names(logs);
+        names.iter().filter(|name| is_log(name)).try_for_each(|name| self.host.remove(&logs.join(name), false))?;
+        if names.iter().all(|name| is_log(name)) {
+            self.host.remove(logs, false)?;
+        }
+        journal.remove()?;
+        for folder in [logs, &Place::default().dir] {
+            let left = self.host.names(folder);
+            if !left.is_empty() {
+                let message = format!("{} stays: somebody else put {} into it", folder.display(), left.join(", "));
+                self.events.send(Event::Warning { message });
+            }
+        }
         Ok(())
     }
 

@@ -57,6 +57,24 @@ impl Place {
     pub fn lock(&self) -> PathBuf {
         self.dir.join("lock")
     }
+
+    /// What the host was like before MicroK8s.
+    pub fn before(&self) -> PathBuf {
+        self.dir.join("before.json")
+    }
+
+    /// What the host was like before Longhorn.
+    pub fn before_longhorn(&self) -> PathBuf {
+        self.dir.join("longhorn-before.json")
+    }
+
+    /// Our files beside the journal, and what an interrupted write of one may have left.
+    pub fn beside(&self) -> Vec<PathBuf> {
+        let ours = [self.password(), self.password_hash(), self.before(), self.before_longhorn()];
+        let written = ours.iter().cloned().chain([self.journal()]);
+        let unfinished: Vec<PathBuf> = written.map(|file| file.with_added_extension("new")).collect();
+        ours.into_iter().chain(unfinished).collect()
+    }
 }
 
 /// The journal, open for writing, and with it the right to change the host: its store holds the lock.
@@ -160,7 +178,7 @@ impl Journal {
         self.end(|store| store.remove())
     }
 
-    /// The end of a reset: removes everything beside the journal, and the journal last, so that an interrupted removal goes on.
+    /// The end of a reset: removes our files beside the journal, and the journal last, so that an interrupted removal goes on.
     ///
     /// # Errors
     /// The file system refuses.

@@ -38,7 +38,7 @@ pub trait Store: Send {
     /// The rest cannot be cut off.
     fn cut(&mut self, len: u64) -> io::Result<()>;
 
-    /// Removes what lies beside the journal, the password among it.
+    /// Removes our files beside the journal, the password among them.
     ///
     /// # Errors
     /// Something stays.
@@ -145,13 +145,7 @@ impl Store for FileStore {
     }
 
     fn clear(&mut self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.place.dir)? {
-            let path = entry?.path();
-            if path != self.place.journal() && path != self.place.lock() {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
+        self.place.beside().into_iter().try_for_each(|file| absent(fs::remove_file(file)))
     }
 
     fn remove(&mut self) -> io::Result<()> {

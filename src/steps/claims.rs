@@ -106,6 +106,21 @@ pub(super) fn existing(host: &dyn Host, iris: &Iris) -> Result<Vec<String>> {
     Ok(there.iter().filter(|c| !state::going(c)).map(|c| state::name(c).to_owned()).collect())
 }
 
+/// Names of those that hold accounts with the password, in whatever namespace: there is one password for all of them.
+pub(super) fn with_a_password(host: &dyn Host, iris: &Iris) -> Result<Vec<String>> {
+    let names = claim_names(iris);
+    let wanted = |claim: &Value| {
+        claim["metadata"]["namespace"] == iris.namespace.as_str()
+            && names.iter().any(|(name, _)| name == state::name(claim))
+    };
+    let all = host.list(&cluster::PERSISTENT_VOLUME_CLAIM, None, "")?;
+    let kept = all.iter().filter(|claim| !state::going(claim) && (cluster::is_ours(claim) || wanted(claim)));
+    let shown = |claim: &Value| {
+        format!("{}/{}", claim["metadata"]["namespace"].as_str().unwrap_or_default(), state::name(claim))
+    };
+    Ok(kept.map(shown).collect())
+}
+
 impl Step for Claims {
     fn id(&self) -> &'static str {
         "iris.claims"

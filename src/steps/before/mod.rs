@@ -46,7 +46,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// Where it is written down. It is there as long as the snap is ours.
 pub(super) fn file() -> PathBuf {
-    Place::default().dir.join("before.json")
+    Place::default().before()
 }
 
 /// Something that stays.

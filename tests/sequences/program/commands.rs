@@ -8,7 +8,7 @@ use iris_mk8s::{
     engine::{Engine, Plan, Removal, StepPlan, UndoPlan, Verdict},
     error::{Error, ExitCode, Result},
     event::{Events, Outcome},
-    host::{Host, LOG_DIR},
+    host::Host,
     longhorn::repair,
     spec::Spec,
     step::{Scope, Stage},
@@ -193,8 +193,7 @@ pub fn teardown(world: World, reach: Reach, hook: Option<Hook>) -> Ran {
         let engine = Engine { agreed: &agreed, ..engine(&**model, &stages, events) };
         engine.teardown(&journal, name, scope(reach)).1?;
         if scope(reach) == Scope::Host && journal.ledger().is_empty() {
-            model.remove(LOG_DIR.as_ref(), true)?;
-            journal.remove()?;
+            engine.end_reset(journal)?;
         }
         Ok(())
     })
