@@ -41,11 +41,18 @@ pub struct Known {
     claims: BTreeSet<(String, String)>,
     /// Namespaces that we made. One that the first release made does not say so itself.
     namespaces: BTreeSet<String>,
+    /// Registries that we made a mirror for.
+    registries: BTreeSet<String>,
 }
 
 impl Known {
     /// Nothing is ours.
-    pub const NOTHING: Self = Self { addons: BTreeSet::new(), claims: BTreeSet::new(), namespaces: BTreeSet::new() };
+    pub const NOTHING: Self = Self {
+        addons: BTreeSet::new(),
+        claims: BTreeSet::new(),
+        namespaces: BTreeSet::new(),
+        registries: BTreeSet::new(),
+    };
 
     /// What a bootstrap of this spec makes.
     pub fn wanted(spec: &Spec) -> Self {
@@ -59,6 +66,9 @@ impl Known {
         for key in ledger.steps() {
             if let Some(name) = key.strip_prefix("addon.") {
                 known.addons.insert(name.to_owned());
+            }
+            if let Some(name) = key.strip_prefix("mirror.") {
+                known.registries.insert(name.to_owned());
             }
             if let Some(name) = key.strip_prefix("iris.namespace@") {
                 known.namespaces.insert(name.to_owned());
@@ -109,6 +119,8 @@ pub struct List {
     pub volumes: Vec<Volume>,
     /// Everything else that somebody else put there.
     pub theirs: Vec<Theirs>,
+    /// Settings of MicroK8s that neither it nor we made.
+    pub settings: Vec<String>,
 }
 
 impl List {
@@ -117,7 +129,11 @@ impl List {
     /// # Errors
     /// The cluster cannot be asked.
     pub fn read(host: &dyn Host, known: &Known) -> Result<Self> {
-        Ok(Self { volumes: volumes(host, known)?, theirs: foreign::read(host, known)? })
+        Ok(Self {
+            volumes: volumes(host, known)?,
+            theirs: foreign::read(host, known)?,
+            settings: foreign::settings(host, known),
+        })
     }
 
     /// What of it is somebody else's, one line for each.

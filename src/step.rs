@@ -57,7 +57,8 @@ pub trait Step: Send + Sync {
     /// As for [`Step::probe`].
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo>;
 
-    /// What a dry run can say of an undo that has to wait for another step's: what it would do and leave as things are now, for people.
+    /// What a dry run can say of acts that are not due yet, for people: those of an undo that has to wait for another step's, with what it would
+    /// leave as things are now; and those that come after the first ones.
     ///
     /// # Errors
     /// As for [`Step::probe`].
@@ -90,6 +91,11 @@ pub trait Step: Send + Sync {
     /// where each of that name counts.
     fn used_by(&self) -> Option<String> {
         None
+    }
+
+    /// Whether the thing of the step with this key cannot do without this one's.
+    fn is_needed_by(&self, key: &str) -> bool {
+        self.used_by().is_some_and(|name| is_named(key, &name))
     }
 
     /// The step whose traces this one's undo removes: before that one is undone there is nothing to see.

@@ -122,6 +122,17 @@ const FOLDERS: &[&str] = &["addons", "default-storage", "etc", "hooks", "plugins
 /// Folders in it that people put things into, and what MicroK8s has there itself.
 const SHARED: &[(&str, &[&str])] = &[("addons", &["core", "community"]), ("plugins", &[]), ("sideload", &[])];
 
+/// MicroK8s' settings on this host, and as they come with it.
+const SETTINGS: &str = "/var/snap/microk8s/current/args";
+const CAME_WITH: &str = "/snap/microk8s/current/default-args";
+
+/// What MicroK8s makes there by itself.
+const GENERATED: &[&str] =
+    &["certs.d", "cni-network", "containerd.toml", "cluster-agent", "kubelite", "flannel-network-mgr-config"];
+
+/// Registries that MicroK8s brings itself.
+const REGISTRIES: &[&str] = &["docker.io", "localhost:32000"];
+
 /// Everything that is somebody else's, by its place.
 ///
 /// # Errors
@@ -182,7 +193,12 @@ fn is_somebodys_namespace(host: &dyn Host, namespace: &Value, known: &Known) -> 
         || known.namespaces.contains(name)
         || OF_KUBERNETES.contains(&name)
         || of_an_addon;
-    Ok(!nobodys && !(name == longhorn::NAMESPACE && longhorn_is_ours(host)?))
+    Ok(!(nobodys || name == longhorn::NAMESPACE && longhorn_is_ours(host)?))
+}
+
+/// What somebody else told MetalLB: they go with the addon.
+pub(super) fn pools(host: &dyn Host, known: &Known) -> Result<Vec<(&'static Kind, Value)>> {
+    objects(host, known, &[&cluster::IP_ADDRESS_POOL, &cluster::L2_ADVERTISEMENT])
 }
 
 fn is_somebodys(kind: &Kind, object: &Value, known: &Known) -> bool {
@@ -242,6 +258,27 @@ fn files(host: &dyn Host) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// Files among MicroK8s' own settings that are neither as it came with nor ours. They are settings of MicroK8s and no reason to keep it;
+/// they are named, because they go with it.
+pub(super) fn settings(host: &dyn Host, known: &Known) -> Vec<String> {
+    let own = host.names(Path::new(CAME_WITH));
+    // One that came without settings is none that we know.
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let is_own = |name: &String| own.contains(name) || GENERATED.contains(&name.as_str()) || name.starts_with('.');
+    let mut found = host.names(Path::new(SETTINGS));
+    found.retain(|name| !is_own(name));
+    let registries = Path::new(SETTINGS).join("certs.d");
+    for registry in host.names(&registries) {
+        let files = host.names(&registries.join(&registry));
+        let is_ours = known.registries.contains(&registry) || REGISTRIES.contains(&registry.as_str());
+        let theirs = files.into_iter().filter(|file| !is_ours || file != "hosts.toml");
+        found.extend(theirs.map(|file| format!("certs.d/{registry}/{file}")));
+    }
+    found.iter().map(|name| format!("{SETTINGS}/{name}")).collect()
 }
 
 #[cfg(test)]

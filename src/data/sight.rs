@@ -86,6 +86,9 @@ pub struct Stake {
     pub data: Vec<Volume>,
     /// What in MicroK8s is somebody else's: it keeps MicroK8s.
     pub theirs: Vec<String>,
+    /// Settings of MicroK8s that somebody else made: they go with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
     /// Why the cluster cannot be asked, if it cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unseen: Option<Unseen>,
@@ -96,6 +99,9 @@ impl Stake {
     pub fn show(&self) -> String {
         let mut text: String = self.data.iter().map(|volume| format!("  DATA   {volume}\n")).collect();
         text.extend(self.theirs.iter().map(|theirs| format!("  THEIRS {theirs}\n")));
+        text.extend(
+            self.settings.iter().map(|file| format!("  GOES   {file}: a setting of MicroK8s that somebody made\n")),
+        );
         if let Some(unseen) = &self.unseen {
             text.push_str(&format!("  UNSEEN what is in MicroK8s: {}\n", unseen.why));
             text.extend(unseen.folders.iter().map(|f| format!("  UNSEEN {} ({})\n", f.path.display(), f.size)));
@@ -131,7 +137,7 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
     }
     let Some(snap) = host.snapd_get(microk8s::SNAP)? else {
         // Somebody removed MicroK8s: what lay on Longhorn is still on this host, and nobody can be asked whose it is.
-        return Ok(Sight { list: List { volumes: replicas_alone(host), theirs: Vec::new() }, ..sight });
+        return Ok(Sight { list: List { volumes: replicas_alone(host), ..List::default() }, ..sight });
     };
     if wait {
         settle(host, tell)?;
@@ -231,6 +237,7 @@ impl Sight {
         Stake {
             data: self.list.volumes.iter().filter(is_lost).cloned().collect(),
             theirs: if self.removes_microk8s { self.list.of_others() } else { Vec::new() },
+            settings: if all { self.list.settings.clone() } else { Vec::new() },
             unseen: self.unseen.clone(),
         }
     }

@@ -195,7 +195,7 @@ impl Engine<'_> {
             let named = |name: &str| -> Vec<bool> {
                 steps.iter().filter(|s| is_named(&s.key, name)).map(|s| s.keep.is_some()).collect()
             };
-            let user = step.used_by().filter(|name| named(name).contains(&true));
+            let user = steps.iter().find(|s| s.keep.is_some() && step.is_needed_by(&s.key)).map(|s| s.step.clone());
             let of = step.clears().filter(|name| named(name).contains(&false));
             if let Some(user) = user {
                 removal.keep = Some(self.why_used(ledger, *step, &user)?);
@@ -208,10 +208,14 @@ impl Engine<'_> {
                 }
             } else if let Some(memory) = memory_of(ledger, *step) {
                 match self.todo(*step, &memory) {
-                    Ok(Undo::Acts(acts)) => removal.acts = acts.iter().map(Act::show).collect(),
+                    Ok(Undo::Acts(acts)) => {
+                        removal.acts = acts.iter().map(Act::show).collect();
+                        self.add_later_acts(*step, &memory, &mut removal)?;
+                    }
                     Ok(Undo::Keep(why)) => removal.keep = Some(why),
                     Ok(Undo::Theirs(why)) => (removal.keep, removal.theirs) = (Some(why), true),
-                    Ok(Undo::Done | Undo::Pending(_)) => {}
+                    Ok(Undo::Pending(_)) => self.add_later_acts(*step, &memory, &mut removal)?,
+                    Ok(Undo::Done) => {}
                     Err(e) if e.transient && self.agreed.is_unseen() => removal.with = Some(SNAP.to_owned()),
                     Err(e) if e.transient => removal.later = Some(one_line(&e)),
                     Err(e) => return Err(e.in_step(step.id())),
@@ -220,6 +224,16 @@ impl Engine<'_> {
             steps.push(removal);
         }
         Ok(UndoPlan { steps })
+    }
+
+    /// Adds the acts that follow the first ones. One that waits for another step's undo has none of its own yet.
+    fn add_later_acts(&self, step: &dyn Step, memory: &Memory, removal: &mut Removal) -> Result<()> {
+        if step.clears().is_none() {
+            let later = step.foresees(self.host, memory).map_err(|e| e.in_step(step.id()))?;
+            let new: Vec<String> = later.into_iter().filter(|act| !removal.acts.contains(act)).collect();
+            removal.acts.extend(new);
+        }
+        Ok(())
     }
 
     /// Takes back what is ours, within `reach`. Goes on past a step that fails, so that one stuck thing does not keep the rest.
@@ -317,7 +331,7 @@ impl Engine<'_> {
 
     /// Leaves what a step that stays cannot do without, and what that cannot. It is still ours, whosever the step is.
     fn leave_parts(&self, journal: &Journal, of: &dyn Step, ours: &[&dyn Step], left: &mut Left) -> Result<()> {
-        for part in ours.iter().filter(|s| s.used_by().is_some_and(|name| is_named(&of.key(), &name))) {
+        for part in ours.iter().filter(|s| s.is_needed_by(&of.key())) {
             let ledger = journal.ledger();
             let is_left = left.kept.iter().any(|(key, _)| *key == part.key());
             if !is_left && ledger.memory(&part.key()).is_some() {
@@ -356,14 +370,17 @@ impl Engine<'_> {
     /// The file system refuses.
     pub fn end_reset(&self, journal: Journal) -> Result<()> {
         let logs = Path::new(LOG_DIR);
-        let names = self.host.names(logs);
-        names.iter().filter(|name| is_log(name)).try_for_each(|name| self.host.remove(&logs.join(name), false))?;
-        if names.iter().all(|name| is_log(name)) {
-            self.host.remove(logs, false)?;
+        let (ours, theirs): (Vec<String>, Vec<String>) =
+            self.host.names(logs).into_iter().partition(|name| is_log(name));
+        if theirs.is_empty() {
+            // With the log of this run, which may come only now.
+            self.host.remove(logs, true)?;
+        } else {
+            ours.iter().try_for_each(|name| self.host.remove(&logs.join(name), false))?;
         }
         journal.remove()?;
         for folder in [logs, &Place::default().dir] {
-            let left = self.host.names(folder);
+            let left: Vec<String> = self.host.names(folder).into_iter().filter(|name| !is_log(name)).collect();
             if !left.is_empty() {
                 let message = format!("{} stays: somebody else put {} into it", folder.display(), left.join(", "));
                 self.events.send(Event::Warning { message });

@@ -23,7 +23,7 @@ pub fn run_name(command: &str) -> String {
 
 /// Whether a file in [`DIR`] has a name that [`run_name`] gives.
 pub fn is_log(name: &str) -> bool {
-    name.ends_with(".log") && name.starts_with(|c: char| c.is_ascii_digit())
+    Path::new(name).extension().is_some_and(|end| end == "log") && name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// The log.

@@ -4,7 +4,7 @@
 //! writer cuts the rest off. Anything else that cannot be read is refused, never guessed.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -72,9 +72,16 @@ impl Place {
     pub fn beside(&self) -> Vec<PathBuf> {
         let ours = [self.password(), self.password_hash(), self.before(), self.before_longhorn()];
         let written = ours.iter().cloned().chain([self.journal()]);
-        let unfinished: Vec<PathBuf> = written.map(|file| file.with_added_extension("new")).collect();
+        let unfinished: Vec<PathBuf> = written.map(|file| unfinished(&file)).collect();
         ours.into_iter().chain(unfinished).collect()
     }
+}
+
+/// A file while it is written anew.
+fn unfinished(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
 }
 
 /// The journal, open for writing, and with it the right to change the host: its store holds the lock.

@@ -104,6 +104,10 @@ impl Step for UnlessForeign {
         self.inner.used_by()
     }
 
+    fn is_needed_by(&self, key: &str) -> bool {
+        self.inner.is_needed_by(key)
+    }
+
     fn inside(&self) -> Option<&'static str> {
         self.inner.inside()
     }

@@ -317,6 +317,14 @@ impl Step for Pool {
         }
     }
 
+    fn foresees(&self, host: &dyn Host, _: &Memory) -> Result<Vec<String>> {
+        if self.api == MetallbApi::Crd {
+            return Ok(Vec::new());
+        }
+        // It may not heed what it gets back until it starts anew.
+        Ok(restarted(&controllers(host)?).iter().map(Act::show).collect())
+    }
+
     fn deadline(&self) -> Duration {
         self.deadline
     }

@@ -272,6 +272,7 @@ fn install_hook(world: &mut World) {
     files.write("/var/snap/microk8s/current/args/kubelet", "--kubeconfig=kubelet.config\n");
     files.dir("/var/snap/microk8s/current/var/lock");
     files.link("/snap/microk8s/current", "1");
+    files.write("/snap/microk8s/current/default-args/kubelet", "--kubeconfig=kubelet.config\n");
     files.dir("/var/snap/microk8s/common");
     world.cluster = Some(Cluster::new(world.era));
     if world.era == Era::Old {

@@ -317,6 +317,10 @@ impl Step for OfStage {
         self.inner.used_by()
     }
 
+    fn is_needed_by(&self, key: &str) -> bool {
+        self.inner.is_needed_by(key)
+    }
+
     fn clears(&self) -> Option<&'static str> {
         self.inner.clears()
     }

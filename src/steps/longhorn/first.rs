@@ -81,6 +81,10 @@ impl Step for First {
         self.inner.used_by()
     }
 
+    fn is_needed_by(&self, key: &str) -> bool {
+        self.inner.is_needed_by(key)
+    }
+
     fn opens(&self) -> bool {
         self.inner.opens()
     }

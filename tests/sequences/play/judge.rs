@@ -133,7 +133,8 @@ impl Play {
             self.violates(Rule::Broken, vec![format!("{} changes: it spins", ran.changes)]);
         }
         let blind = matches!(op, Op::Teardown(Reach::Blind, _)) && ran.asked.contains("UNSEEN");
-        self.others_unharmed(&before, booted, blind);
+        let named = if agreed { format!("{}{}", shown.text, ran.asked) } else { String::new() };
+        self.others_unharmed(&before, booted, blind, &named);
         let lost = data(&before).into_iter().filter(|(folder, claim)| {
             // Of a cluster that cannot be asked, the folders of its volumes are named.
             let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -153,12 +154,13 @@ impl Play {
         self.violates(Rule::Plan, check::unplanned(op, shown, ran));
     }
 
-    fn others_unharmed(&mut self, before: &World, booted: bool, blind: bool) {
+    fn others_unharmed(&mut self, before: &World, booted: bool, blind: bool, named: &str) {
         let (was, is) = (facts(before), facts(&self.world));
         let snap = self.world.snapd.snaps.contains_key("microk8s");
         let ended = |fact: &str| booted && is_of_this_boot(fact);
         let worthless = |fact: &str| !snap && goes_with_the_snap(fact);
-        let agreed = |fact: &str| blind && is_in_microk8s(fact);
+        let settings = |fact: &str| named.contains(&format!("GOES   {}:", fact.split(' ').next().unwrap_or_default()));
+        let agreed = |fact: &str| blind && is_in_microk8s(fact) || settings(fact);
         let expected = |fact: &&String| !ended(fact) && !worthless(fact) && !agreed(fact);
         let stood = stood_on(before);
         let gone = self.theirs.iter().chain(&stood).filter(|fact| was.contains(*fact) && !is.contains(*fact));
