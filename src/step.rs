@@ -45,6 +45,14 @@ pub trait Step: Send + Sync {
     /// When reading what the acts depend on fails.
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>>;
 
+    /// Acts that may follow the first ones before the fact holds, for a plan.
+    ///
+    /// # Errors
+    /// As for [`Step::apply`].
+    fn follows(&self, _: &dyn Host) -> Result<Vec<Act>> {
+        Ok(Vec::new())
+    }
+
     /// What to write down before the first act, so that it can be taken back.
     ///
     /// # Errors

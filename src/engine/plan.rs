@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Engine;
 use crate::{
     error::{Error, ExitCode, Result},
-    step::{Probe, Scope, Stage},
+    step::{Act, Probe, Scope, Stage},
 };
 
 /// What would happen to a step.
@@ -154,7 +154,9 @@ impl Engine<'_> {
                     None
                 };
                 let acts_for = |probe: &Probe| -> Result<Vec<String>> {
-                    Ok(step.apply(self.host, probe)?.iter().map(crate::step::Act::show).collect())
+                    let acts = step.apply(self.host, probe)?;
+                    let follow = if reachable && !acts.is_empty() { step.follows(self.host)? } else { Vec::new() };
+                    Ok(acts.iter().chain(&follow).map(Act::show).collect())
                 };
                 let mut warnings = Vec::new();
                 let (verdict, note, acts, hint) = match found {

@@ -206,7 +206,10 @@ impl Engine<'_> {
                 if let Some(memory) = memory_of(ledger, *step) {
                     removal.acts = step.foresees(self.host, &memory).map_err(|e| e.in_step(step.id()))?;
                 }
-            } else if let Some(memory) = memory_of(ledger, *step) {
+            } else if let Some(mut memory) = memory_of(ledger, *step) {
+                // Before this one's turn comes, what is somebody else's is forgotten.
+                memory.clears_ours &=
+                    !step.clears().is_some_and(|id| steps.iter().any(|s| s.theirs && is_named(&s.key, id)));
                 match self.todo(*step, &memory) {
                     Ok(Undo::Acts(acts)) => {
                         removal.acts = acts.iter().map(Act::show).collect();
@@ -226,13 +229,11 @@ impl Engine<'_> {
         Ok(UndoPlan { steps })
     }
 
-    /// Adds the acts that follow the first ones. One that waits for another step's undo has none of its own yet.
+    /// Adds the acts that follow the first ones.
     fn add_later_acts(&self, step: &dyn Step, memory: &Memory, removal: &mut Removal) -> Result<()> {
-        if step.clears().is_none() {
-            let later = step.foresees(self.host, memory).map_err(|e| e.in_step(step.id()))?;
-            let new: Vec<String> = later.into_iter().filter(|act| !removal.acts.contains(act)).collect();
-            removal.acts.extend(new);
-        }
+        let later = step.foresees(self.host, memory).map_err(|e| e.in_step(step.id()))?;
+        let new: Vec<String> = later.into_iter().filter(|act| !removal.acts.contains(act)).collect();
+        removal.acts.extend(new);
         Ok(())
     }
 

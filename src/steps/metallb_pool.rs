@@ -317,12 +317,17 @@ impl Step for Pool {
         }
     }
 
-    fn foresees(&self, host: &dyn Host, _: &Memory) -> Result<Vec<String>> {
+    /// MetalLB 0.9 may not heed its new pools until its controller starts anew.
+    fn follows(&self, host: &dyn Host) -> Result<Vec<Act>> {
         if self.api == MetallbApi::Crd {
             return Ok(Vec::new());
         }
-        // It may not heed what it gets back until it starts anew.
-        Ok(restarted(&controllers(host)?).iter().map(Act::show).collect())
+        let controllers = controllers(host).or_else(|e| if e.transient { Ok(Vec::new()) } else { Err(e) })?;
+        Ok(restarted(&controllers))
+    }
+
+    fn foresees(&self, host: &dyn Host, _: &Memory) -> Result<Vec<String>> {
+        Ok(self.follows(host)?.iter().map(Act::show).collect())
     }
 
     fn deadline(&self) -> Duration {

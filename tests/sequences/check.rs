@@ -126,8 +126,10 @@ pub fn in_the_end(more: &[String], told: &str) -> Vec<String> {
 /// Objects of ours that a teardown of that reach leaves, and does not name.
 pub fn unnamed(world: &World, reach: Reach, said: &str) -> Vec<String> {
     let Some(cluster) = &world.cluster else { return Vec::new() };
+    // Longhorn is of the host.
+    let of_reach = |name: &str| matches!(reach, Reach::Reset | Reach::Blind) || !name.contains("longhorn-system/");
     let goes = |kind: &str| reach != Reach::App || kind != "PersistentVolumeClaim";
-    let left = our_objects(cluster).into_iter().filter(|(kind, _)| goes(kind));
+    let left = our_objects(cluster).into_iter().filter(|(kind, name)| goes(kind) && of_reach(name));
     let silent = left.filter(|(kind, name)| {
         let last = name.rsplit('/').next().unwrap_or_default();
         let step = match *kind {

@@ -81,6 +81,10 @@ impl Step for First {
         self.inner.used_by()
     }
 
+    fn follows(&self, host: &dyn Host) -> Result<Vec<Act>> {
+        self.inner.follows(host)
+    }
+
     fn is_needed_by(&self, key: &str) -> bool {
         self.inner.is_needed_by(key)
     }
