@@ -49,7 +49,7 @@ pub trait Step: Send + Sync {
     ///
     /// # Errors
     /// As for [`Step::apply`].
-    fn follows(&self, _: &dyn Host) -> Result<Vec<Act>> {
+    fn follows(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
         Ok(Vec::new())
     }
 

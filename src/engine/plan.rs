@@ -155,7 +155,7 @@ impl Engine<'_> {
                 };
                 let acts_for = |probe: &Probe| -> Result<Vec<String>> {
                     let acts = step.apply(self.host, probe)?;
-                    let follow = if reachable && !acts.is_empty() { step.follows(self.host)? } else { Vec::new() };
+                    let follow = if acts.is_empty() { Vec::new() } else { step.follows(self.host, probe)? };
                     Ok(acts.iter().chain(&follow).map(Act::show).collect())
                 };
                 let mut warnings = Vec::new();
@@ -170,9 +170,12 @@ impl Engine<'_> {
                         let acts = acts_for(&Probe::Differs { now, why: why.clone() })?;
                         (if acts.is_empty() { Verdict::Wait } else { Verdict::Change }, why, acts, None)
                     }
-                    Some(Probe::Pending { why, .. } | Probe::Hopeless { why, .. }) => {
-                        (Verdict::Wait, why, Vec::new(), None)
+                    Some(Probe::Pending { why, progress }) => {
+                        let pending = Probe::Pending { why: why.clone(), progress };
+                        let acts = step.follows(self.host, &pending)?;
+                        (Verdict::Wait, why, acts.iter().map(Act::show).collect(), None)
                     }
+                    Some(Probe::Hopeless { why, .. }) => (Verdict::Wait, why, Vec::new(), None),
                     Some(Probe::Refused { why, hint }) => (Verdict::Refuse, why, Vec::new(), Some(hint)),
                 };
                 let (id, title) = (step.id().to_owned(), step.title());

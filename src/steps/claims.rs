@@ -181,6 +181,12 @@ impl Step for Claims {
         Ok(missing.map(|w| Act::Apply(Box::new(w.clone()))).collect())
     }
 
+    /// What is deleted because of its class is made anew.
+    fn follows(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        let anew = matches!(found, Probe::Differs { now, .. } if now["class"].is_string());
+        Ok(self.wanted.iter().filter(|_| anew).map(|w| Act::Apply(Box::new(w.clone()))).collect())
+    }
+
     fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
         let prior = match found {
             Probe::Differs { now, .. } if now.is_array() => now.clone(),

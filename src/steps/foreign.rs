@@ -104,8 +104,8 @@ impl Step for UnlessForeign {
         self.inner.used_by()
     }
 
-    fn follows(&self, host: &dyn Host) -> Result<Vec<Act>> {
-        self.inner.follows(host)
+    fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        self.inner.follows(host, found)
     }
 
     fn is_needed_by(&self, key: &str) -> bool {

@@ -317,8 +317,8 @@ impl Step for OfStage {
         self.inner.used_by()
     }
 
-    fn follows(&self, host: &dyn Host) -> Result<Vec<Act>> {
-        self.inner.follows(host)
+    fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        self.inner.follows(host, found)
     }
 
     fn is_needed_by(&self, key: &str) -> bool {

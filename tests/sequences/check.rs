@@ -25,6 +25,10 @@ const BRINGS: &[(&str, &[&str])] = &[
     ("iris.namespace", &["Namespace /a", "Namespace /b"]),
     ("cluster.running", &["stopped.lock", "cluster runs", "snap microk8s"]),
     ("mirror.", &["certs.d"]),
+    ("longhorn.module", &["/etc/modules-load.d/iris-mk8s-longhorn", "/sys/module/iscsi_tcp"]),
+    ("longhorn.manifest", &["/var/cache/iris-mk8s"]),
+    ("longhorn.before", &["/var/lib/longhorn"]),
+    ("longhorn.packages", &["package ", "unit iscsid"]),
     (
         "snap.before",
         &[

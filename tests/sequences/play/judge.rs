@@ -118,7 +118,13 @@ impl Play {
         self.world.processes.retain(|_, p| p.code.is_none());
         let code = if ran.died { "died".to_owned() } else { format!("{:?}", ran.code) };
         self.code = Some(ran.code).filter(|_| !ran.died);
-        let said: Vec<&str> = ran.said.lines().map(str::trim).skip_while(|line| !is_end(line)).take(6).collect();
+        let said: Vec<&str> = ran
+            .said
+            .lines()
+            .map(str::trim)
+            .skip_while(|line| !is_end(line))
+            .take(if std::env::var_os("IRIS_MK8S_SAID").is_some() { 99 } else { 6 })
+            .collect();
         let said = if said.is_empty() { String::new() } else { format!(" | {}", said.join(" | ")) };
         self.story.push(format!("{op:?}: {code}, {} changes{said}", ran.changes));
         self.settings_that_kubernetes_took(op);
