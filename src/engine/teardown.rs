@@ -145,12 +145,16 @@ impl Engine<'_> {
         if is_inside && self.host.snapd_get(microk8s::SNAP)?.is_none() {
             return Ok(Undo::Done);
         }
-        if let Some(was) = &memory.microk8s
-            && Identity::now(self.host)?.is_some_and(|now| was.is_another(&now))
-        {
+        if self.is_of_another(memory)? {
             return Ok(Undo::Theirs(REPLACED.to_owned()));
         }
         step.undo(self.host, memory)
+    }
+
+    /// Whether a step was made in a MicroK8s that is gone, and another one is there.
+    fn is_of_another(&self, memory: &Memory) -> Result<bool> {
+        let Some(was) = &memory.microk8s else { return Ok(false) };
+        Ok(Identity::now(self.host)?.is_some_and(|now| was.is_another(&now)))
     }
 
     /// The step whose undo takes `step` along, if that one goes for certain.
@@ -195,7 +199,8 @@ impl Engine<'_> {
             let named = |name: &str| -> Vec<bool> {
                 steps.iter().filter(|s| is_named(&s.key, name)).map(|s| s.keep.is_some()).collect()
             };
-            let user = steps.iter().find(|s| s.keep.is_some() && step.is_needed_by(&s.key)).map(|s| s.step.clone());
+            let stays = |s: &&Removal| s.keep.as_deref().is_some_and(|why| why != REPLACED);
+            let user = steps.iter().filter(stays).find(|s| step.is_needed_by(&s.key)).map(|s| s.step.clone());
             let of = step.clears().filter(|name| named(name).contains(&false));
             if let Some(user) = user {
                 removal.keep = Some(self.why_used(ledger, *step, &user)?);
@@ -316,8 +321,10 @@ impl Engine<'_> {
             self.events.send(Event::StepUndone { step: step.id().to_owned(), title: step.title(), seconds });
             return Ok(1 + inside.len());
         }
-        // They come first: once this step is dealt with, nothing would keep them.
-        self.leave_parts(journal, step, ours, left)?;
+        // They come first: once this step is dealt with, nothing would keep them. What went with its MicroK8s needs nothing any more.
+        if !self.is_of_another(&memory)? {
+            self.leave_parts(journal, step, ours, left)?;
+        }
         self.leave(journal, step, taken, left)?;
         self.leave_inside(journal, step, inside, left)?;
         Ok(0)

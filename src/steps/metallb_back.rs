@@ -70,7 +70,11 @@ impl Pool {
             return Ok(Undo::Done);
         }
         let read = |text: &Value| text.as_str().map(pools::parse).transpose().map(Option::unwrap_or_default);
-        let (config, prior) = (read(&now)?, read(&memory.prior)?);
+        let Ok(config) = read(&now) else {
+            // It was written as a whole, so it is not half of ours.
+            return Ok(Undo::Theirs("somebody made it something that MetalLB does not take".to_owned()));
+        };
+        let prior = read(&memory.prior)?;
         let wants = memory.wants.iter().map(read).collect::<Result<Vec<Value>>>()?;
         let entry = |config: &Value, name: &str| {
             config[LIST].as_array().into_iter().flatten().find(|pool| pool["name"] == name).cloned()

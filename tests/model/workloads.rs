@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use iris_mk8s::cluster::{self as kinds, Kind, state};
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, Key, Life, key, key_of};
+use super::cluster::{Cluster, Key, Life, key, key_of, stamp};
 
 /// Brings each workload's pods one move nearer to what it asks for.
 pub fn reconcile(cluster: &mut Cluster, now: Duration) {
@@ -103,7 +103,7 @@ fn ordered(cluster: &mut Cluster, set: &Value, wanted: usize, pods: &[Arc<Value>
         let name = format!("{}-{n}", state::name(set));
         match pods.iter().find(|p| state::name(p) == name) {
             None => {
-                claims(cluster, set, n);
+                claims(cluster, set, n, now);
                 make(cluster, set, &name);
                 if !parallel {
                     break;
@@ -127,13 +127,14 @@ fn ordered(cluster: &mut Cluster, set: &Value, wanted: usize, pods: &[Arc<Value>
 }
 
 /// The claims of the n-th pod, as far as they are missing.
-fn claims(cluster: &mut Cluster, set: &Value, n: usize) {
+fn claims(cluster: &mut Cluster, set: &Value, n: usize, now: Duration) {
     for template in set["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
         let name = format!("{}-{}-{n}", state::name(template), state::name(set));
         let namespace = text(set, "namespace");
         if cluster.find(&kinds::PERSISTENT_VOLUME_CLAIM, namespace, &name).is_none() {
             cluster.put(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
-                "metadata": {"name": name, "namespace": namespace, "labels": template["metadata"]["labels"]},
+                "metadata": {"name": name, "namespace": namespace, "labels": template["metadata"]["labels"],
+                    "creationTimestamp": stamp(now)},
                 "spec": template["spec"], "status": {"phase": "Pending"}}));
         }
     }

@@ -143,9 +143,19 @@ pub fn key_of_ours(cluster: &Cluster, which: Ours) -> Option<Key> {
 }
 
 /// What `kubectl edit` leaves.
-fn edited(object: &mut Value) {
+fn edited(object: &mut Value, which: Ours) {
     object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_u64().unwrap_or(0) + 1);
-    let entry = json!({"manager": "kubectl-edit", "operation": "Update"});
+    let (part, field) = match which {
+        Ours::Set => ("f:spec", "f:replicas"),
+        Ours::Service => ("f:spec", "f:ports"),
+        Ours::External => ("f:spec", "f:sessionAffinity"),
+        Ours::Secret => ("f:data", "f:merge.cpf"),
+        Ours::Pool if object["kind"] == "ConfigMap" => ("f:data", "f:config"),
+        Ours::Pool => ("f:spec", "f:addresses"),
+        Ours::Advertisement => ("f:spec", "f:ipAddressPools"),
+        Ours::Namespace => ("f:metadata", "f:labels"),
+    };
+    let entry = json!({"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {part: {field: {}}}});
     match object["metadata"]["managedFields"].as_array_mut() {
         Some(list) if !list.contains(&entry) => list.push(entry),
         Some(_) => {}
@@ -174,7 +184,7 @@ fn edits(cluster: &mut Cluster, which: Ours) -> bool {
             Ours::Advertisement => object["spec"]["ipAddressPools"] = json!(["default-addresspool", "mine"]),
             Ours::Namespace => object["metadata"]["labels"]["team"] = json!("mine"),
         }
-        edited(object);
+        edited(object, which);
     });
     true
 }

@@ -322,3 +322,33 @@ fn the_same_seed_draws_the_same_sequence() {
         assert_eq!((one.0.to_string(), &one.1.story), (other.0.to_string(), &other.1.story));
     }
 }
+
+#[test]
+fn scratch() {
+    let n: u32 = std::env::var("SCRATCH").map_or(0, |n| n.parse().unwrap());
+    match n {
+        1 => _ = on(Era::Today, Released("plain-1.20"), &[Edits(Ours::Set), Teardown(Reset, Whole)]),
+        2 => {
+            _ = on(
+                Era::Today,
+                Fresh,
+                &[
+                    Bootstrap(Wish { namespace: "b", ..PLAIN }, Whole),
+                    Reinstalls,
+                    Bootstrap(PLAIN, Whole),
+                    Microk8sStop,
+                    Start(Whole),
+                ],
+            )
+        }
+        3 => {
+            _ = on(
+                Era::Today,
+                Fresh,
+                &[Bootstrap(PLAIN, Whole), Reinstalls, Start(Whole), Teardown(Data, Whole), Bootstrap(PLAIN, Whole)],
+            )
+        }
+        4 => _ = on(Era::Today, Released("plain-1.20"), &[Edits(Ours::External), Teardown(Data, Whole)]),
+        _ => {}
+    }
+}
