@@ -186,3 +186,25 @@ fn a_service_of_another_type_is_somebody_elses() {
     *headless = json!({"clusterIP": "None", "selector": {"app": "iris"}});
     assert!(matches!(probe(facts, &[], "iris.service"), Probe::Satisfied { .. }));
 }
+
+#[test]
+fn a_bus_error_that_comes_again_is_explained_and_not_waited_for() {
+    let ended = |code: i64, waits: bool| {
+        let mut facts = cluster(&json!({"app": "iris", "iris-mk8s/statefulset": "data"}));
+        let end = json!({"terminated": {"exitCode": code, "finishedAt": "2026-11-24T06:00:00Z"}});
+        let now = if waits { json!({"waiting": {"reason": "CrashLoopBackOff"}}) } else { end.clone() };
+        let container = json!({"name": "iris", "restartCount": 1, "state": now, "lastState": end});
+        facts.objects("pods", vec![json!({"metadata": {"namespace": "default", "name": "data-0", "labels": {"app": "iris"},
+            "ownerReferences": [{"kind": "StatefulSet", "name": "data"}]}, "status": {"containerStatuses": [container]}})]);
+        probe(facts, &[], "ready.pods")
+    };
+    let Probe::Hopeless { why, hint } = ended(135, true) else { panic!("waited for") };
+    assert!(
+        why.starts_with("pod data-0: IRIS ends with exit code 135: a bus error; most likely it maps huge pages"),
+        "{why}"
+    );
+    assert!(hint.starts_with("`sysctl -w vm.nr_hugepages=0`"), "{hint}");
+    for (code, waits) in [(135, false), (1, true)] {
+        assert!(!matches!(ended(code, waits), Probe::Hopeless { .. }), "{code} {waits}");
+    }
+}
