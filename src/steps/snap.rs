@@ -26,7 +26,7 @@ pub(super) fn busy(host: &dyn Host) -> Result<Option<String>> {
 }
 
 /// What a shell says of a command that is not there.
-const COMMAND_MISSING: [&str; 2] = ["command not found", "required file not found"];
+const COMMAND_MISSING: [&str; 3] = ["command not found", "required file not found", "exit status 127"];
 
 /// The base snap of each version, from this one on (`base:` in MicroK8s' snapcraft.yaml).
 const BASES: [(Minor, &str); 4] =
