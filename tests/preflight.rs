@@ -294,6 +294,13 @@ const CASES: &[Case] = &[
         "a small write below /var is on the disk after 2.0 ms in the middle and 31.0 ms in the 99th percentile of 100",
     ),
     warned(
+        "disk-latency",
+        "a disk so slow that there is time for few writes",
+        &[],
+        |f| f.writes = vec![std::time::Duration::from_millis(150); 6],
+        "a small write below /var is on the disk after 150.0 ms in the middle of 6: above 10.0 ms",
+    ),
+    warned(
         "huge-pages",
         "memory kept back for a database on the host",
         &[],
@@ -1150,7 +1157,9 @@ fn what_is_no_trouble_is_not_told() {
             f.writes = vec![std::time::Duration::from_millis(2); 99];
             f.writes.push(std::time::Duration::from_millis(400));
         }),
-        ("disk-latency", "too few writes to say anything", |f| f.writes = vec![std::time::Duration::from_secs(1); 3]),
+        ("disk-latency", "a hiccup among few writes", |f| {
+            f.writes = [2, 700, 3].map(std::time::Duration::from_millis).to_vec();
+        }),
         ("huge-pages", "none", |f| {
             f.file("/proc/meminfo", "MemTotal: 16777216 kB\nHugePages_Total:       0\nHugepagesize:       2048 kB\n");
         }),
