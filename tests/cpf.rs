@@ -210,6 +210,7 @@ fn lines_end_as_people_have_them() {
     for end in ["\n", "\r\n", "\r", " \t\r\n"] {
         assert_eq!(cpf::normalise(&right.replace('\n', end)), right, "{end:?}");
     }
+    assert_eq!(cpf::normalise(&format!("\u{feff}\u{feff}\u{feff}{right}")), right);
 }
 
 #[test]

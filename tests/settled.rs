@@ -108,7 +108,7 @@ fn an_installation_that_lacked_a_command_refreshes_its_base_first() {
         let of = |id: &str, status: &str, log: &str| json!({"id": id, "kind": "install-snap", "status": status, "tasks": [{"log": [log]}]});
         facts
             .snapd("/v2/changes?select=ready&for=microk8s", json!([of("9", "Done", ""), of("12", "Error", log)]))
-            .snapd("/v2/snaps/core22", json!({"name": "core22", "status": "active"}));
+            .snapd("/v2/snaps/core22", json!({"name": "core22", "status": "active", "revision": "2163"}));
         facts
     };
     assert_eq!(shown(good()), std::slice::from_ref(&install));
@@ -120,7 +120,10 @@ fn an_installation_that_lacked_a_command_refreshes_its_base_first() {
     assert_eq!(shown(failed("ERROR run hook \"configure\": timeout exceeded")), std::slice::from_ref(&install));
     let mut no_base = failed(missing);
     no_base.snapd.remove("/v2/snaps/core22");
-    assert_eq!(shown(no_base), [install], "what is not there cannot be refreshed");
+    assert_eq!(shown(no_base), std::slice::from_ref(&install), "what is not there cannot be refreshed");
+    let mut local = failed(missing);
+    local.snapd.get_mut("/v2/snaps/core22").unwrap()["revision"] = "x1".into();
+    assert_eq!(shown(local), [install], "what came from a file has no store");
 }
 
 /// The StatefulSet, and a pod of somebody else's with the label that everybody may use.

@@ -94,7 +94,10 @@ impl Snap {
         };
         let base = BASES.iter().rev().find(|(from, _)| self.channel.minor >= *from).map_or("core22", |(_, base)| base);
         let broken = logs.into_iter().any(lacks) || failed["err"].as_str().is_some_and(|e| lacks(&json!(e)));
-        Ok((broken && host.snapd_get(&format!("/v2/snaps/{base}"))?.is_some()).then_some(base))
+        // One from a file (its revisions have an x) has no store to be refreshed from.
+        let from_store = |snap: &Value| snap["revision"].as_str().is_some_and(|revision| !revision.starts_with('x'));
+        let found = if broken { host.snapd_get(&format!("/v2/snaps/{base}"))? } else { None };
+        Ok(found.is_some_and(|snap| from_store(&snap)).then_some(base))
     }
 
     fn enable() -> Act {
