@@ -20,7 +20,7 @@ use crate::{
     engine::Engine,
     error::{Error, ExitCode, Result},
     event::{Event, Events, Outcome},
-    host::{Host, LOG_DIR, Real},
+    host::{Host, Real},
     journal::{Contents, Journal, Place},
     profile, proposal,
     report::{self, results},
@@ -422,9 +422,7 @@ fn take_back(
     *outcome = done;
     ended?;
     if reach == Scope::Host && journal.ledger().is_empty() {
-        // Our own files go last: until here each of them was needed to go on after an interruption.
-        run.host.remove(Path::new(LOG_DIR), true)?;
-        journal.remove()?;
+        engine.end_reset(journal)?;
     }
     Ok(())
 }

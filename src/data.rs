@@ -32,9 +32,6 @@ const FOLDERS: &str = "/var/snap/microk8s/common/default-storage";
 /// The claim of MicroK8s' registry: its namespace and its name.
 pub const REGISTRY: (&str, &str) = ("container-registry", "registry-claim");
 
-/// The step that takes everything in MicroK8s along when it is undone.
-const SNAP_STEP: &str = "snap.microk8s";
-
 /// What the journal knows to be ours. Objects also say it themselves, by their managed fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
@@ -42,16 +39,25 @@ pub struct Known {
     addons: BTreeSet<String>,
     /// Claims that we made: namespace and name. A StatefulSet makes a claim anew that somebody deleted, without our mark on it.
     claims: BTreeSet<(String, String)>,
+    /// Namespaces that we made. One that the first release made does not say so itself.
+    namespaces: BTreeSet<String>,
+    /// Registries that we made a mirror for.
+    registries: BTreeSet<String>,
 }
 
 impl Known {
     /// Nothing is ours.
-    pub const NOTHING: Self = Self { addons: BTreeSet::new(), claims: BTreeSet::new() };
+    pub const NOTHING: Self = Self {
+        addons: BTreeSet::new(),
+        claims: BTreeSet::new(),
+        namespaces: BTreeSet::new(),
+        registries: BTreeSet::new(),
+    };
 
     /// What a bootstrap of this spec makes.
     pub fn wanted(spec: &Spec) -> Self {
         let addons = spec.addons.iter().cloned().chain(["metallb".to_owned()]).collect();
-        Self { addons, claims: BTreeSet::new() }
+        Self { addons, namespaces: [spec.iris.namespace.clone()].into(), ..Self::default() }
     }
 
     /// What a journal adds up to.
@@ -60,6 +66,12 @@ impl Known {
         for key in ledger.steps() {
             if let Some(name) = key.strip_prefix("addon.") {
                 known.addons.insert(name.to_owned());
+            }
+            if let Some(name) = key.strip_prefix("mirror.") {
+                known.registries.insert(name.to_owned());
+            }
+            if let Some(name) = key.strip_prefix("iris.namespace@") {
+                known.namespaces.insert(name.to_owned());
             }
             let Some(target) = key.strip_prefix("iris.claims@") else { continue };
             let Some((namespace, _)) = target.split_once('/') else { continue };
@@ -107,6 +119,8 @@ pub struct List {
     pub volumes: Vec<Volume>,
     /// Everything else that somebody else put there.
     pub theirs: Vec<Theirs>,
+    /// Settings of MicroK8s that neither it nor we made.
+    pub settings: Vec<String>,
 }
 
 impl List {
@@ -115,7 +129,11 @@ impl List {
     /// # Errors
     /// The cluster cannot be asked.
     pub fn read(host: &dyn Host, known: &Known) -> Result<Self> {
-        Ok(Self { volumes: volumes(host, known)?, theirs: foreign::read(host, known)? })
+        Ok(Self {
+            volumes: volumes(host, known)?,
+            theirs: foreign::read(host, known)?,
+            settings: foreign::settings(host, known),
+        })
     }
 
     /// What of it is somebody else's, one line for each.

@@ -23,6 +23,7 @@ pub mod cluster;
 pub mod credentials;
 pub mod data;
 pub mod defect;
+pub mod digest;
 pub mod doctor;
 pub mod engine;
 pub mod error;

@@ -2,12 +2,16 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{error::Result, host::Host, step::Progress};
+use crate::{digest, error::Result, host::Host, step::Progress};
 
 /// The snap in snapd's REST interface.
 pub const SNAP: &str = "/v2/snaps/microk8s";
+
+/// The step that installs and removes it: everything in the cluster goes with it.
+pub const STEP: &str = "snap.microk8s";
 
 /// Written by `microk8s stop`, removed by `microk8s start`.
 const STOPPED: &str = "/var/snap/microk8s/current/var/lock/stopped.lock";
@@ -50,5 +54,35 @@ impl Doing {
             installs: change["kind"] == "install-snap" && (change["status"] == "Doing" || change["status"] == "Do"),
             removes: change["kind"] == "remove-snap",
         }
+    }
+}
+
+/// The certificates that it makes for itself when it is installed.
+const AUTHORITY: &str = "/var/snap/microk8s/current/certs/ca.crt";
+
+/// Which MicroK8s it is. A refresh changes the time and `refresh-certs` the authority; another installation alone changes both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// When its revision was installed, as snapd says it.
+    pub installed: String,
+    /// The SHA-256 of its certificate authority.
+    pub authority: String,
+}
+
+impl Identity {
+    /// The one that is there; none while it has no certificates.
+    ///
+    /// # Errors
+    /// snapd does not answer, or the file cannot be read.
+    pub fn now(host: &dyn Host) -> Result<Option<Self>> {
+        let Some(snap) = host.snapd_get(SNAP)? else { return Ok(None) };
+        let Some(authority) = host.read(Path::new(AUTHORITY))? else { return Ok(None) };
+        let Some(installed) = snap["install-date"].as_str() else { return Ok(None) };
+        Ok(Some(Self { installed: installed.to_owned(), authority: digest::sha256(authority) }))
+    }
+
+    /// Whether these two are not of one installation.
+    pub fn is_another(&self, other: &Self) -> bool {
+        self.installed != other.installed && self.authority != other.authority
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     cluster::Kind,
     error::Result,
     host::{Cmd, FileWrite, Host, Process, Watch},
+    microk8s::Identity,
 };
 
 /// One fact about the host.
@@ -44,6 +45,14 @@ pub trait Step: Send + Sync {
     /// When reading what the acts depend on fails.
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>>;
 
+    /// Acts that may follow the first ones before the fact holds, for a plan.
+    ///
+    /// # Errors
+    /// As for [`Step::apply`].
+    fn follows(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        Ok(Vec::new())
+    }
+
     /// What to write down before the first act, so that it can be taken back.
     ///
     /// # Errors
@@ -56,7 +65,8 @@ pub trait Step: Send + Sync {
     /// As for [`Step::probe`].
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo>;
 
-    /// What a dry run can say of an undo that has to wait for another step's: what it would do and leave as things are now, for people.
+    /// What a dry run can say of acts that are not due yet, for people: those of an undo that has to wait for another step's, with what it would
+    /// leave as things are now; and those that come after the first ones.
     ///
     /// # Errors
     /// As for [`Step::probe`].
@@ -89,6 +99,11 @@ pub trait Step: Send + Sync {
     /// where each of that name counts.
     fn used_by(&self) -> Option<String> {
         None
+    }
+
+    /// Whether the thing of the step with this key cannot do without this one's.
+    fn is_needed_by(&self, key: &str) -> bool {
+        self.used_by().is_some_and(|name| is_named(key, &name))
     }
 
     /// The step whose traces this one's undo removes: before that one is undone there is nothing to see.
@@ -189,6 +204,8 @@ pub struct Memory {
     pub recipe: Value,
     /// Why the last teardown left it.
     pub kept: Option<String>,
+    /// The MicroK8s in which it was made, where it was made in one.
+    pub microk8s: Option<Identity>,
     /// When the run of its newest intent began, in seconds since 1970.
     pub at: u64,
     /// The step whose traces this one's undo removes is ours, too, and not taken back yet.

@@ -711,8 +711,13 @@ fn after(records: &[Record]) -> doctor::Report {
     let mut journal = vec![Record::Header { format: journal::FORMAT, tool: String::new() }];
     journal.push(run("bootstrap"));
     for step in ["snap.microk8s", "metallb.pool", "iris.claims", "iris.statefulset"] {
-        journal.push(Record::Intent { step: step.to_owned(), memo: step::Memo::default(), recipe: Value::Null });
-        journal.push(Record::Done { step: step.to_owned() });
+        journal.push(Record::Intent {
+            step: step.to_owned(),
+            memo: step::Memo::default(),
+            recipe: Value::Null,
+            microk8s: None,
+        });
+        journal.push(Record::Done { step: step.to_owned(), microk8s: None });
     }
     journal.extend(records.iter().cloned());
     let mut ledger = journal::Ledger::default();

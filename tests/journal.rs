@@ -77,7 +77,7 @@ fn what_a_power_cut_makes_of_the_last_line_is_cut_off() {
         let journal = Journal::open(&place, origin).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert_eq!(journal.torn, tail.len() as u64, "{what}");
         journal
-            .append(&Record::Intent { step: "a.b".into(), memo: Memo::default(), recipe: json!(null) })
+            .append(&Record::Intent { step: "a.b".into(), memo: Memo::default(), recipe: json!(null), microk8s: None })
             .expect("appended");
         drop(journal);
         let now = Contents::read(&place, origin).expect("readable");
@@ -237,6 +237,14 @@ fn a_journal_that_says_nothing_goes_alone_and_the_end_of_a_reset_takes_all() {
 
     let journal = Journal::open(&place, origin).expect("opened");
     fs::create_dir(place.dir.join("of-somebody-else")).expect("made");
+    fs::write(place.dir.join("notes.txt"), "of somebody else").expect("made");
+    fs::write(place.before(), "{}").expect("made");
+    journal.remove().expect("removed");
+    assert!(place.dir.join("of-somebody-else").exists() && place.dir.join("notes.txt").exists());
+    assert!(!place.before().exists() && !place.journal().exists() && !place.lock().exists());
+
+    let journal = Journal::open(&place, origin).expect("opened");
+    fs::create_dir(place.password()).expect("made");
     assert_eq!(journal.remove().unwrap_err().code, ExitCode::Residue);
     assert!(place.journal().exists(), "it goes last, so that a removal that was broken off goes on");
 }
@@ -286,7 +294,8 @@ impl Store for Panics {
 #[test]
 fn a_panic_while_a_record_is_written_does_not_make_the_journal_empty() {
     let journal = Journal::over(Box::new(Panics::default()), "journal".into(), origin).expect("opened");
-    let intent = |step: &str| Record::Intent { step: step.into(), memo: Memo::default(), recipe: json!(null) };
+    let intent =
+        |step: &str| Record::Intent { step: step.into(), memo: Memo::default(), recipe: json!(null), microk8s: None };
     journal.append(&intent("a.b")).expect("appended");
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| journal.append(&intent("c.d"))));
     assert!(panicked.is_err());
@@ -333,9 +342,9 @@ proptest! {
                 'i' => Record::Intent {
                     step: name.clone(),
                     memo: Memo { prior: json!(states.len()), want: json!(1) },
-                    recipe: json!(null),
+                    recipe: json!(null), microk8s: None,
                 },
-                'd' => Record::Done { step: name.clone() },
+                'd' => Record::Done { step: name.clone(), microk8s: None },
                 'u' => Record::UndoIntent { step: name.clone() },
                 'k' => Record::Kept { step: name.clone(), why: "in use".to_owned() },
                 _ => Record::Undone { step: name.clone() },
@@ -433,6 +442,7 @@ fn on_a_disk_that_fills_up() {
         step: format!("step.{n}"),
         memo: Memo { prior: json!("x".repeat(300)), want: json!(n) },
         recipe: json!(null),
+        microk8s: None,
     };
     let mut written = 0;
     let error = loop {

@@ -55,7 +55,14 @@ const WORKLOADS: [&Kind; 8] = [
     &cluster::CRON_JOB_BETA,
     &cluster::POD,
 ];
-const OTHERS: [&Kind; 3] = [&cluster::SERVICE, &cluster::CONFIG_MAP, &cluster::SECRET];
+const OTHERS: [&Kind; 5] = [
+    &cluster::SERVICE,
+    &cluster::CONFIG_MAP,
+    &cluster::SECRET,
+    // Where MetalLB has none of these kinds, the server knows none.
+    &cluster::IP_ADDRESS_POOL,
+    &cluster::L2_ADVERTISEMENT,
+];
 
 /// Names that Kubernetes and MicroK8s give to objects of every cluster: namespace, kind, name.
 const IN_EVERY_CLUSTER: &[(&str, &str, &str)] = &[
@@ -74,12 +81,28 @@ const IN_EVERY_CLUSTER: &[(&str, &str, &str)] = &[
     ("kube-system", "Service", "kube-dns"),
 ];
 
+/// Namespaces of every cluster. What an addon of somebody's has in one of its own is named by what is in it.
+const OF_KUBERNETES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+
 /// What the addons bring, by their manifests in MicroK8s: addon, namespace, and the beginnings of their objects' names; all objects of the
 /// namespace where it is the addon's own and holds many.
 const OF_ADDONS: &[(&str, &str, &[&str])] = &[
     ("hostpath-storage", "kube-system", &["hostpath-provisioner"]),
     ("registry", "container-registry", &["registry"]),
-    ("metallb", "metallb-system", &["controller", "speaker", "metallb-", "webhook-", "memberlist", "config"]),
+    (
+        "metallb",
+        "metallb-system",
+        &[
+            "controller",
+            "speaker",
+            "metallb-",
+            "webhook-",
+            "memberlist",
+            "config",
+            "default-addresspool",
+            "default-advertise",
+        ],
+    ),
     ("metrics-server", "kube-system", &["metrics-server"]),
     ("dashboard", "kube-system", &["kubernetes-dashboard", "dashboard-metrics-scraper", "metrics-server"]),
     ("dashboard", "kubernetes-dashboard", &[""]),
@@ -99,6 +122,17 @@ const FOLDERS: &[&str] = &["addons", "default-storage", "etc", "hooks", "plugins
 /// Folders in it that people put things into, and what MicroK8s has there itself.
 const SHARED: &[(&str, &[&str])] = &[("addons", &["core", "community"]), ("plugins", &[]), ("sideload", &[])];
 
+/// MicroK8s' settings on this host, and as they come with it.
+const SETTINGS: &str = "/var/snap/microk8s/current/args";
+const CAME_WITH: &str = "/snap/microk8s/current/default-args";
+
+/// What MicroK8s makes there by itself.
+const GENERATED: &[&str] =
+    &["certs.d", "cni-network", "containerd.toml", "cluster-agent", "kubelite", "flannel-network-mgr-config"];
+
+/// Registries that MicroK8s brings itself.
+const REGISTRIES: &[&str] = &["docker.io", "localhost:32000"];
+
 /// Everything that is somebody else's, by its place.
 ///
 /// # Errors
@@ -111,6 +145,11 @@ pub(super) fn read(host: &dyn Host, known: &Known) -> Result<Vec<Theirs>> {
         // One object in two versions of the API.
         if !things.contains(&thing) {
             things.push(thing);
+        }
+    }
+    for namespace in host.list(&cluster::NAMESPACE, None, "")? {
+        if is_somebodys_namespace(host, &namespace, known)? {
+            places.entry(format!("namespace {}", state::name(&namespace))).or_insert_with(|| vec!["empty".to_owned()]);
         }
     }
     let mut all: Vec<Theirs> = places.into_iter().map(|(place, things)| Theirs { place, things }).collect();
@@ -143,6 +182,23 @@ fn objects(host: &dyn Host, known: &Known, kinds: &[&'static Kind]) -> Result<Ve
 pub(super) fn load_balancers(host: &dyn Host, known: &Known) -> Result<Vec<(&'static Kind, Value)>> {
     let services = objects(host, known, &[&cluster::SERVICE])?;
     Ok(services.into_iter().filter(|(_, service)| service["spec"]["type"] == "LoadBalancer").collect())
+}
+
+/// Somebody made this namespace, whether anything is in it or not.
+fn is_somebodys_namespace(host: &dyn Host, namespace: &Value, known: &Known) -> Result<bool> {
+    let name = state::name(namespace);
+    let of_an_addon = OF_ADDONS.iter().any(|(addon, ns, _)| *ns == name && known.addons.contains(*addon));
+    let nobodys = state::going(namespace)
+        || cluster::is_ours(namespace)
+        || known.namespaces.contains(name)
+        || OF_KUBERNETES.contains(&name)
+        || of_an_addon;
+    Ok(!(nobodys || name == longhorn::NAMESPACE && longhorn_is_ours(host)?))
+}
+
+/// What somebody else told MetalLB: they go with the addon.
+pub(super) fn pools(host: &dyn Host, known: &Known) -> Result<Vec<(&'static Kind, Value)>> {
+    objects(host, known, &[&cluster::IP_ADDRESS_POOL, &cluster::L2_ADVERTISEMENT])
 }
 
 fn is_somebodys(kind: &Kind, object: &Value, known: &Known) -> bool {
@@ -202,6 +258,27 @@ fn files(host: &dyn Host) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// Files among MicroK8s' own settings that are neither as it came with nor ours. They are settings of MicroK8s and no reason to keep it;
+/// they are named, because they go with it.
+pub(super) fn settings(host: &dyn Host, known: &Known) -> Vec<String> {
+    let own = host.names(Path::new(CAME_WITH));
+    // One that came without settings is none that we know.
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let is_own = |name: &String| own.contains(name) || GENERATED.contains(&name.as_str()) || name.starts_with('.');
+    let mut found = host.names(Path::new(SETTINGS));
+    found.retain(|name| !is_own(name));
+    let registries = Path::new(SETTINGS).join("certs.d");
+    for registry in host.names(&registries) {
+        let files = host.names(&registries.join(&registry));
+        let is_ours = known.registries.contains(&registry) || REGISTRIES.contains(&registry.as_str());
+        let theirs = files.into_iter().filter(|file| !is_ours || file != "hosts.toml");
+        found.extend(theirs.map(|file| format!("certs.d/{registry}/{file}")));
+    }
+    found.iter().map(|name| format!("{SETTINGS}/{name}")).collect()
 }
 
 #[cfg(test)]

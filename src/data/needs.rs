@@ -47,7 +47,10 @@ pub fn needed(host: &dyn Host, addon: &str, known: &Known) -> Result<Option<Stri
     let newer = |(_, object): &(&'static Kind, Value)| came_with(&begun, object);
     Ok(match addon {
         "dns" => foreign::workloads(host, known)?.iter().find(|o| newer(o)).map(named),
-        "metallb" => foreign::load_balancers(host, known)?.iter().find(|o| newer(o)).map(named),
+        "metallb" => {
+            let all = [foreign::load_balancers(host, known)?, foreign::pools(host, known)?].concat();
+            all.iter().find(|o| newer(o)).map(named)
+        }
         "registry" => foreign::workloads(host, known)?.iter().find(|(_, object)| is_pushed(object)).map(named),
         "hostpath-storage" => {
             // The registry's own volume lies on it, too.

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Agreed, FOLDERS, Known, List, SNAP_STEP, Volume, Whose,
+    Agreed, FOLDERS, Known, List, Volume, Whose,
     agreed::not_agreed,
     volumes::{replicas_alone, used},
 };
@@ -18,7 +18,7 @@ use crate::{
     host::{Host, Watch},
     journal::Ledger,
     longhorn,
-    microk8s::{self, Doing},
+    microk8s::{self, Doing, Identity, STEP},
     step::Scope,
 };
 
@@ -86,6 +86,9 @@ pub struct Stake {
     pub data: Vec<Volume>,
     /// What in MicroK8s is somebody else's: it keeps MicroK8s.
     pub theirs: Vec<String>,
+    /// Settings of MicroK8s that somebody else made: they go with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
     /// Why the cluster cannot be asked, if it cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unseen: Option<Unseen>,
@@ -96,6 +99,9 @@ impl Stake {
     pub fn show(&self) -> String {
         let mut text: String = self.data.iter().map(|volume| format!("  DATA   {volume}\n")).collect();
         text.extend(self.theirs.iter().map(|theirs| format!("  THEIRS {theirs}\n")));
+        text.extend(
+            self.settings.iter().map(|file| format!("  GOES   {file}: a setting of MicroK8s that somebody made\n")),
+        );
         if let Some(unseen) = &self.unseen {
             text.push_str(&format!("  UNSEEN what is in MicroK8s: {}\n", unseen.why));
             text.extend(unseen.folders.iter().map(|f| format!("  UNSEEN {} ({})\n", f.path.display(), f.size)));
@@ -118,15 +124,20 @@ impl Stake {
 /// # Errors
 /// snapd does not answer, or the person interrupts the wait.
 pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &mut dyn FnMut(&str)) -> Result<Sight> {
-    let removes_microk8s = reach == Scope::Host && ledger.memory(SNAP_STEP).is_some_and(|snap| snap.prior.is_null());
-    let begun = removes_microk8s && ledger.is_undoing(SNAP_STEP);
+    let snap = ledger.memory(STEP).filter(|snap| snap.prior.is_null() && reach == Scope::Host);
+    let replaced = match snap.and_then(|snap| snap.microk8s.as_ref()) {
+        Some(was) => Identity::now(host)?.is_some_and(|now| was.is_another(&now)),
+        None => false,
+    };
+    let removes_microk8s = snap.is_some() && !replaced;
+    let begun = removes_microk8s && ledger.is_undoing(STEP);
     let sight = Sight { known: Known::of(ledger), begun, removes_microk8s, ..Sight::default() };
     if !removes_microk8s && !deletes_data(ledger, reach) {
         return Ok(sight);
     }
     let Some(snap) = host.snapd_get(microk8s::SNAP)? else {
         // Somebody removed MicroK8s: what lay on Longhorn is still on this host, and nobody can be asked whose it is.
-        return Ok(Sight { list: List { volumes: replicas_alone(host), theirs: Vec::new() }, ..sight });
+        return Ok(Sight { list: List { volumes: replicas_alone(host), ..List::default() }, ..sight });
     };
     if wait {
         settle(host, tell)?;
@@ -215,7 +226,7 @@ fn claims_in(namespace: &str) -> String {
 impl Sight {
     /// What goes when the steps go that `goes` says, each by its key.
     pub fn stake(&self, goes: impl Fn(&str) -> bool) -> Stake {
-        let all = self.removes_microk8s && goes(SNAP_STEP);
+        let all = self.removes_microk8s && goes(STEP);
         let is_lost = |v: &&Volume| match v.whose {
             Whose::Iris => all || v.claim.as_ref().and(v.namespace.as_ref()).is_some_and(|ns| goes(&claims_in(ns))),
             // What is left of Longhorn on this host.
@@ -226,6 +237,7 @@ impl Sight {
         Stake {
             data: self.list.volumes.iter().filter(is_lost).cloned().collect(),
             theirs: if self.removes_microk8s { self.list.of_others() } else { Vec::new() },
+            settings: if all { self.list.settings.clone() } else { Vec::new() },
             unseen: self.unseen.clone(),
         }
     }

@@ -17,6 +17,7 @@ use crate::{
     event::{Change, Event, Events, Outcome},
     host::{Changes, Heard, Host},
     journal::{Journal, Record},
+    microk8s::{self, Identity},
     secrets,
     step::{Act, Probe, Progress, Stage, Step},
 };
@@ -86,7 +87,7 @@ impl Engine<'_> {
                 Probe::Satisfied { note, warnings } => {
                     self.warn(warnings);
                     if change.is_some() || journal.ledger().is_open(&step.key()) {
-                        journal.append(&Record::Done { step: step.key() })?;
+                        journal.append(&Record::Done { step: step.key(), microk8s: self.microk8s_of(step) })?;
                     }
                     self.tell_done(step, change, note, start);
                     return Ok(change.map_or(Reached::Kept, Reached::By));
@@ -114,7 +115,8 @@ impl Engine<'_> {
                     } else {
                         self.allow(&acts)?;
                         let memo = step.memo(self.host, &found)?;
-                        journal.append(&Record::Intent { step: step.key(), memo, recipe: step.recipe() })?;
+                        let (recipe, microk8s) = (step.recipe(), self.microk8s_of(step));
+                        journal.append(&Record::Intent { step: step.key(), memo, recipe, microk8s })?;
                         if let Probe::Differs { why, .. } = &found {
                             self.events.send(Event::Note { message: format!("{}: {why}", step.title()) });
                         }
@@ -190,6 +192,12 @@ impl Engine<'_> {
             Err(e) if e.transient => Ok(Probe::pending(one_line(&e))),
             other => other,
         }
+    }
+
+    /// The MicroK8s that a step is about, if it is about one. What cannot be asked right now is not written down, and proves nothing later.
+    fn microk8s_of(&self, step: &dyn Step) -> Option<Identity> {
+        let is_about = step.id() == microk8s::STEP || step.inside() == Some(microk8s::STEP);
+        is_about.then(|| Identity::now(self.host).ok().flatten()).flatten()
     }
 
     /// Whether these acts delete only data that was agreed to.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Engine;
 use crate::{
     error::{Error, ExitCode, Result},
-    step::{Probe, Scope, Stage},
+    step::{Act, Probe, Scope, Stage},
 };
 
 /// What would happen to a step.
@@ -154,7 +154,9 @@ impl Engine<'_> {
                     None
                 };
                 let acts_for = |probe: &Probe| -> Result<Vec<String>> {
-                    Ok(step.apply(self.host, probe)?.iter().map(crate::step::Act::show).collect())
+                    let acts = step.apply(self.host, probe)?;
+                    let follow = if acts.is_empty() { Vec::new() } else { step.follows(self.host, probe)? };
+                    Ok(acts.iter().chain(&follow).map(Act::show).collect())
                 };
                 let mut warnings = Vec::new();
                 let (verdict, note, acts, hint) = match found {
@@ -168,9 +170,12 @@ impl Engine<'_> {
                         let acts = acts_for(&Probe::Differs { now, why: why.clone() })?;
                         (if acts.is_empty() { Verdict::Wait } else { Verdict::Change }, why, acts, None)
                     }
-                    Some(Probe::Pending { why, .. } | Probe::Hopeless { why, .. }) => {
-                        (Verdict::Wait, why, Vec::new(), None)
+                    Some(Probe::Pending { why, progress }) => {
+                        let pending = Probe::Pending { why: why.clone(), progress };
+                        let acts = step.follows(self.host, &pending)?;
+                        (Verdict::Wait, why, acts.iter().map(Act::show).collect(), None)
                     }
+                    Some(Probe::Hopeless { why, .. }) => (Verdict::Wait, why, Vec::new(), None),
                     Some(Probe::Refused { why, hint }) => (Verdict::Refuse, why, Vec::new(), Some(hint)),
                 };
                 let (id, title) = (step.id().to_owned(), step.title());

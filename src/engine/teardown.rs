@@ -1,6 +1,6 @@
 //! Teardown: the journal's steps backwards, one at a time. What is ours now goes; what somebody changed since stays, and is named.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use serde::Serialize;
 
@@ -8,7 +8,9 @@ use super::{Engine, Wait, one_line};
 use crate::{
     error::{Error, ExitCode, Result},
     event::{Event, Outcome},
-    journal::{Journal, Ledger, Record},
+    host::{LOG_DIR, is_log},
+    journal::{Journal, Ledger, Place, Record},
+    microk8s::{self, Identity, STEP as SNAP},
     step::{Act, Memory, Scope, Step, Undo, is_named},
 };
 
@@ -32,6 +34,9 @@ pub struct Removal {
     /// The step that takes it along.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with: Option<String>,
+    /// Why it cannot be looked at yet. The teardown waits until it can, and then takes away what is ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub later: Option<String>,
 }
 
 /// What a teardown would do, in order.
@@ -52,13 +57,19 @@ impl UndoPlan {
     pub fn show(&self) -> String {
         let mut text = String::new();
         for step in &self.steps {
-            let what = match (&step.keep, &step.with) {
-                (Some(why), _) => {
+            let what = match (&step.keep, &step.with, &step.later) {
+                (Some(why), ..) => {
                     let why = why.replace('\n', "\n            ");
                     format!("keep   {:<22} {}: {why}", step.step, step.title)
                 }
-                (None, Some(with)) => format!("remove {:<22} {}, together with {with}", step.step, step.title),
-                (None, None) => format!("remove {:<22} {}", step.step, step.title),
+                (None, None, Some(why)) => {
+                    format!(
+                        "wait   {:<22} {}: what is ours goes as soon as it can be looked at ({why})",
+                        step.step, step.title
+                    )
+                }
+                (None, Some(with), _) => format!("remove {:<22} {}, together with {with}", step.step, step.title),
+                (None, None, None) => format!("remove {:<22} {}", step.step, step.title),
             };
             text.push_str(&format!("  {what}\n"));
             for act in &step.acts {
@@ -72,8 +83,9 @@ impl UndoPlan {
     }
 }
 
-/// The step that removes MicroK8s.
-const SNAP: &str = "snap.microk8s";
+/// Why nothing in a MicroK8s is ours.
+const REPLACED: &str =
+    "MicroK8s was removed and installed anew since, and is somebody else's; `snap remove --purge microk8s` removes it";
 
 /// Writes down that the undo of a step begins, unless that is written already.
 fn begin_undo(journal: &Journal, step: &dyn Step) -> Result<()> {
@@ -126,6 +138,21 @@ impl Engine<'_> {
         ours
     }
 
+    /// What is left to do for a step. In a MicroK8s that is not the one it was made in, nothing is ours; and what was in one that is gone,
+    /// went with it.
+    fn todo(&self, step: &dyn Step, memory: &Memory) -> Result<Undo> {
+        let is_inside = step.inside() == Some(SNAP);
+        if is_inside && self.host.snapd_get(microk8s::SNAP)?.is_none() {
+            return Ok(Undo::Done);
+        }
+        if let Some(was) = &memory.microk8s
+            && Identity::now(self.host)?.is_some_and(|now| was.is_another(&now))
+        {
+            return Ok(Undo::Theirs(REPLACED.to_owned()));
+        }
+        step.undo(self.host, memory)
+    }
+
     /// The step whose undo takes `step` along, if that one goes for certain.
     fn carrier<'e>(&'e self, ours: &[&'e dyn Step], ledger: &Ledger, step: &dyn Step) -> Result<Option<&'e dyn Step>> {
         let Some(carrier) = step.inside().and_then(|id| ours.iter().find(|s| s.id() == id)) else { return Ok(None) };
@@ -133,13 +160,13 @@ impl Engine<'_> {
         // MicroK8s goes without a look into it: a cluster that does not answer would be waited for with each step.
         let unseen = self.agreed.is_unseen() && carrier.id() == SNAP;
         let goes = memory.prior.is_null()
-            && (unseen || !matches!(carrier.undo(self.host, &memory)?, Undo::Keep(_) | Undo::Theirs(_)));
+            && (unseen || !matches!(self.todo(*carrier, &memory)?, Undo::Keep(_) | Undo::Theirs(_)));
         Ok(goes.then_some(*carrier))
     }
 
     /// Why a step stays that another one uses: somebody changed it too, or because of the other alone.
     fn why_used(&self, ledger: &Ledger, step: &dyn Step, user: &str) -> Result<String> {
-        let own = memory_of(ledger, step).map(|memory| step.undo(self.host, &memory)).transpose();
+        let own = memory_of(ledger, step).map(|memory| self.todo(step, &memory)).transpose();
         match own {
             Ok(Some(Undo::Keep(why) | Undo::Theirs(why))) => Ok(why),
             Err(e) if !e.transient => Err(e.in_step(step.id())),
@@ -163,11 +190,12 @@ impl Engine<'_> {
                 keep: None,
                 theirs: false,
                 with: None,
+                later: None,
             };
             let named = |name: &str| -> Vec<bool> {
                 steps.iter().filter(|s| is_named(&s.key, name)).map(|s| s.keep.is_some()).collect()
             };
-            let user = step.used_by().filter(|name| named(name).contains(&true));
+            let user = steps.iter().find(|s| s.keep.is_some() && step.is_needed_by(&s.key)).map(|s| s.step.clone());
             let of = step.clears().filter(|name| named(name).contains(&false));
             if let Some(user) = user {
                 removal.keep = Some(self.why_used(ledger, *step, &user)?);
@@ -178,20 +206,35 @@ impl Engine<'_> {
                 if let Some(memory) = memory_of(ledger, *step) {
                     removal.acts = step.foresees(self.host, &memory).map_err(|e| e.in_step(step.id()))?;
                 }
-            } else if let Some(memory) = memory_of(ledger, *step) {
-                match step.undo(self.host, &memory) {
-                    Ok(Undo::Acts(acts)) => removal.acts = acts.iter().map(Act::show).collect(),
+            } else if let Some(mut memory) = memory_of(ledger, *step) {
+                // Before this one's turn comes, what is somebody else's is forgotten.
+                memory.clears_ours &=
+                    !step.clears().is_some_and(|id| steps.iter().any(|s| s.theirs && is_named(&s.key, id)));
+                match self.todo(*step, &memory) {
+                    Ok(Undo::Acts(acts)) => {
+                        removal.acts = acts.iter().map(Act::show).collect();
+                        self.add_later_acts(*step, &memory, &mut removal)?;
+                    }
                     Ok(Undo::Keep(why)) => removal.keep = Some(why),
                     Ok(Undo::Theirs(why)) => (removal.keep, removal.theirs) = (Some(why), true),
-                    Ok(Undo::Done | Undo::Pending(_)) => {}
+                    Ok(Undo::Pending(_)) => self.add_later_acts(*step, &memory, &mut removal)?,
+                    Ok(Undo::Done) => {}
                     Err(e) if e.transient && self.agreed.is_unseen() => removal.with = Some(SNAP.to_owned()),
-                    Err(e) if e.transient => removal.keep = Some(one_line(&e)),
+                    Err(e) if e.transient => removal.later = Some(one_line(&e)),
                     Err(e) => return Err(e.in_step(step.id())),
                 }
             }
             steps.push(removal);
         }
         Ok(UndoPlan { steps })
+    }
+
+    /// Adds the acts that follow the first ones.
+    fn add_later_acts(&self, step: &dyn Step, memory: &Memory, removal: &mut Removal) -> Result<()> {
+        let later = step.foresees(self.host, memory).map_err(|e| e.in_step(step.id()))?;
+        let new: Vec<String> = later.into_iter().filter(|act| !removal.acts.contains(act)).collect();
+        removal.acts.extend(new);
+        Ok(())
     }
 
     /// Takes back what is ours, within `reach`. Goes on past a step that fails, so that one stuck thing does not keep the rest.
@@ -234,6 +277,7 @@ impl Engine<'_> {
                     left.errors.push(e);
                     // A claim that does not go still needs its password.
                     self.leave_parts(journal, *step, &ours, &mut left)?;
+                    self.leave_inside(journal, *step, &inner, &mut left)?;
                 }
             }
         }
@@ -271,12 +315,24 @@ impl Engine<'_> {
         // They come first: once this step is dealt with, nothing would keep them.
         self.leave_parts(journal, step, ours, left)?;
         self.leave(journal, step, taken, left)?;
+        self.leave_inside(journal, step, inside, left)?;
         Ok(0)
+    }
+
+    /// Leaves what was to go with a step that stays after all. The next teardown takes each of them back by itself.
+    fn leave_inside(&self, journal: &Journal, of: &dyn Step, inside: &[&dyn Step], left: &mut Left) -> Result<()> {
+        for inner in inside {
+            let is_left = left.kept.iter().any(|(key, _)| *key == inner.key());
+            if !is_left && journal.ledger().memory(&inner.key()).is_some() {
+                self.leave(journal, *inner, Taken::Kept(format!("it was to go with {}, which stays", of.id())), left)?;
+            }
+        }
+        Ok(())
     }
 
     /// Leaves what a step that stays cannot do without, and what that cannot. It is still ours, whosever the step is.
     fn leave_parts(&self, journal: &Journal, of: &dyn Step, ours: &[&dyn Step], left: &mut Left) -> Result<()> {
-        for part in ours.iter().filter(|s| s.used_by().is_some_and(|name| is_named(&of.key(), &name))) {
+        for part in ours.iter().filter(|s| s.is_needed_by(&of.key())) {
             let ledger = journal.ledger();
             let is_left = left.kept.iter().any(|(key, _)| *key == part.key());
             if !is_left && ledger.memory(&part.key()).is_some() {
@@ -305,6 +361,32 @@ impl Engine<'_> {
             }
         };
         self.events.send(Event::StepLeft { step: step.id().to_owned(), title: step.title(), why });
+        Ok(())
+    }
+
+    /// The end of a reset that took everything back: our own files go last, since until here each of them was needed to go on after an
+    /// interruption. What somebody else put beside them stays, and is named.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn end_reset(&self, journal: Journal) -> Result<()> {
+        let logs = Path::new(LOG_DIR);
+        let (ours, theirs): (Vec<String>, Vec<String>) =
+            self.host.names(logs).into_iter().partition(|name| is_log(name));
+        if theirs.is_empty() {
+            // With the log of this run, which may come only now.
+            self.host.remove(logs, true)?;
+        } else {
+            ours.iter().try_for_each(|name| self.host.remove(&logs.join(name), false))?;
+        }
+        journal.remove()?;
+        for folder in [logs, &Place::default().dir] {
+            let left: Vec<String> = self.host.names(folder).into_iter().filter(|name| !is_log(name)).collect();
+            if !left.is_empty() {
+                let message = format!("{} stays: somebody else put {} into it", folder.display(), left.join(", "));
+                self.events.send(Event::Warning { message });
+            }
+        }
         Ok(())
     }
 
@@ -343,7 +425,7 @@ impl Engine<'_> {
         let mut acted = Acted::default();
         let mut trouble: Option<Error> = None;
         loop {
-            let todo = match step.undo(self.host, memory) {
+            let todo = match self.todo(step, memory) {
                 Err(e) if e.transient => Undo::Pending(one_line(&e)),
                 other => other?,
             };

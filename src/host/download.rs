@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use ureq::{
     Agent,
     tls::{RootCerts, TlsConfig},
@@ -29,7 +28,7 @@ pub(super) fn fetch(url: &str, sha256: &str) -> Result<Vec<u8>> {
     };
     let mut answer = config.new_agent().get(url).call().map_err(away)?;
     let bytes = answer.body_mut().with_config().limit(LARGEST).read_to_vec().map_err(away)?;
-    let found = digest(&bytes);
+    let found = crate::digest::sha256(&bytes);
     if found == sha256 {
         return Ok(bytes);
     }
@@ -38,9 +37,4 @@ pub(super) fn fetch(url: &str, sha256: &str) -> Result<Vec<u8>> {
         .hint(
             "somebody between here and there changes it; a file that you trust is given with --longhorn-manifest FILE",
         ))
-}
-
-/// SHA-256 in small hexadecimal digits.
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -21,6 +21,11 @@ pub fn run_name(command: &str) -> String {
     format!("{}-{command}-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"), std::process::id())
 }
 
+/// Whether a file in [`DIR`] has a name that [`run_name`] gives.
+pub fn is_log(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|end| end == "log") && name.starts_with(|c: char| c.is_ascii_digit())
+}
+
 /// The log.
 pub struct Log {
     path: PathBuf,

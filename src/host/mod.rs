@@ -33,7 +33,7 @@ mod watch;
 pub use command::{Cmd, Effect, Output};
 pub use files::set_umask;
 pub use kill::began;
-pub use log::{DIR as LOG_DIR, Log, run_name};
+pub use log::{DIR as LOG_DIR, Log, is_log, run_name};
 pub use real::{PATH, Real};
 pub use snapd::doing;
 

@@ -52,7 +52,7 @@ impl fmt::Display for Contents {
                     writeln!(f, "  makes    {step} (nothing was there)")?;
                 }
                 Record::Intent { step, memo, .. } => writeln!(f, "  changes  {step} (there was: {})", memo.prior)?,
-                Record::Done { step } => writeln!(f, "  done     {step}")?,
+                Record::Done { step, .. } => writeln!(f, "  done     {step}")?,
                 Record::UndoIntent { step } => writeln!(f, "  undoes   {step}")?,
                 Record::Undone { step } => writeln!(f, "  undone   {step}")?,
                 Record::Kept { step, why } => writeln!(f, "  kept     {step}: {why}")?,

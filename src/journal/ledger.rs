@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{FORMAT, Record};
-use crate::{spec::Spec, step::Memory};
+use crate::{microk8s::Identity, spec::Spec, step::Memory};
 
 /// Where a step stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,8 @@ impl Ledger {
                     self.spec = Some((**spec).clone());
                 }
             }
-            Record::Intent { step, memo, recipe } => {
+            Record::Intent { step, memo, recipe, microk8s } => {
+                self.replaced(step, microk8s.as_ref());
                 // Whatever happened before, the first prior stands: a half-made state must not become "what was there before".
                 let entry = self
                     .steps
@@ -59,6 +60,9 @@ impl Ledger {
                 entry.1.open = true;
                 entry.1.at = self.at;
                 entry.1.kept = None;
+                if microk8s.is_some() {
+                    entry.1.microk8s.clone_from(microk8s);
+                }
                 if !recipe.is_null() {
                     entry.1.recipe.clone_from(recipe);
                 }
@@ -66,8 +70,11 @@ impl Ledger {
                 entry.1.wants.retain(|want| *want != memo.want);
                 entry.1.wants.push(memo.want.clone());
             }
-            Record::Done { step } => {
+            Record::Done { step, microk8s } => {
                 self.pass(step, "done", |state| (state == State::Open).then_some(State::Ours))?;
+                if let (Some(microk8s), Some((_, memory))) = (microk8s, self.steps.get_mut(step)) {
+                    memory.microk8s = Some(microk8s.clone());
+                }
             }
             Record::UndoIntent { step } => self.pass(step, "undone", |state| {
                 let was_open = match state {
@@ -93,6 +100,14 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// What was made in a MicroK8s that is gone went with it, and its prior says nothing of the one that is there now.
+    fn replaced(&mut self, step: &str, now: Option<&Identity>) {
+        let was = self.steps.get(step).and_then(|(_, memory)| memory.microk8s.as_ref());
+        if was.zip(now).is_some_and(|(was, now)| was.is_another(now)) {
+            self.steps.remove(step);
+        }
     }
 
     fn pass(&mut self, step: &str, what: &str, next: impl Fn(State) -> Option<State>) -> Result<(), String> {
@@ -147,7 +162,7 @@ mod tests {
 
     fn intent(prior: u32, want: u32) -> Record {
         let memo = Memo { prior: json!(prior), want: json!(want) };
-        Record::Intent { step: "s".into(), memo, recipe: json!(null) }
+        Record::Intent { step: "s".into(), memo, recipe: json!(null), microk8s: None }
     }
 
     fn fold(records: &[Record]) -> Result<Ledger, String> {
@@ -159,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_first_prior_stands() {
-        let done = Record::Done { step: "s".into() };
+        let done = Record::Done { step: "s".into(), microk8s: None };
         let ledger = fold(&[intent(0, 1), intent(5, 2), done, intent(2, 3)]).expect("possible");
         let memory = ledger.memory("s").expect("ours");
         assert_eq!(
@@ -173,7 +188,7 @@ mod tests {
         let step = || "s".to_owned();
         let records = [
             intent(0, 1),
-            Record::Done { step: step() },
+            Record::Done { step: step(), microk8s: None },
             Record::UndoIntent { step: step() },
             Record::Undone { step: step() },
         ];
@@ -187,7 +202,7 @@ mod tests {
     fn what_an_undo_left_is_still_ours() {
         let step = || "s".to_owned();
         let kept = [Record::UndoIntent { step: step() }, Record::Kept { step: step(), why: "in use".into() }];
-        let done = [&[intent(0, 1), Record::Done { step: step() }][..], &kept].concat();
+        let done = [&[intent(0, 1), Record::Done { step: step(), microk8s: None }][..], &kept].concat();
         let memory = fold(&done).expect("possible").memory("s").expect("ours").clone();
         assert_eq!((memory.open, memory.kept.as_deref()), (false, Some("in use")));
         let half = [&[intent(0, 1)][..], &kept].concat();
@@ -197,6 +212,26 @@ mod tests {
         let memory = fold(&again).expect("possible").memory("s").expect("ours").clone();
         assert_eq!((memory.prior, memory.kept), (json!(0), None));
         assert!(fold(&[intent(0, 1), kept[1].clone()]).is_err(), "kept without an undo");
+    }
+
+    /// What was there before is asked anew in another MicroK8s.
+    #[test]
+    fn the_first_prior_ends_with_its_microk8s() {
+        let of = |name: &str| Identity { installed: name.into(), authority: name.into() };
+        let begun = |prior: u32, name: &str| {
+            let memo = Memo { prior: json!(prior), want: json!(1) };
+            Record::Intent { step: "s".into(), memo, recipe: json!(null), microk8s: Some(of(name)) }
+        };
+        let prior = |records: &[Record]| {
+            let ledger = fold(records).expect("possible");
+            let memory = ledger.memory("s").expect("ours");
+            (memory.prior.clone(), memory.microk8s.clone())
+        };
+        assert_eq!(prior(&[begun(0, "a"), begun(5, "a")]), (json!(0), Some(of("a"))));
+        assert_eq!(prior(&[begun(0, "a"), begun(5, "b")]), (json!(5), Some(of("b"))));
+        assert_eq!(prior(&[intent(0, 1), begun(5, "b")]), (json!(0), Some(of("b"))));
+        let done = Record::Done { step: "s".into(), microk8s: Some(of("c")) };
+        assert_eq!(prior(&[begun(0, "a"), done]), (json!(0), Some(of("c"))));
     }
 
     #[test]
@@ -209,7 +244,7 @@ mod tests {
         let step = || "s".to_owned();
         let all = [
             intent(0, 1),
-            Record::Done { step: step() },
+            Record::Done { step: step(), microk8s: None },
             Record::UndoIntent { step: step() },
             Record::Undone { step: step() },
         ];
@@ -223,8 +258,11 @@ mod tests {
     #[test]
     fn impossible_orders_are_refused() {
         let step = || "s".to_owned();
-        let (done, undo, undone) =
-            (Record::Done { step: step() }, Record::UndoIntent { step: step() }, Record::Undone { step: step() });
+        let (done, undo, undone) = (
+            Record::Done { step: step(), microk8s: None },
+            Record::UndoIntent { step: step() },
+            Record::Undone { step: step() },
+        );
         for wrong in [
             vec![done.clone()],
             vec![undo.clone()],

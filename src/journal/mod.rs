@@ -4,7 +4,7 @@
 //! writer cuts the rest off. Anything else that cannot be read is refused, never guessed.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -57,6 +57,31 @@ impl Place {
     pub fn lock(&self) -> PathBuf {
         self.dir.join("lock")
     }
+
+    /// What the host was like before MicroK8s.
+    pub fn before(&self) -> PathBuf {
+        self.dir.join("before.json")
+    }
+
+    /// What the host was like before Longhorn.
+    pub fn before_longhorn(&self) -> PathBuf {
+        self.dir.join("longhorn-before.json")
+    }
+
+    /// Our files beside the journal, and what an interrupted write of one may have left.
+    pub fn beside(&self) -> Vec<PathBuf> {
+        let ours = [self.password(), self.password_hash(), self.before(), self.before_longhorn()];
+        let written = ours.iter().cloned().chain([self.journal()]);
+        let unfinished: Vec<PathBuf> = written.map(|file| unfinished(&file)).collect();
+        ours.into_iter().chain(unfinished).collect()
+    }
+}
+
+/// A file while it is written anew.
+fn unfinished(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
 }
 
 /// The journal, open for writing, and with it the right to change the host: its store holds the lock.
@@ -160,7 +185,7 @@ impl Journal {
         self.end(|store| store.remove())
     }
 
-    /// The end of a reset: removes everything beside the journal, and the journal last, so that an interrupted removal goes on.
+    /// The end of a reset: removes our files beside the journal, and the journal last, so that an interrupted removal goes on.
     ///
     /// # Errors
     /// The file system refuses.
@@ -199,8 +224,8 @@ mod tests {
         let records = [
             Record::Header { format: FORMAT, tool: "t".into() },
             Record::Run { run: "r".into(), command: "bootstrap".into(), at: 1, spec: None },
-            Record::Intent { step: "a.b".into(), memo, recipe: Value::Null },
-            Record::Done { step: "a.b".into() },
+            Record::Intent { step: "a.b".into(), memo, recipe: Value::Null, microk8s: None },
+            Record::Done { step: "a.b".into(), microk8s: None },
         ];
         records.iter().flat_map(|r| r.encode().expect("json")).collect()
     }
@@ -220,7 +245,7 @@ mod tests {
         fs::write(place.journal(), &all[..all.len() - 4]).expect("write");
         let journal = Journal::open(&place, unknown).expect("open");
         assert!(journal.torn > 0);
-        journal.append(&Record::Done { step: "a.b".into() }).expect("append");
+        journal.append(&Record::Done { step: "a.b".into(), microk8s: None }).expect("append");
         drop(journal);
         assert_eq!(Contents::read(&place, unknown).expect("read").records.len(), 4);
     }

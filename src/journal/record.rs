@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{spec::Spec, step::Memo};
+use crate::{microk8s::Identity, spec::Spec, step::Memo};
 
 /// Version of the records; raised when an older program could misread them.
 ///
@@ -44,11 +44,17 @@ pub enum Record {
         /// What an undo of the step needs to know, so that no spec is needed for it.
         #[serde(default, skip_serializing_if = "Value::is_null")]
         recipe: Value,
+        /// The MicroK8s that it is about, where it is about one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        microk8s: Option<Identity>,
     },
     /// The host shows what the step should have brought.
     Done {
         /// The step's key.
         step: String,
+        /// The MicroK8s that it is about, where it is about one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        microk8s: Option<Identity>,
     },
     /// A step is about to be taken back.
     UndoIntent {
@@ -110,7 +116,7 @@ impl Record {
         match self {
             Self::Header { .. } | Self::Run { .. } => None,
             Self::Intent { step, .. }
-            | Self::Done { step }
+            | Self::Done { step, .. }
             | Self::UndoIntent { step }
             | Self::Undone { step }
             | Self::Kept { step, .. } => Some(step),
@@ -121,7 +127,7 @@ impl Record {
         match self {
             Self::Header { .. } | Self::Run { .. } => None,
             Self::Intent { step, .. }
-            | Self::Done { step }
+            | Self::Done { step, .. }
             | Self::UndoIntent { step }
             | Self::Undone { step }
             | Self::Kept { step, .. } => Some(step),

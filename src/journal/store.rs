@@ -4,12 +4,12 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Place, check_place};
+use super::{Place, check_place, unfinished};
 use crate::error::{Error, ExitCode, Result};
 
 /// A journal's bytes.
@@ -38,7 +38,7 @@ pub trait Store: Send {
     /// The rest cannot be cut off.
     fn cut(&mut self, len: u64) -> io::Result<()>;
 
-    /// Removes what lies beside the journal, the password among it.
+    /// Removes our files beside the journal, the password among them.
     ///
     /// # Errors
     /// Something stays.
@@ -81,7 +81,7 @@ impl FileStore {
             }
         })?;
         // A run that died while it wrote all of it anew left the old one.
-        absent(fs::remove_file(unfinished(place))).map_err(|e| cannot(&unfinished(place), &e))?;
+        absent(fs::remove_file(unfinished(&place.journal()))).map_err(|e| cannot(&unfinished(&place.journal()), &e))?;
         let path = place.journal();
         let file = match OpenOptions::new().read(true).write(true).open(&path) {
             Ok(file) => Some(file),
@@ -94,11 +94,6 @@ impl FileStore {
     fn file(&mut self) -> io::Result<&mut File> {
         self.file.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
-}
-
-/// The journal while it is written anew.
-fn unfinished(place: &Place) -> PathBuf {
-    place.dir.join("journal.jsonl.new")
 }
 
 /// What is not there need not be removed.
@@ -119,7 +114,7 @@ impl Store for FileStore {
     }
 
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let new = unfinished(&self.place);
+        let new = unfinished(&self.place.journal());
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
         let moved = written.and_then(|()| fs::rename(&new, self.place.journal()));
@@ -145,13 +140,7 @@ impl Store for FileStore {
     }
 
     fn clear(&mut self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.place.dir)? {
-            let path = entry?.path();
-            if path != self.place.journal() && path != self.place.lock() {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
+        self.place.beside().into_iter().try_for_each(|file| absent(fs::remove_file(file)))
     }
 
     fn remove(&mut self) -> io::Result<()> {

@@ -1,7 +1,6 @@
 //! Longhorn's manifest as objects, and what of them is changed for a single node with MicroK8s. It is never changed as text.
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{KUBELET, version_of};
 use crate::{
@@ -79,7 +78,7 @@ impl Manifest {
         let version = manager.and_then(version_of).ok_or_else(|| {
             wrong(format!("it has no DaemonSet {} whose image has the tag of a release", super::MANAGER))
         })?;
-        Ok(Self { version, sha256: digest(text), objects })
+        Ok(Self { version, sha256: crate::digest::sha256(text), objects })
     }
 
     /// The objects of a part as we apply them.
@@ -107,11 +106,6 @@ impl Manifest {
     pub fn image(&self) -> Option<&str> {
         self.objects.iter().find(|o| o["kind"] == "DaemonSet").and_then(super::image_of)
     }
-}
-
-/// SHA-256 in small hexadecimal digits.
-pub fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// An object as a server-side apply takes it: without empty fields, and without what only the server writes.

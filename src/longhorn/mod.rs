@@ -66,7 +66,7 @@ pub const CACHE: &str = "/var/cache/iris-mk8s";
 
 /// What of Longhorn's traces was there before us.
 pub fn before() -> PathBuf {
-    Place::default().dir.join("longhorn-before.json")
+    Place::default().before_longhorn()
 }
 
 /// A Longhorn in the cluster.

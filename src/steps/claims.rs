@@ -106,6 +106,21 @@ pub(super) fn existing(host: &dyn Host, iris: &Iris) -> Result<Vec<String>> {
     Ok(there.iter().filter(|c| !state::going(c)).map(|c| state::name(c).to_owned()).collect())
 }
 
+/// Names of those that hold accounts with the password, in whatever namespace: there is one password for all of them.
+pub(super) fn with_a_password(host: &dyn Host, iris: &Iris) -> Result<Vec<String>> {
+    let names = claim_names(iris);
+    let wanted = |claim: &Value| {
+        claim["metadata"]["namespace"] == iris.namespace.as_str()
+            && names.iter().any(|(name, _)| name == state::name(claim))
+    };
+    let all = host.list(&cluster::PERSISTENT_VOLUME_CLAIM, None, "")?;
+    let kept = all.iter().filter(|claim| !state::going(claim) && (cluster::is_ours(claim) || wanted(claim)));
+    let shown = |claim: &Value| {
+        format!("{}/{}", claim["metadata"]["namespace"].as_str().unwrap_or_default(), state::name(claim))
+    };
+    Ok(kept.map(shown).collect())
+}
+
 impl Step for Claims {
     fn id(&self) -> &'static str {
         "iris.claims"
@@ -164,6 +179,12 @@ impl Step for Claims {
         let there = if *found == Probe::Absent { Vec::new() } else { existing(host, &self.iris)? };
         let missing = self.wanted.iter().filter(|w| !there.iter().any(|e| e == state::name(w)));
         Ok(missing.map(|w| Act::Apply(Box::new(w.clone()))).collect())
+    }
+
+    /// What is deleted because of its class is made anew.
+    fn follows(&self, _: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        let anew = matches!(found, Probe::Differs { now, .. } if now["class"].is_string());
+        Ok(self.wanted.iter().filter(|_| anew).map(|w| Act::Apply(Box::new(w.clone()))).collect())
     }
 
     fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {

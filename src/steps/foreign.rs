@@ -104,6 +104,14 @@ impl Step for UnlessForeign {
         self.inner.used_by()
     }
 
+    fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        self.inner.follows(host, found)
+    }
+
+    fn is_needed_by(&self, key: &str) -> bool {
+        self.inner.is_needed_by(key)
+    }
+
     fn inside(&self) -> Option<&'static str> {
         self.inner.inside()
     }

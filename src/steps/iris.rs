@@ -21,7 +21,6 @@ use k8s_openapi::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{
     SOON,
@@ -401,8 +400,7 @@ fn stateful_set(iris: &Iris) -> StatefulSet {
         ..PersistentVolumeClaim::default()
     };
     // Memory settings of the CPF take effect only at a start: a CPF that says something else makes new pods.
-    let digest: String =
-        Sha256::digest(essence(&iris.cpf).as_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let digest: String = crate::digest::sha256(essence(&iris.cpf))[..16].to_owned();
     let pod = PodSpec {
         security_context: Some(PodSecurityContext {
             fs_group: Some(group_of(&iris.image)),

@@ -20,6 +20,7 @@ use crate::{
     error::Result,
     host::{Host, Watch},
     lb_range::LbRange,
+    microk8s,
     spec::{Iris, Spec},
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
     version::{Channel, MetallbApi},
@@ -315,6 +316,22 @@ impl Step for Pool {
             Undo::Done => self.heeds_again(host, memory),
             other => Ok(other),
         }
+    }
+
+    /// MetalLB 0.9 may not heed its new pools until its controller starts anew.
+    fn follows(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        if self.api == MetallbApi::Crd || host.snapd_get(microk8s::SNAP)?.is_none() {
+            return Ok(Vec::new());
+        }
+        match controllers(host) {
+            // Its name is not known before the cluster answers.
+            Err(e) if e.transient => Ok(restarted(&[json!({"metadata": {"name": "controller-..."}})])),
+            found => Ok(restarted(&found?)),
+        }
+    }
+
+    fn foresees(&self, host: &dyn Host, _: &Memory) -> Result<Vec<String>> {
+        Ok(self.follows(host, &Probe::Absent)?.iter().map(Act::show).collect())
     }
 
     fn deadline(&self) -> Duration {

@@ -21,6 +21,7 @@ use crate::{
     credentials::Credentials,
     data::Known,
     error::{Error, Result},
+    microk8s::STEP as SNAP,
     spec::Spec,
     step::{Lock, Stage, Step},
 };
@@ -73,9 +74,6 @@ pub use ready::address;
 pub(crate) use ready::{Door, Names, OPEN_HINT, account, announced, knock, look_up, told};
 pub use recall::{origin, recall};
 pub use switch::{start, stop};
-
-/// The step that takes everything in the cluster along when it is undone.
-const SNAP: &str = "snap.microk8s";
 
 /// A fact that can be read and made at once.
 const SOON: Duration = Duration::from_secs(60);

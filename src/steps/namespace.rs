@@ -44,13 +44,15 @@ impl Namespace {
         Self { name: name.to_owned(), object }
     }
 
-    /// Something in it that Kubernetes itself did not put there.
-    fn used_by(&self, host: &dyn Host) -> Result<Option<String>> {
+    /// Something in it that neither we nor Kubernetes put there. What is ours in it goes first, or keeps it as a step of its own.
+    fn others_in_it(&self, host: &dyn Host) -> Result<Option<String>> {
+        let is_ours = |o: &Value| cluster::is_ours(o) || o["metadata"]["ownerReferences"].is_array();
         let by_kubernetes =
             |o: &Value| state::name(o) == "kube-root-ca.crt" || o["type"] == "kubernetes.io/service-account-token";
         for kind in KINDS {
             let objects = host.list(kind, Some(&self.name), "")?;
-            if let Some(object) = objects.iter().find(|o| !by_kubernetes(o) && !state::going(o)) {
+            let nobodys = |o: &Value| by_kubernetes(o) || state::going(o) || is_ours(o);
+            if let Some(object) = objects.iter().find(|o| !nobodys(o)) {
                 return Ok(Some(format!("{} {}", kind.kind, state::name(object))));
             }
         }
@@ -108,7 +110,7 @@ impl Step for Namespace {
             }
             _ => self.object.undo(host, memory)?,
         };
-        if let (Undo::Acts(_), Some(other)) = (&undo, self.used_by(host)?) {
+        if let (Undo::Acts(_), Some(other)) = (&undo, self.others_in_it(host)?) {
             return Ok(Undo::Keep(format!("somebody else has something in it ({other})")));
         }
         Ok(undo)
@@ -124,6 +126,11 @@ impl Step for Namespace {
 
     fn scope(&self) -> Scope {
         Scope::Data
+    }
+
+    fn is_needed_by(&self, key: &str) -> bool {
+        key.split_once('@')
+            .is_some_and(|(_, place)| place.strip_prefix(&self.name).is_some_and(|rest| rest.starts_with('/')))
     }
 
     fn inside(&self) -> Option<&'static str> {

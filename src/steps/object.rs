@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{SNAP, SOON, check::Question, labels::Labelled};
 use crate::{
     cluster::{self, Kind, state},
+    digest,
     error::{Error, ExitCode, Result},
     host::{Host, Watch},
     spec::Spec,
@@ -191,8 +191,7 @@ fn without_secrets(object: &Value) -> Value {
     }
     for field in ["data", "stringData"] {
         for value in object[field].as_object_mut().into_iter().flat_map(|data| data.values_mut()) {
-            let digest = Sha256::digest(value.as_str().unwrap_or_default().as_bytes());
-            *value = json!(format!("sha256:{}", digest.iter().map(|b| format!("{b:02x}")).collect::<String>()));
+            *value = json!(format!("sha256:{}", digest::sha256(value.as_str().unwrap_or_default())));
         }
     }
     object

@@ -57,7 +57,7 @@ impl Step for Password {
             return Ok(Probe::Satisfied { note: format!("in {}", self.place.password().display()), warnings });
         }
         // IRIS takes the hash once for each volume, at its very first start.
-        let kept = super::claims::existing(host, &self.iris)?;
+        let kept = super::claims::with_a_password(host, &self.iris)?;
         Ok(match (kept.is_empty(), host.exists(&self.place.password())) {
             (true, true) => Probe::differs(json!("another password"), "another password than before"),
             (true, false) => Probe::Absent,

@@ -209,7 +209,12 @@ mod tests {
         let header = Record::Header { format: crate::journal::FORMAT, tool: String::new() };
         ledger.apply(&header).expect("a header");
         for step in stages.iter().flat_map(|s| &s.steps).filter(|s| s.scope() != Scope::Nothing) {
-            let intent = Record::Intent { step: step.key(), memo: crate::step::Memo::default(), recipe: step.recipe() };
+            let intent = Record::Intent {
+                step: step.key(),
+                memo: crate::step::Memo::default(),
+                recipe: step.recipe(),
+                microk8s: None,
+            };
             ledger.apply(&intent).expect("an intent");
         }
         ledger
@@ -241,7 +246,12 @@ mod tests {
         use crate::journal::Record;
         let mut ledger = remembered(&[]);
         let step = || "ingress.controller@default".to_owned();
-        let intent = Record::Intent { step: step(), memo: crate::step::Memo::default(), recipe: json!({"x": 1}) };
+        let intent = Record::Intent {
+            step: step(),
+            memo: crate::step::Memo::default(),
+            recipe: json!({"x": 1}),
+            microk8s: None,
+        };
         ledger.apply(&intent).expect("an intent");
         let error = recall(&ledger).err().expect("refused");
         assert_eq!(error.code, ExitCode::Journal);

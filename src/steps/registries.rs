@@ -8,7 +8,6 @@ use std::{
 
 use base64::Engine;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{SNAP, SOON};
 use crate::{
@@ -46,11 +45,7 @@ fn write(path: PathBuf, text: &str, secret: bool) -> Act {
 
 /// A file's text as the journal may hold it: of one with a password only the digest.
 fn without_secret(text: &str) -> Value {
-    if text.contains("authorization") { json!({"sha256": digest(text)}) } else { json!(text) }
-}
-
-fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    if text.contains("authorization") { json!({"sha256": crate::digest::sha256(text)}) } else { json!(text) }
 }
 
 /// Whether a text is the one that the journal holds.

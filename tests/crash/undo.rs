@@ -134,8 +134,10 @@ fn take_back(steps: Vec<Fake>, priors: &[(&str, Value)]) -> Took {
     for step in steps.iter().map(|s| s.id).filter(|id| *id != "not-ours") {
         let prior = priors.iter().find(|(id, _)| *id == step).map(|(_, prior)| prior.clone()).unwrap_or_default();
         let memo = Memo { prior, want: json!(1) };
-        journal.append(&Record::Intent { step: step.to_owned(), memo, recipe: Value::Null }).expect("written");
-        journal.append(&Record::Done { step: step.to_owned() }).expect("written");
+        journal
+            .append(&Record::Intent { step: step.to_owned(), memo, recipe: Value::Null, microk8s: None })
+            .expect("written");
+        journal.append(&Record::Done { step: step.to_owned(), microk8s: None }).expect("written");
     }
     let steps = steps.into_iter().map(|s| Box::new(s) as Box<dyn Step>).collect();
     let stages = [Stage { id: "all", needs: &[], lock: None, steps }];

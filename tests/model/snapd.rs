@@ -61,6 +61,8 @@ pub struct Snapd {
     /// So many downloads fail before one succeeds.
     pub failing: u32,
     next_id: u32,
+    /// How many snaps were installed.
+    installed: u32,
 }
 
 impl Default for Snapd {
@@ -74,6 +76,7 @@ impl Default for Snapd {
             ended: BTreeMap::new(),
             failing: 0,
             next_id: 1,
+            installed: 0,
         }
     }
 }
@@ -262,9 +265,14 @@ fn unlink_aliases(world: &mut World) {
 fn install_hook(world: &mut World) {
     let files = &mut world.files;
     files.write("/var/snap/microk8s/current/credentials/client.config", "server: https://127.0.0.1:16443\n");
+    // It makes its authority anew with each installation.
+    world.snapd.installed += 1;
+    let authority = format!("the authority of installation {}\n", world.snapd.installed);
+    files.write("/var/snap/microk8s/current/certs/ca.crt", authority);
     files.write("/var/snap/microk8s/current/args/kubelet", "--kubeconfig=kubelet.config\n");
     files.dir("/var/snap/microk8s/current/var/lock");
     files.link("/snap/microk8s/current", "1");
+    files.write("/snap/microk8s/current/default-args/kubelet", "--kubeconfig=kubelet.config\n");
     files.dir("/var/snap/microk8s/common");
     world.cluster = Some(Cluster::new(world.era));
     if world.era == Era::Old {
@@ -443,7 +451,8 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
             let status = if snap.active { "active" } else { "installed" };
             let mut answer = json!({
                 "name": MICROK8S, "status": status, "version": world.era.kubernetes(), "revision": "1",
-                "tracking-channel": snap.channel, "confinement": "classic"});
+                "tracking-channel": snap.channel, "confinement": "classic",
+                "install-date": format!("installation {}", snapd.installed)});
             if let Some(until) = &snap.hold {
                 answer["hold"] = json!(until);
             }

@@ -164,11 +164,8 @@ impl Store for ModelStore {
     }
 
     fn clear(&mut self) -> io::Result<()> {
-        let dir = Place::default().dir;
-        let names = self.model.world().files.names(&dir);
-        for name in names {
-            let file = dir.join(name);
-            if file.to_str() != Some(&path()) && file.to_str() != Some(&lock()) {
+        for file in Place::default().beside() {
+            if self.model.world().files.has(&file) {
                 let mut world = self.model.world();
                 world.files.remove(&file);
                 self.model.moment(&mut world, || format!("{} is removed", file.display()));

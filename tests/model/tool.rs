@@ -11,7 +11,7 @@ use iris_mk8s::{
     engine::{Engine, Plan, UndoPlan},
     error::{Error, ExitCode, Result},
     event::{Event, Events, Outcome},
-    host::{Host, LOG_DIR},
+    host::Host,
     journal::{Contents, Journal, Ledger, Place},
     profile,
     spec::Spec,
@@ -223,17 +223,14 @@ impl Tool {
             let engine = Engine { agreed: &agreed, ..engine(&**model, &stages, &events) };
             let (outcome, result) = engine.teardown(&journal, run, reach);
             counted = Some(outcome);
+            let is_over = reach == Scope::Host && journal.ledger().is_empty();
+            let result = result.and_then(|()| if is_over { engine.end_reset(journal) } else { Ok(()) });
             drop(events);
             left.extend(heard.iter().filter_map(|stamped| match stamped.event {
                 Event::StepLeft { step, why, .. } => Some((step, why)),
                 _ => None,
             }));
-            result?;
-            if reach == Scope::Host && journal.ledger().is_empty() {
-                model.remove(LOG_DIR.as_ref(), true)?;
-                journal.remove()?;
-            }
-            Ok(())
+            result
         });
         Ran { outcome: counted, left, ..ran }
     }

@@ -317,6 +317,14 @@ impl Step for OfStage {
         self.inner.used_by()
     }
 
+    fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        self.inner.follows(host, found)
+    }
+
+    fn is_needed_by(&self, key: &str) -> bool {
+        self.inner.is_needed_by(key)
+    }
+
     fn clears(&self) -> Option<&'static str> {
         self.inner.clears()
     }

@@ -46,7 +46,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// Where it is written down. It is there as long as the snap is ours.
 pub(super) fn file() -> PathBuf {
-    Place::default().dir.join("before.json")
+    Place::default().before()
 }
 
 /// Something that stays.
@@ -381,15 +381,22 @@ impl Step for Before {
         let Some(before) = self.known(host, memory)? else {
             return Ok(if memory.open { Vec::new() } else { vec![format!("stays: {}", lines(&[self.is_gone()]))] });
         };
-        let mut told = vec![
+        let is_there = host.snapd_get("/v2/snaps/microk8s")?.is_some();
+        if is_there && !memory.clears_ours {
+            return Ok(Vec::new());
+        }
+        let preface = is_there.then(|| {
             "# When MicroK8s is gone, its processes, mounts, network namespaces and devices, rules of the packet filter, units, group, files and \
              kernel settings are looked at again. As they are now this would be done, unless MicroK8s' own removal does it:"
-                .to_owned(),
-        ];
-        let is_there = host.snapd_get("/v2/snaps/microk8s")?.is_some();
+                .to_owned()
+        });
+        let mut told: Vec<String> = preface.into_iter().collect();
         let (acts, left) = self.look_after(host, &before, is_there)?;
         told.extend(acts.iter().map(Act::show));
         told.extend(left.iter().map(|l| format!("stays: {}: {}", l.what, l.why)));
+        if left.iter().all(|l| l.theirs) {
+            told.push(Act::Remove { path: self.file.clone(), all: false }.show());
+        }
         Ok(told)
     }
 

@@ -233,7 +233,9 @@ impl Step for Before {
         };
         let (acts, left) = Self::on_host(host, &before)?;
         let stays = left.iter().map(|l| format!("stays: {}: {}", l.what, l.why));
-        Ok(acts.iter().map(Act::show).chain(stays).collect())
+        let forget = Act::Remove { path: self.file.clone(), all: false };
+        let forgets = left.iter().all(|l| l.theirs).then(|| forget.show());
+        Ok(acts.iter().map(Act::show).chain(stays).chain(forgets).collect())
     }
 
     fn deadline(&self) -> Duration {

@@ -11,7 +11,7 @@ use super::{Common, GONE, stays};
 use crate::{
     error::{Error, Result},
     host::{FileWrite, Host},
-    longhorn::{self, manifest},
+    longhorn,
     step::{Act, Download, Memo, Memory, Probe, Scope, Step, Undo},
 };
 
@@ -64,7 +64,7 @@ impl Step for Cache {
         }
         let (kept, published) = (host.read(&self.file())?, self.common.version().checksum());
         let Some(kept) = kept else { return Ok(Probe::Absent) };
-        let sum = manifest::digest(&String::from_utf8_lossy(&kept));
+        let sum = crate::digest::sha256(&kept);
         // The file that was given may be gone by now: then the one that was taken stands.
         let given = self.common.wanted.manifest.as_ref().map(|path| host.read(path)).transpose()?.flatten();
         let as_wanted = match (&given, &self.common.wanted.manifest) {

@@ -121,7 +121,7 @@ impl Common {
 
     fn parsed(&self, bytes: &[u8]) -> Result<Arc<Manifest>> {
         let text = String::from_utf8_lossy(bytes);
-        let sum = longhorn::manifest::digest(&text);
+        let sum = crate::digest::sha256(text.as_bytes());
         let known = self.read.lock().ok().and_then(|known| known.clone()).filter(|known| known.sha256 == sum);
         if let Some(known) = known {
             return Ok(known);

@@ -204,6 +204,17 @@ impl Step for Objects {
         self.delete(host, memory)
     }
 
+    fn foresees(&self, host: &dyn Host, memory: &Memory) -> Result<Vec<String>> {
+        if self.part != Part::Workloads {
+            return Ok(Vec::new());
+        }
+        let mut acts = removal::foreseen(host, &self.common)?;
+        if let Undo::Acts(own) = self.delete(host, memory)? {
+            acts.extend(own);
+        }
+        Ok(acts.iter().map(Act::show).collect())
+    }
+
     fn deadline(&self) -> Duration {
         self.common.deadline
     }

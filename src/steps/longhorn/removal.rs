@@ -67,6 +67,38 @@ pub(super) fn uninstall(host: &dyn Host, common: &Common) -> Result<Option<Undo>
     }
 }
 
+/// All that a removal may do before Longhorn's own objects can go, for a dry run: most of it is to do only after the volumes are gone.
+pub(super) fn foreseen(host: &dyn Host, common: &Common) -> Result<Vec<Act>> {
+    let Some(found) = Installed::find(host)? else { return Ok(Vec::new()) };
+    let version = found.version().unwrap_or_else(|| common.version());
+    let delete = |(kind, namespace, name): (&'static Kind, Option<&str>, &str)| Act::Delete {
+        kind,
+        namespace: namespace.map(str::to_owned),
+        name: name.to_owned(),
+    };
+    let webhooks = longhorn::WEBHOOKS.iter().map(|(kind, name)| delete((kind, None, name)));
+    let mut acts: Vec<Act> = webhooks.collect();
+    if version.wants_confirmation()
+        && let Some(kind) = longhorn::kind(host, "settings")?
+    {
+        acts.push(Act::Apply(Box::new(uninstall::confirmation(version))));
+        acts.push(confirm(kind, "true"));
+    }
+    acts.extend(job(host, common, version, &found)?);
+    acts.extend(uninstall::leftovers(version).into_iter().map(delete));
+    acts.push(longhorn::content::again());
+    Ok(acts)
+}
+
+/// Longhorn's own uninstall job, with what it needs.
+fn job(host: &dyn Host, common: &Common, version: LonghornVersion, found: &Installed) -> Result<Vec<Act>> {
+    let manifest = common.manifest(host)?;
+    let image = found.manager.as_ref().and_then(longhorn::image_of);
+    let image = image.or_else(|| manifest.as_ref().and_then(|m| m.image()));
+    let image = image.map_or_else(|| format!("longhornio/longhorn-manager:{version}"), str::to_owned);
+    Ok(uninstall::objects(version, &image).into_iter().map(|object| Act::Apply(Box::new(object))).collect())
+}
+
 /// What still uses it. Somebody else's volumes were looked for before: these are ours, and on their way.
 fn in_use(host: &dyn Host) -> Result<Option<String>> {
     if let Some(volume) = longhorn::volumes(host)?.first() {
@@ -109,11 +141,7 @@ fn begin(host: &dyn Host, common: &Common, version: LonghornVersion, found: &Ins
             Some(_) => {}
         }
     }
-    let manifest = common.manifest(host)?;
-    let image = manager.and_then(longhorn::image_of).or_else(|| manifest.as_ref().and_then(|m| m.image()));
-    let image = image.map_or_else(|| format!("longhornio/longhorn-manager:{version}"), str::to_owned);
-    let objects = uninstall::objects(version, &image);
-    Ok(Undo::Acts(objects.into_iter().map(|o| Act::Apply(Box::new(o))).collect()))
+    Ok(Undo::Acts(job(host, common, version, found)?))
 }
 
 /// Whether its removal is confirmed.

@@ -272,6 +272,10 @@ impl Step for Trial {
     }
 }
 
+fn deleted(kind: &'static cluster::Kind) -> Act {
+    Act::Delete { kind, namespace: Some(NAMESPACE.to_owned()), name: TRIAL.to_owned() }
+}
+
 /// What ends the trial: its pod, its claim, and its volume, which goes by itself.
 fn end(host: &dyn Host) -> Result<Undo> {
     let (mut acts, mut goes) = (Vec::new(), None);
@@ -280,7 +284,7 @@ fn end(host: &dyn Host) -> Result<Undo> {
             if state::going(&found) {
                 goes.get_or_insert_with(|| format!("{} of the trial is being deleted", kind.kind));
             } else {
-                acts.push(Act::Delete { kind, namespace: Some(NAMESPACE.to_owned()), name: TRIAL.to_owned() });
+                acts.push(deleted(kind));
             }
         }
     }
@@ -326,16 +330,12 @@ impl Step for End {
     }
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        let mut acts = Vec::new();
         if *found == Probe::Absent {
-            acts.push(Act::Apply(Box::new(note(&self.common))));
+            // A plan asks before there is anything to delete, or even a cluster.
+            let both = [&cluster::POD, &cluster::PERSISTENT_VOLUME_CLAIM].map(deleted);
+            return Ok(std::iter::once(Act::Apply(Box::new(note(&self.common)))).chain(both).collect());
         }
-        // A plan may ask before there is a cluster.
-        let end = end(host).or_else(|e| if e.transient { Ok(Undo::Done) } else { Err(e) })?;
-        if let Undo::Acts(more) = end {
-            acts.extend(more);
-        }
-        Ok(acts)
+        Ok(if let Undo::Acts(acts) = end(host)? { acts } else { Vec::new() })
     }
 
     fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {

@@ -118,7 +118,13 @@ impl Play {
         self.world.processes.retain(|_, p| p.code.is_none());
         let code = if ran.died { "died".to_owned() } else { format!("{:?}", ran.code) };
         self.code = Some(ran.code).filter(|_| !ran.died);
-        let said: Vec<&str> = ran.said.lines().map(str::trim).skip_while(|line| !is_end(line)).take(6).collect();
+        let said: Vec<&str> = ran
+            .said
+            .lines()
+            .map(str::trim)
+            .skip_while(|line| !is_end(line))
+            .take(if std::env::var_os("IRIS_MK8S_SAID").is_some() { 99 } else { 6 })
+            .collect();
         let said = if said.is_empty() { String::new() } else { format!(" | {}", said.join(" | ")) };
         self.story.push(format!("{op:?}: {code}, {} changes{said}", ran.changes));
         self.settings_that_kubernetes_took(op);
@@ -133,7 +139,8 @@ impl Play {
             self.violates(Rule::Broken, vec![format!("{} changes: it spins", ran.changes)]);
         }
         let blind = matches!(op, Op::Teardown(Reach::Blind, _)) && ran.asked.contains("UNSEEN");
-        self.others_unharmed(&before, booted, blind);
+        let named = if agreed { format!("{}{}", shown.text, ran.asked) } else { String::new() };
+        self.others_unharmed(&before, booted, blind, &named);
         let lost = data(&before).into_iter().filter(|(folder, claim)| {
             // Of a cluster that cannot be asked, the folders of its volumes are named.
             let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -153,12 +160,13 @@ impl Play {
         self.violates(Rule::Plan, check::unplanned(op, shown, ran));
     }
 
-    fn others_unharmed(&mut self, before: &World, booted: bool, blind: bool) {
+    fn others_unharmed(&mut self, before: &World, booted: bool, blind: bool, named: &str) {
         let (was, is) = (facts(before), facts(&self.world));
         let snap = self.world.snapd.snaps.contains_key("microk8s");
         let ended = |fact: &str| booted && is_of_this_boot(fact);
         let worthless = |fact: &str| !snap && goes_with_the_snap(fact);
-        let agreed = |fact: &str| blind && is_in_microk8s(fact);
+        let settings = |fact: &str| named.contains(&format!("GOES   {}:", fact.split(' ').next().unwrap_or_default()));
+        let agreed = |fact: &str| blind && is_in_microk8s(fact) || settings(fact);
         let expected = |fact: &&String| !ended(fact) && !worthless(fact) && !agreed(fact);
         let stood = stood_on(before);
         let gone = self.theirs.iter().chain(&stood).filter(|fact| was.contains(*fact) && !is.contains(*fact));

@@ -8,7 +8,7 @@ use iris_mk8s::{
     engine::{Engine, Plan, Removal, StepPlan, UndoPlan, Verdict},
     error::{Error, ExitCode, Result},
     event::{Events, Outcome},
-    host::{Host, LOG_DIR},
+    host::Host,
     longhorn::repair,
     spec::Spec,
     step::{Scope, Stage},
@@ -100,6 +100,7 @@ fn of_plan(plan: &Plan) -> Shown {
         acts: s.acts.clone(),
         stays: s.verdict == Verdict::Keep,
         with: None,
+        later: false,
     };
     Shown { steps: plan.steps.iter().map(step).collect(), text: plan.show(), code: None }
 }
@@ -159,6 +160,7 @@ fn of_undo(plan: &UndoPlan) -> Shown {
         acts: s.acts.clone(),
         stays: s.keep.is_some(),
         with: s.with.clone(),
+        later: s.later.is_some(),
     };
     Shown { steps: plan.steps.iter().map(step).collect(), text: plan.show(), code: None }
 }
@@ -191,8 +193,7 @@ pub fn teardown(world: World, reach: Reach, hook: Option<Hook>) -> Ran {
         let engine = Engine { agreed: &agreed, ..engine(&**model, &stages, events) };
         engine.teardown(&journal, name, scope(reach)).1?;
         if scope(reach) == Scope::Host && journal.ledger().is_empty() {
-            model.remove(LOG_DIR.as_ref(), true)?;
-            journal.remove()?;
+            engine.end_reset(journal)?;
         }
         Ok(())
     })

@@ -66,6 +66,8 @@ pub struct ShownStep {
     pub stays: bool,
     /// It goes with another step.
     pub with: Option<String>,
+    /// It cannot be looked at yet, and the command waits until it can.
+    pub later: bool,
 }
 
 fn place() -> Place {
