@@ -268,6 +268,13 @@ const CASES: &[Case] = &[
         |f| stats(f, "777:0:/\n"),
         "everybody may write to / (mode 777)",
     ),
+    warned(
+        "folders",
+        "/var/lib for everybody",
+        &[],
+        |f| stats(f, "755:0:/\n777:0:/var/lib\n"),
+        "everybody may write to /var/lib (mode 777), and so replace",
+    ),
     warned("folders", "/var of a user", &[], |f| stats(f, "755:0:/\n755:1000:/var\n"), "/var belongs to user 1000"),
     warned(
         "folders",

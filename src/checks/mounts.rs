@@ -156,9 +156,14 @@ pub(super) fn folders(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         let mut fields = line.splitn(3, ':');
         let (Some(mode), Some(owner), Some(path)) = (fields.next(), fields.next(), fields.next()) else { continue };
         let open = u32::from_str_radix(mode, 8).is_ok_and(|mode| mode & 0o1002 == 0o002);
-        if open {
+        if open && path == "/" {
             findings.push(Finding::refused(
                 format!("everybody may write to {path} (mode {mode}): snapd does not run programs on such a host, and nothing on it is safe"),
+                format!("`chmod 755 {path}`"),
+            ));
+        } else if open {
+            findings.push(Finding::warned(
+                format!("everybody may write to {path} (mode {mode}), and so replace what MicroK8s runs"),
                 format!("`chmod 755 {path}`"),
             ));
         } else if owner != "0" {
