@@ -43,6 +43,8 @@ pub struct Known {
     namespaces: BTreeSet<String>,
     /// Registries that we made a mirror for.
     registries: BTreeSet<String>,
+    /// We installed Longhorn.
+    longhorn: bool,
 }
 
 impl Known {
@@ -52,6 +54,7 @@ impl Known {
         claims: BTreeSet::new(),
         namespaces: BTreeSet::new(),
         registries: BTreeSet::new(),
+        longhorn: false,
     };
 
     /// What a bootstrap of this spec makes.
@@ -67,6 +70,7 @@ impl Known {
             if let Some(name) = key.strip_prefix("addon.") {
                 known.addons.insert(name.to_owned());
             }
+            known.longhorn |= key == "longhorn.workloads";
             if let Some(name) = key.strip_prefix("mirror.") {
                 known.registries.insert(name.to_owned());
             }

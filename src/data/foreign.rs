@@ -172,7 +172,7 @@ fn objects(host: &dyn Host, known: &Known, kinds: &[&'static Kind]) -> Result<Ve
         let all = host.list(kind, None, "")?;
         found.extend(all.into_iter().filter(|o| is_somebodys(kind, o, known)).map(|object| (*kind, object)));
     }
-    if found.iter().any(|(_, object)| is_longhorns(object)) && longhorn_is_ours(host)? {
+    if found.iter().any(|(_, object)| is_longhorns(object)) && longhorn_is_ours(host, known)? {
         found.retain(|(_, object)| !is_longhorns(object));
     }
     Ok(found)
@@ -193,7 +193,7 @@ fn is_somebodys_namespace(host: &dyn Host, namespace: &Value, known: &Known) -> 
         || known.namespaces.contains(name)
         || OF_KUBERNETES.contains(&name)
         || of_an_addon;
-    Ok(!(nobodys || name == longhorn::NAMESPACE && longhorn_is_ours(host)?))
+    Ok(!(nobodys || name == longhorn::NAMESPACE && longhorn_is_ours(host, known)?))
 }
 
 /// What somebody else told MetalLB: they go with the addon.
@@ -243,8 +243,10 @@ fn is_longhorns(object: &Value) -> bool {
     namespace(object) == longhorn::NAMESPACE && OF_LONGHORN.iter().any(|begin| name.starts_with(begin))
 }
 
-fn longhorn_is_ours(host: &dyn Host) -> Result<bool> {
-    Ok(longhorn::Installed::find(host)?.is_some_and(|installed| installed.is_ours()))
+/// Whether what is left of Longhorn is ours: nobody else has one, and ours may be half gone.
+fn longhorn_is_ours(host: &dyn Host, known: &Known) -> Result<bool> {
+    Ok(longhorn::Installed::find(host)?
+        .map_or(known.longhorn, |installed| installed.is_ours() || (known.longhorn && installed.manager.is_none())))
 }
 
 /// Files and folders of somebody else's in the folder that snapd gives MicroK8s, relative to it.

@@ -132,6 +132,9 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
     let removes_microk8s = snap.is_some() && !replaced;
     let begun = removes_microk8s && ledger.is_undoing(STEP);
     let sight = Sight { known: Known::of(ledger), begun, removes_microk8s, ..Sight::default() };
+    if wait {
+        settle(host, tell)?;
+    }
     if !removes_microk8s && !deletes_data(ledger, reach) {
         return Ok(sight);
     }
@@ -139,9 +142,6 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
         // Somebody removed MicroK8s: what lay on Longhorn is still on this host, and nobody can be asked whose it is.
         return Ok(Sight { list: List { volumes: replicas_alone(host), ..List::default() }, ..sight });
     };
-    if wait {
-        settle(host, tell)?;
-    }
     // What is being installed holds nothing yet, and what is being removed was agreed to.
     if Doing::now(host)?.is_some_and(|doing| doing.removes || doing.installs) {
         return Ok(sight);
@@ -176,14 +176,14 @@ fn deletes_data(ledger: &Ledger, reach: Scope) -> bool {
     })
 }
 
-/// Waits for commands of an earlier, killed run: one of them may be making a claim right now.
+/// Waits for commands of an earlier, killed run: what one of them makes right now would be in no plan.
 fn settle(host: &dyn Host, tell: &mut dyn FnMut(&str)) -> Result<()> {
     let begun = host.now();
     let mut changes = None;
     while !host.leftovers().is_empty() && host.now().saturating_sub(begun) < LEFTOVERS_WITHIN {
         stop(host)?;
         if changes.is_none() {
-            tell("a command of an earlier run still works: waiting for it, to see what data there is");
+            tell("a command of an earlier run still works: waiting for it, to see what there is");
         }
         changes.get_or_insert_with(|| host.watch(&[Watch::Pause(PAUSE)])).next(PAUSE);
     }

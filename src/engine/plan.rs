@@ -156,7 +156,8 @@ impl Engine<'_> {
                 let acts_for = |probe: &Probe| -> Result<Vec<String>> {
                     let acts = step.apply(self.host, probe)?;
                     let follow = if acts.is_empty() { Vec::new() } else { step.follows(self.host, probe)? };
-                    Ok(acts.iter().chain(&follow).map(Act::show).collect())
+                    let new = follow.iter().filter(|act| !acts.contains(act));
+                    Ok(acts.iter().chain(new).map(Act::show).collect())
                 };
                 let mut warnings = Vec::new();
                 let (verdict, note, acts, hint) = match found {

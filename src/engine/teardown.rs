@@ -221,6 +221,10 @@ impl Engine<'_> {
                     Ok(Undo::Done) => {}
                     Err(e) if e.transient && self.agreed.is_unseen() => removal.with = Some(SNAP.to_owned()),
                     Err(e) if e.transient => removal.later = Some(one_line(&e)),
+                    // The teardown tries it, tells why it fails, and goes on with the others.
+                    Err(e) if e.code == ExitCode::CommandFailed => {
+                        removal.keep = Some(format!("it cannot be taken back: {}", one_line(&e)));
+                    }
                     Err(e) => return Err(e.in_step(step.id())),
                 }
             }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Cmd, Effect, Output};
-use crate::{defect, secrets};
+use crate::{defect, error::Error, secrets};
 
 /// Where logs are kept.
 pub const DIR: &str = "/var/log/iris-mk8s";
@@ -62,6 +62,11 @@ impl Log {
     pub fn command(&self, cmd: &Cmd, output: &Output) {
         let text = format!("$ {}\n{}{}  [{}]", cmd.show(), output.stdout, output.stderr, output.ended());
         self.write(&text, cmd.effect == Effect::Changes);
+    }
+
+    /// Notes a command that could not be run.
+    pub fn failed(&self, cmd: &Cmd, error: &Error) {
+        self.write(&format!("$ {}\n{error}", cmd.show()), cmd.effect == Effect::Changes);
     }
 
     fn write(&self, text: &str, changes: bool) {

@@ -217,7 +217,7 @@ impl Host for Real {
         let result = self.execute(cmd, listen);
         match &result {
             Ok(output) => self.log.command(cmd, output),
-            Err(e) => self.log.change(&format!("$ {}\n{e}", cmd.show())),
+            Err(e) => self.log.failed(cmd, e),
         }
         result
     }

@@ -247,14 +247,33 @@ impl Step for Addon {
             return Ok(Undo::Theirs("it was there before, half; it was repaired and stays".to_owned()));
         }
         let gone = match self.brings {
-            Some(brings) => match judge(host, brings)? {
-                // An interrupted `disable` may have left kubelet telling pods of what is gone.
-                Probe::Absent => self.called != "dns" || !pods_are_told(host)?,
-                Probe::Pending { why, .. } if why.contains("being deleted") => return Ok(Undo::Pending(why)),
-                _ => false,
-            },
+            Some(brings) => {
+                let mut there = Vec::new();
+                for (kind, namespace, name) in brings {
+                    there.extend(host.get(kind, *namespace, name)?);
+                }
+                // One that goes may wait for another that does not: a claim for the pod that uses it.
+                match there.first() {
+                    Some(first) if there.iter().all(state::going) => {
+                        return Ok(Undo::Pending(format!("{} is being deleted", cluster::describe(first))));
+                    }
+                    Some(_) => false,
+                    // An interrupted `disable` may have left kubelet telling pods of what is gone.
+                    None => self.called != "dns" || !pods_are_told(host)?,
+                }
+            }
             None => !status(host, &self.called)?,
         };
+        if gone && self.name() == "registry" {
+            // Its data goes after its claim.
+            let (namespace, name) = data::REGISTRY;
+            let of_it =
+                |v: &Value| v["spec"]["claimRef"]["namespace"] == namespace && v["spec"]["claimRef"]["name"] == name;
+            let volumes = host.list(&cluster::PERSISTENT_VOLUME, None, "")?;
+            if let Some(volume) = volumes.iter().find(|v| of_it(v)) {
+                return Ok(Undo::Pending(format!("{} is being deleted", cluster::describe(volume))));
+            }
+        }
         if gone {
             return Ok(Undo::Done);
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    SNAP,
-    iris::{claim_names, set_key},
+    SNAP, image,
+    iris::{claim_names, is_claim_of, set_key},
 };
 use crate::{
     cluster::{self, state},
@@ -108,13 +108,19 @@ pub(super) fn existing(host: &dyn Host, iris: &Iris) -> Result<Vec<String>> {
 
 /// Names of those that hold accounts with the password, in whatever namespace: there is one password for all of them.
 pub(super) fn with_a_password(host: &dyn Host, iris: &Iris) -> Result<Vec<String>> {
-    let names = claim_names(iris);
-    let wanted = |claim: &Value| {
-        claim["metadata"]["namespace"] == iris.namespace.as_str()
-            && names.iter().any(|(name, _)| name == state::name(claim))
-    };
+    named(host, |claim| cluster::is_ours(claim) || is_claim_of(claim, iris))
+}
+
+/// Those that no step of ours takes back, and that came since the password did: a StatefulSet that somebody made larger makes claims without our
+/// mark, and the accounts in them have this password, too.
+pub(super) fn with_our_password(host: &dyn Host, iris: &Iris, since: u64) -> Result<Vec<String>> {
+    let is_newer = |claim: &Value| image::is_since(&claim["metadata"]["creationTimestamp"], since);
+    named(host, |claim| !cluster::is_ours(claim) && is_claim_of(claim, iris) && is_newer(claim))
+}
+
+fn named(host: &dyn Host, counts: impl Fn(&Value) -> bool) -> Result<Vec<String>> {
     let all = host.list(&cluster::PERSISTENT_VOLUME_CLAIM, None, "")?;
-    let kept = all.iter().filter(|claim| !state::going(claim) && (cluster::is_ours(claim) || wanted(claim)));
+    let kept = all.iter().filter(|claim| !state::going(claim) && counts(claim));
     let shown = |claim: &Value| {
         format!("{}/{}", claim["metadata"]["namespace"].as_str().unwrap_or_default(), state::name(claim))
     };

@@ -11,6 +11,7 @@ use crate::{
     cluster::{self, state},
     error::Result,
     host::{Cmd, Host, Watch},
+    microk8s,
     spec::Spec,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
@@ -71,8 +72,13 @@ impl Step for Running {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        if host.snapd_get(microk8s::SNAP)?.is_none() {
+            let why = "MicroK8s is not installed any more".to_owned();
+            return Ok(Probe::Hopeless { why, hint: "`sudo iris-mk8s bootstrap` installs it".to_owned() });
+        }
         if let Some(why) = stopped(host)? {
-            return Ok(Probe::differs(json!({"stopped": true}), why));
+            // Services that died are started, and nobody wants them dead again.
+            return Ok(Probe::differs(json!({"stopped": is_stopped(host)}), why));
         }
         let health = host.api_text("/readyz")?;
         if health.trim() != "ok" {
@@ -110,17 +116,17 @@ impl Step for Running {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        if host.snapd_get("/v2/snaps/microk8s")?.is_none() {
+        if host.snapd_get(microk8s::SNAP)?.is_none() {
             return Ok(Undo::Done);
         }
         // Ours is the last switch alone: what somebody switched since is theirs.
         let ours = |stopped| memory.wants.last() == Some(&switched(stopped));
         let switch = |verb| Ok(Undo::Acts(vec![Act::Run(Cmd::changes(SWITCH_WITHIN, ["microk8s", verb]))]));
-        match (memory.prior["stopped"] == true, is_stopped(host)) {
-            (true, false) if ours(false) => switch("stop"),
-            (false, true) if ours(true) => switch("start"),
-            _ => Ok(Undo::Done),
+        if memory.prior["stopped"] == true {
+            return if ours(false) && !is_stopped(host) { switch("stop") } else { Ok(Undo::Done) };
         }
+        // A stop that was broken off leaves services that do not run, with or without the sign of a stop.
+        if ours(true) && stopped(host)?.is_some() { switch("start") } else { Ok(Undo::Done) }
     }
 
     fn deadline(&self) -> Duration {

@@ -38,7 +38,7 @@ use super::{
     password::Password,
 };
 use crate::{
-    cluster::{self, MANAGER},
+    cluster::{self, MANAGER, state},
     credentials::Credentials,
     host::{Host, Watch},
     profile::cpf::essence,
@@ -102,6 +102,16 @@ const START_LOOKS: i32 = 150;
 pub fn claim_names(iris: &Iris) -> Vec<(String, &'static str)> {
     let of = |n: u32| [MGR.0, DATA.0].map(|claim| (format!("{claim}-{}-{n}", iris.name), claim));
     (0..iris.replicas).flat_map(of).collect()
+}
+
+/// Whether a claim is of this StatefulSet, however many replicas it has had.
+pub(super) fn is_claim_of(claim: &Value, iris: &Iris) -> bool {
+    let number = |begin: &str| {
+        let rest = state::name(claim).strip_prefix(begin)?.strip_prefix(&format!("-{}-", iris.name))?;
+        rest.parse::<u32>().ok()
+    };
+    claim["metadata"]["namespace"] == iris.namespace.as_str()
+        && [MGR.0, DATA.0].into_iter().any(|begin| number(begin).is_some())
 }
 
 /// Name of the LoadBalancer service.

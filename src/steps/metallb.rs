@@ -16,6 +16,7 @@ use crate::{
     error::Result,
     host::{Cmd, Host, Watch},
     lb_range::LbRange,
+    microk8s,
     spec::Spec,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
     version::{Channel, MetallbApi},
@@ -156,6 +157,23 @@ impl Step for Addon {
             Probe::Differs { .. } => [disable, enable].into_iter().chain(applied(self.replaced())).collect(),
             _ => std::iter::once(enable).chain(applied(self.replaced())).collect(),
         })
+    }
+
+    /// Half of it is taken away first; whether it is there shows only when the cluster answers.
+    fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        if matches!(found, Probe::Differs { .. }) {
+            return self.apply(host, &Probe::Absent);
+        }
+        if host.snapd_get(microk8s::SNAP)?.is_none() {
+            return Ok(Vec::new());
+        }
+        match host.get(&cluster::NAMESPACE, None, NAMESPACE) {
+            Err(e) if e.transient => {
+                let first = self.apply(host, &Probe::differs(Value::Null, "half there"))?;
+                Ok(first.into_iter().chain(self.apply(host, &Probe::Absent)?).collect())
+            }
+            found => found.map(|_| Vec::new()),
+        }
     }
 
     fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {

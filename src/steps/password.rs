@@ -94,7 +94,11 @@ impl Step for Password {
         Ok(Memo { prior: Value::Null, want: Value::Null })
     }
 
-    fn undo(&self, host: &dyn Host, _: &Memory) -> Result<Undo> {
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        let kept = super::claims::with_our_password(host, &self.iris, memory.at)?;
+        if !kept.is_empty() {
+            return Ok(Undo::Keep(format!("the volumes {} hold accounts with this password", kept.join(", "))));
+        }
         let paths = [self.place.password_hash(), self.place.password()];
         let acts: Vec<Act> =
             paths.into_iter().filter(|p| host.exists(p)).map(|path| Act::Remove { path, all: false }).collect();

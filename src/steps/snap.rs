@@ -300,6 +300,14 @@ impl Hold {
         Ok(Undo::Acts(vec![Snap::change(json!({"action": "unhold"}), "snap refresh --unhold microk8s")]))
     }
 
+    /// What was there before the newest hold of ours that was not our own.
+    fn prior(memory: &Memory) -> &Value {
+        let ours: Vec<&Value> = memory.wants.iter().map(|want| &want["until"]).collect();
+        let others =
+            memory.wants.iter().rev().map(|want| &want["over"]).find(|over| over.is_string() && !ours.contains(over));
+        others.unwrap_or(&memory.prior)
+    }
+
     /// Whether a hold of all snaps is one that we set. Journals of the first format do not say which: it was 89 days from a moment of that run.
     fn is_ours(now: &str, memory: &Memory) -> bool {
         let known: Vec<&str> = memory.wants.iter().filter_map(|want| want["until"].as_str()).collect();
@@ -348,7 +356,12 @@ impl Step for Hold {
     fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
         let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
         let one = Self::of_one_snap(host)?;
-        let want = if one { json!({"one": true}) } else { json!({"one": false, "until": self.until(host)}) };
+        let want = if one {
+            json!({"one": true})
+        } else {
+            // What somebody set since an earlier run is what was there before this one.
+            json!({"one": false, "until": self.until(host), "over": prior})
+        };
         Ok(Memo { prior, want })
     }
 
@@ -365,7 +378,8 @@ impl Step for Hold {
             return Ok(Undo::Done);
         }
         let Some(now) = Self::system_hold(host)? else { return Ok(Undo::Done) };
-        if memory.prior == now.as_str() {
+        let prior = Self::prior(memory);
+        if prior == now.as_str() {
             return Ok(Undo::Done);
         }
         if !Self::is_ours(&now, memory) {
@@ -373,11 +387,11 @@ impl Step for Hold {
                 "somebody set refresh.hold to {now} since; `snap unset system refresh.hold` ends it"
             )));
         }
-        let shown = match memory.prior.as_str() {
+        let shown = match prior.as_str() {
             Some(prior) => format!("snap set system refresh.hold={prior}"),
             None => "snap unset system refresh.hold".to_owned(),
         };
-        Ok(Undo::Acts(vec![Self::set_system(&memory.prior, shown)]))
+        Ok(Undo::Acts(vec![Self::set_system(prior, shown)]))
     }
 
     fn deadline(&self) -> Duration {

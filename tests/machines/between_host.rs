@@ -31,7 +31,8 @@ const FILES: &[&str] = &[
     "/etc/cni/mine.d/foreign.conf",
     "/opt/cni/mine/bridge",
     "/var/lib/cni/networks/mine/10.9.0.2",
-    "/var/log/pods/notes.txt",
+    // Not in the folder of pods: there kubelet itself takes what is none of a pod's for what a pod has left.
+    "/var/log/containers/notes.txt",
     "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/mine~driver/driver",
 ];
 
@@ -88,10 +89,10 @@ fn in_the_container_lives(machine: &Machine) {
 /// They go again, so that what is left can be compared with the machine of before.
 fn they_leave(machine: &Machine) {
     machine
-        .root("pkill -f 'sleep 86413'; pkill -f 86414; umount /var/log/pods/of-mine; ip netns delete container")
+        .root("pkill -f '[s]leep 86413'; pkill -f '[8]6414'; umount /var/log/pods/of-mine; ip netns delete container")
         .ok();
     machine
-        .root("ip link delete docker0; rm -r /etc/cni /opt/cni /var/lib/cni /var/log/pods /usr/libexec/kubernetes")
+        .root("ip link delete docker0; rm -r /etc/cni /opt/cni /var/lib/cni /var/log/pods /var/log/containers /usr/libexec/kubernetes")
         .ok();
     machine.root("iptables -D FORWARD -i cni0 -j ACCEPT; iptables -F MINE; iptables -X MINE").ok();
     machine.root("iptables -t nat -D POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE").ok();

@@ -11,7 +11,7 @@ use super::{
     files::Node,
     network,
     pods::ACCOUNTS,
-    world::World,
+    world::{BOOT_ID, World},
 };
 
 /// The state of a host, one fact a line.
@@ -26,7 +26,7 @@ pub fn facts(world: &World) -> BTreeSet<String> {
             continue;
         }
         // Whoever asks iptables for anything makes its lock.
-        if path == "/run/xtables.lock" {
+        if path == "/run/xtables.lock" || path == BOOT_ID {
             continue;
         }
         // The addon makes the one folder and does not remove it, `ip netns` the other one; empty they are of no consequence.

@@ -15,7 +15,7 @@ pub mod longhorn;
 pub mod manifests;
 mod merge;
 mod metallb;
-mod microk8s;
+pub mod microk8s;
 pub mod network;
 pub mod pods;
 mod process;

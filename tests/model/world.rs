@@ -103,6 +103,9 @@ pub struct World {
     next_group: i32,
 }
 
+/// How often the host was booted.
+pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 impl World {
     /// A fresh Ubuntu VM.
     pub fn new(era: Era) -> Self {
@@ -259,6 +262,8 @@ impl World {
 
     /// Kernel settings as a boot makes them.
     pub fn boot_settings(&mut self) {
+        let boots: u32 = self.files.text(BOOT_ID).trim().parse().unwrap_or(0);
+        self.files.write(BOOT_ID, format!("{}\n", boots + 1));
         super::network::plain_settings(&mut self.files);
         for (name, value) in &self.at_boot {
             self.files.write(&format!("/proc/sys/{name}"), format!("{value}\n"));

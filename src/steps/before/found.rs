@@ -44,6 +44,15 @@ pub(super) struct Found {
     pub(super) namespaces: Vec<String>,
     /// Kernel settings, and their values.
     pub(super) settings: BTreeMap<String, String>,
+    /// The boot at which it was written down. Rules, network namespaces and failed units end with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
+}
+
+/// The kernel's name for the boot that it runs since.
+fn boot(host: &dyn Host) -> Result<Option<String>> {
+    let id = host.read(Path::new("/proc/sys/kernel/random/boot_id"))?;
+    Ok(id.map(|id| String::from_utf8_lossy(&id).trim().to_owned()))
 }
 
 fn first() -> u32 {
@@ -66,7 +75,17 @@ impl Found {
             links: links::names(host)?,
             namespaces: host.names(Path::new("/run/netns")),
             settings: settings::read(host)?,
+            boot: boot(host)?,
         })
+    }
+
+    /// What of it can still be there: of an earlier boot, only what is on the disk, and the kernel's devices and settings, which come back.
+    pub(super) fn of_this_boot(self, host: &dyn Host) -> Result<Self> {
+        let now = boot(host)?;
+        if self.boot.is_none() || self.boot == now {
+            return Ok(self);
+        }
+        Ok(Self { filter_rules: false, rules: Some(Vec::new()), failed: Vec::new(), namespaces: Vec::new(), ..self })
     }
 
     /// Of a host of which nothing is known: everything that looks like MicroK8s' may be its own.

@@ -174,7 +174,8 @@ impl Before {
 
     /// Everything that MicroK8s and we are known to leave: what to do about it, and what stays. While the snap is still there, what snapd
     /// ends and removes by itself is left out.
-    fn look_after(&self, host: &dyn Host, before: &Found, is_there: bool) -> Result<(Vec<Act>, Vec<Left>)> {
+    fn look_after(&self, host: &dyn Host, before: &Found, when: When) -> Result<(Vec<Act>, Vec<Left>)> {
+        let is_there = when == When::BeforeItsRemoval;
         let processes = processes::all(host);
         let others = Others::look(host, &processes)?;
         let (mut acts, mut left) = processes::orphans(host, &processes);
@@ -191,7 +192,8 @@ impl Before {
         add(rules::left(host, before.rules(), &others)?);
         if !before.group {
             // The user's own membership is taken back before.
-            add(super::group::left(host, is_there.then_some(self.user.as_str()))?);
+            let goes_before = (when != When::Now).then_some(self.user.as_str());
+            add(super::group::left(host, goes_before)?);
         }
         add(files::left(host, &before.absent, before.there.as_deref(), &self.homes(host)?, &others)?);
         add(settings::left(host, &before.settings, &others, forwards.as_deref())?);
@@ -235,7 +237,8 @@ impl Before {
     /// is known: then nothing came after it either.
     fn known(&self, host: &dyn Host, memory: &Memory) -> Result<Option<Found>> {
         let written = Found::read(host, &self.file)?;
-        Ok(written.or_else(|| Found::of_journal(memory).filter(|_| !memory.open)))
+        let known = written.or_else(|| Found::of_journal(memory).filter(|_| !memory.open));
+        known.map(|found| found.of_this_boot(host)).transpose()
     }
 
     /// The record is gone, and we did not remove it: only that is done which needs none, since it proves itself.
@@ -253,7 +256,7 @@ impl Before {
             return Ok(Undo::Acts(acts));
         }
         // Everything that looks like MicroK8s' is named, until nothing does any more.
-        let (would, stays) = self.look_after(host, &Found::nothing(&self.homes(host)?), false)?;
+        let (would, stays) = self.look_after(host, &Found::nothing(&self.homes(host)?), When::Now)?;
         let why = "whether it was there before MicroK8s is not known";
         left.extend(would.iter().map(|act| Left::ours(format!("what `{}` would take away", act.show()), why)));
         left.extend(stays);
@@ -265,6 +268,17 @@ impl Before {
         let why = "what MicroK8s left cannot be told from what is somebody else's, and stays";
         Left::theirs(format!("{} is gone, and with it what was there before MicroK8s", self.file.display()), why)
     }
+}
+
+/// When a host is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// MicroK8s is still there, and goes.
+    BeforeItsRemoval,
+    /// It is gone, and the steps that are taken back before this one are still to be.
+    Planned,
+    /// It is gone, and this step's turn has come.
+    Now,
 }
 
 /// What the services of the snap left with systemd.
@@ -308,6 +322,12 @@ impl Step for Before {
         if written.is_none() {
             return Ok(Probe::Absent);
         }
+        let settings = settings::of_others(host, &written.map(|w| w.settings).unwrap_or_default())?;
+        if !settings.is_empty() {
+            let names: Vec<&str> = settings.keys().map(String::as_str).collect();
+            let why = format!("kernel settings that somebody changed since MicroK8s was removed: {}", names.join(", "));
+            return Ok(Probe::differs(json!({"settings": settings}), why));
+        }
         let (acts, left) = processes::orphans(host, &processes::all(host));
         if acts.is_empty() {
             let warnings = left.iter().map(|l| format!("{}: {}", l.what, l.why)).collect();
@@ -323,10 +343,19 @@ impl Step for Before {
         } else {
             processes::orphans(host, &processes::all(host)).0
         };
-        if let Probe::Differs { .. } = found {
-            return Ok(acts);
-        }
-        let found = Found::look(host, &self.homes(host)?)?;
+        let written = match found {
+            Probe::Differs { now, .. } if now["settings"].is_object() => Found::read(host, &self.file)?,
+            Probe::Differs { .. } => return Ok(acts),
+            _ => None,
+        };
+        let found = match written {
+            Some(mut written) => {
+                let of_others = settings::of_others(host, &written.settings)?;
+                written.settings.extend(of_others);
+                written
+            }
+            None => Found::look(host, &self.homes(host)?)?,
+        };
         let bytes = serde_json::to_vec_pretty(&found).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
         acts.push(Act::Write(FileWrite {
             path: self.file.clone(),
@@ -337,6 +366,14 @@ impl Step for Before {
             keeps: false,
         }));
         Ok(acts)
+    }
+
+    /// While snapd removes it: pods that outlive it.
+    fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        if matches!(found, Probe::Pending { .. }) {
+            return Ok(processes::orphans(host, &processes::all(host)).0);
+        }
+        Ok(Vec::new())
     }
 
     fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
@@ -366,7 +403,7 @@ impl Step for Before {
             return Ok(Undo::Pending(why));
         }
         let Some(before) = self.known(host, memory)? else { return self.without(host, memory) };
-        let (acts, mut left) = self.look_after(host, &before, false)?;
+        let (acts, mut left) = self.look_after(host, &before, When::Now)?;
         let acts = self.to_try(host, acts, &mut left);
         if !acts.is_empty() {
             return Ok(Undo::Acts(acts));
@@ -391,7 +428,8 @@ impl Step for Before {
                 .to_owned()
         });
         let mut told: Vec<String> = preface.into_iter().collect();
-        let (acts, left) = self.look_after(host, &before, is_there)?;
+        let when = if is_there { When::BeforeItsRemoval } else { When::Planned };
+        let (acts, left) = self.look_after(host, &before, when)?;
         told.extend(acts.iter().map(Act::show));
         told.extend(left.iter().map(|l| format!("stays: {}: {}", l.what, l.why)));
         if left.iter().all(|l| l.theirs) {

@@ -120,6 +120,17 @@ fn needed(
     Some((format!("the device {device} is somebody's, and its packets may have to be forwarded"), false))
 }
 
+/// What somebody set since `before` was written down, while there is no MicroK8s: neither what was there nor what Kubernetes makes of it.
+pub(super) fn of_others(host: &dyn Host, before: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let by_processors = of_processors(host)?;
+    let mut now = read(host)?;
+    now.retain(|name, value| {
+        let made = SETTINGS.iter().find(|(setting, _)| setting == name).and_then(|(_, made)| *made);
+        before.get(name).is_some_and(|prior| prior != value) && made.unwrap_or(&by_processors) != value
+    });
+    Ok(now)
+}
+
 /// What puts them back to what they were, and what stays. `forwards`: a device that came since, and is none of MicroK8s'.
 pub(super) fn left(
     host: &dyn Host,

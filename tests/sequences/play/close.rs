@@ -81,7 +81,7 @@ impl Play {
         let mut keys: Vec<Key> = edited.into_iter().filter(|key| !of_twin(key)).collect();
         let guests = std::mem::take(&mut self.guests);
         let then = self.twin.now;
-        if let Some(cluster) = self.twin.api() {
+        if let Some(cluster) = self.twin.cluster.as_mut() {
             guests.iter().for_each(|key| cluster.delete(key, then));
         }
         keys.extend(guests);
@@ -115,6 +115,16 @@ impl Play {
             }
             if let Some(members) = self.world.groups.get_mut("microk8s") {
                 members.retain(|member| member != user);
+            }
+        }
+        // Whoever deletes a claim deletes its data; a folder that nobody is left to remove is of no consequence.
+        let folders = "/var/snap/microk8s/common/default-storage";
+        self.theirs.retain(|fact| !fact.starts_with(folders));
+        for world in [&mut self.world, &mut self.twin] {
+            let claimed =
+                world.cluster.as_ref().is_some_and(|c| c.of(&kinds::PERSISTENT_VOLUME_CLAIM).next().is_some());
+            if !claimed {
+                world.files.names(folders).iter().for_each(|name| world.files.remove(format!("{folders}/{name}")));
             }
         }
         let is = facts(&self.world);

@@ -12,6 +12,7 @@ use crate::{
     model::{
         cluster::Key,
         compare::facts,
+        microk8s::STOPPED,
         tool::{Death, after},
         world::{World, s},
     },
@@ -21,6 +22,8 @@ use crate::{
 
 impl Play {
     pub(super) fn bootstrap(&mut self, wish: &Wish, end: &End) {
+        self.switched |= self.stopped_by_person;
+        self.agreed.clear();
         let shown = self.looks(&Op::Plan(*wish), |world| program::plan(world, wish));
         wish.namespace.clone_into(&mut self.sight.namespace);
         let ran = self.run(end, |world, hook| program::bootstrap(world, wish, hook));
@@ -75,8 +78,21 @@ impl Play {
         let (mut more, mut less) = left(world, twin, &self.theirs);
         more.retain(|fact| !self.tolerated.contains(fact));
         less.retain(|fact| !self.tolerated.contains(fact));
+        // Whoever makes a volume first makes the folder of all of them.
+        less.retain(|fact| !fact.starts_with("/var/snap/microk8s/common/default-storage directory"));
         let is_of_switch =
             |fact: &String| ["cluster runs", "stopped.lock", "snap microk8s"].iter().any(|word| fact.contains(word));
+        if self.booted {
+            // A boot forgets what was set before, and Kubernetes sets its values whenever it starts.
+            more.retain(|fact| !fact.starts_with("/proc/sys/"));
+            less.retain(|fact| !fact.starts_with("/proc/sys/"));
+        }
+        // Services that died are started by whoever needs them, and stay.
+        let runs = |world: &World| world.cluster.as_ref().map(|c| c.running);
+        if runs(world) == Some(true) && runs(twin) == Some(false) && !twin.files.has(STOPPED) {
+            more.retain(|fact| !fact.starts_with("cluster runs"));
+            less.retain(|fact| !fact.starts_with("cluster runs"));
+        }
         if self.forwards {
             more.retain(|fact| !fact.contains("forward"));
             less.retain(|fact| !fact.contains("forward"));
@@ -111,6 +127,7 @@ impl Play {
             self.world = after(*death, &ran.world, s(u64::from(*gap)));
             if *death == Death::PowerCut {
                 booted = true;
+                self.booted = true;
                 self.twin.power_cut();
             }
         }
@@ -147,11 +164,16 @@ impl Play {
             let unseen = format!("UNSEEN {parent} ");
             let names =
                 |text: &str| text.contains(folder.as_str()) || text.contains(claim.as_str()) || text.contains(&unseen);
-            let on_list = agreed && (names(&shown.text) || names(&ran.asked));
-            !on_list && !data(&self.world).contains_key(folder)
+            let on_list = (agreed && (names(&shown.text) || names(&ran.asked))) || names(&self.agreed);
+            // Outside MicroK8s, what lies there stays without a cluster.
+            let is_there = !self.world.files.names(folder.as_str()).is_empty();
+            !on_list && !is_there && !data(&self.world).contains_key(folder)
         });
         let lost = lost.map(|(folder, claim)| format!("data went unnamed: {claim} in {folder}")).collect();
         self.violates(Rule::Data, lost);
+        if agreed && (ran.died || ran.code != ExitCode::Done) {
+            self.agreed.push_str(&ran.asked);
+        }
         if !self.password_is_lost {
             let known = locked(&before);
             let lost = locked(&self.world).into_iter().filter(|fact| !known.contains(fact)).collect();

@@ -79,10 +79,16 @@ pub struct Play {
     before: Option<Vec<u8>>,
     /// What was said to be left as somebody else's.
     told: String,
+    /// What a teardown that died was agreed to delete: snapd goes on with it.
+    agreed: String,
+    /// The host was booted, and Kubernetes takes its settings at another time than on the host without us.
+    booted: bool,
     /// Somebody who needed it left, and the kernel still forwards: nobody can tell for whom.
     forwards: bool,
     /// Somebody switched MicroK8s on: nobody can tell that from what it was already.
     switched: bool,
+    /// Somebody stopped it with its own command.
+    stopped_by_person: bool,
     /// Somebody took the password's files away or changed them.
     password_is_lost: bool,
     /// A boot ended things of others that last until then.
@@ -150,8 +156,11 @@ impl Play {
             backup: None,
             before: None,
             told: String::new(),
+            agreed: String::new(),
+            booted: false,
             forwards: false,
             switched: false,
+            stopped_by_person: false,
             password_is_lost: false,
             at: 0,
             violations: Vec::new(),
@@ -180,6 +189,7 @@ impl Play {
                 self.judge(op, end, &Shown::default(), &ran, false);
             }
             Op::Start(end) => {
+                self.switched |= self.stopped_by_person;
                 let ran = self.run(end, program::start);
                 self.judge(op, end, &Shown::default(), &ran, false);
             }
@@ -192,6 +202,8 @@ impl Play {
                 if !self.others(op) {
                     return false;
                 }
+                self.stopped_by_person |= matches!(op, Op::Microk8sStop);
+                self.booted |= matches!(op, Op::Reboots);
             }
         }
         self.at += 1;
@@ -242,6 +254,20 @@ impl Play {
                     self.theirs.extend(made.into_iter().filter(|fact| is_thing(fact)));
                 }
                 match **op {
+                    // Who writes last at the same moment, wins.
+                    Op::HoldsAll(_) => self.tolerated.extend([
+                        format!("hold {:?}", None::<String>),
+                        format!("hold {:?}", ran.world.snapd.hold),
+                        format!("hold {:?}", self.twin.snapd.hold),
+                    ]),
+                    Op::SetsSetting(name, value) => {
+                        let path = format!("/proc/sys/{name}");
+                        self.settings.push((path.clone(), value.to_owned(), self.twin.files.text(&path)));
+                        self.tolerated
+                            .extend(facts(&self.twin).into_iter().filter(|f| f.starts_with(&format!("{path} "))));
+                        self.tolerated
+                            .extend(facts(&self.world).into_iter().filter(|f| f.starts_with(&format!("{path} "))));
+                    }
                     Op::JoinsGroup(user) => _ = self.joined.insert(user),
                     Op::Makes(guest) => self.guests.extend(keys_of_guest(guest, &self.sight, self.world.era)),
                     Op::Edits(which) => {

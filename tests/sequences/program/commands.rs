@@ -100,7 +100,7 @@ fn of_plan(plan: &Plan) -> Shown {
         acts: s.acts.clone(),
         stays: s.verdict == Verdict::Keep,
         with: None,
-        later: false,
+        later: matches!(s.verdict, Verdict::Later | Verdict::Wait),
     };
     Shown { steps: plan.steps.iter().map(step).collect(), text: plan.show(), code: None }
 }
