@@ -29,6 +29,17 @@ const NEWER: &str = "take a newer image: --image intersystems/iris-community:lat
 /// What to do about a volume that IRIS' user cannot write to.
 pub const OWNER: &str = "the volume must belong to user 51773: see the StorageClass, or another one with --storage";
 
+/// The exit code of a program that touched memory which is not there (128 and the signal SIGBUS).
+pub const BUS_ERROR: i64 = 135;
+
+/// What it means in a container.
+pub const BUS_ERROR_MEANS: &str =
+    "a bus error; most likely it maps huge pages of the host, of which a container may not have any";
+
+/// What to do about it.
+pub const BUS_ERROR_HINT: &str = "`sysctl -w vm.nr_hugepages=0` on the host, then delete the pod; the check `huge-pages` of doctor tells how many are kept \
+                                  back. If there are none, the disk or /dev/shm may be full";
+
 /// Lines after which no waiting helps, those that say most first. Sources: InterSystems' "Running InterSystems Products in Containers",
 /// and what users reported of expired images and root-owned volumes.
 pub const SIGNS: &[Sign] = &[

@@ -400,6 +400,7 @@ impl Settings {
                 )));
             }
         }
+        self.logins()?;
         let (Some(request), Some(limit)) = (self.get("iris.memory_request"), self.get("iris.memory_limit")) else {
             return Ok(());
         };
@@ -410,6 +411,26 @@ impl Settings {
             "iris.memory_request is {} ({}), more than iris.memory_limit, which is {} ({})",
             request.value, request.origin, limit.value, limit.origin
         )))
+    }
+}
+
+impl Settings {
+    /// Files with a login hold one, as far as who asks may read them.
+    fn logins(&self) -> Result<()> {
+        let (files, Some(setting)) = (self.list("registries.login"), self.get("registries.login")) else {
+            return Ok(());
+        };
+        for (registry, file) in files.iter().filter_map(|text| text.split_once('=')) {
+            let first = |text: &String| text.lines().next().is_some_and(|line| line.contains(':'));
+            if fs::read_to_string(file).is_ok_and(|text| !first(&text)) {
+                return Err(Error::usage(format!(
+                    "registries.login ({}): {file} holds no login for {registry}",
+                    setting.origin
+                ))
+                .hint("write it as one line: USER:PASSWORD"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -158,6 +158,7 @@ fn a_line_is_read_as_iris_reads_it() {
         "[Actions]\nCreateDatabase:Name=A,Directory=/x,Server=NODE1,LogicalOnly=1\n",
         "[Databases]\nSALES=/sales/,SALESERVER\n",
         "[ Startup ]\nSystemMode=TEST\n",
+        "[Databases]\nIRISSYS=/iris-mgr/IRIS_conf.d/mgr/\nUSER=:mirror:A:B\n",
     ] {
         taken(text);
     }
@@ -192,9 +193,24 @@ fn a_line_is_read_as_iris_reads_it() {
         ("[Startup]\nA=\"b\n", "line 2 of the CPF: a quotation mark is open"),
         ("[Startup]\n/* A=1\n", "line 2 of the CPF: the comment that begins with `/*` has no end"),
         ("; nothing\n", "the CPF is empty"),
+        (
+            "[Databases]\nirissys=/usr/irissys/mgr/\n",
+            "line 2 of the CPF: irissys is a database of IRIS's own, and this line would move it to where it is not; remove the line",
+        ),
+        ("[Actions]\nCreateUser:Name=bob,PasswordHash=x\n", "does not belong into a CPF; set it when IRIS runs"),
+        ("[Actions]\nModifyUser:Name=SuperUser,PasswordHash=x\n", "give the password with --password-file"),
     ] {
         refused(text, part);
     }
+}
+
+#[test]
+fn lines_end_as_people_have_them() {
+    let right = "[Actions]\nCreateDatabase:Name=A,Directory=/vol-data/A\n";
+    for end in ["\n", "\r\n", "\r", " \t\r\n"] {
+        assert_eq!(cpf::normalise(&right.replace('\n', end)), right, "{end:?}");
+    }
+    assert_eq!(cpf::normalise(&format!("\u{feff}\u{feff}\u{feff}{right}")), right);
 }
 
 #[test]

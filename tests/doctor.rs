@@ -317,7 +317,7 @@ const CASES: &[Case] = &[
             status["conditions"][1]["status"] = "False".into();
             status["containerStatuses"][0]["state"] = json!({"terminated": {"exitCode": 135, "reason": "Error"}});
         },
-        "exit code 135, a bus error (0 times): it maps huge pages of the host",
+        "ends with exit code 135 (0 times): a bus error; most likely it maps huge pages of the host",
     ),
     (
         "iris-door",

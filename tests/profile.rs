@@ -152,8 +152,10 @@ fn every_key_has_a_variable_that_is_heard() {
         "channel" => "1.33",
         "addons" => "dns, storage",
         "registries.mirrors" => "docker.io=http://mirror.lan:5000",
-        // Any file that is there.
-        "registries.ca" | "registries.login" => concat!("docker.io=", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+        // Any file that is there, with a colon in its first line.
+        "registries.ca" | "registries.login" => {
+            concat!("docker.io=", env!("CARGO_MANIFEST_DIR"), "/tests/data/syncs.c")
+        }
         "registries.proxy" => "http://proxy.lan:3128",
         "registries.no_proxy" => ".lan,10.0.0.0/8",
         "storage.class" => "longhorn",
@@ -228,7 +230,7 @@ fn current_names_every_key() {
         text.lines().map(|line| format!("{}\n", if commented(&line) { &line[1..] } else { line })).collect();
     let dir = tempfile::tempdir().unwrap();
     for name in ["longhorn.yaml", "reg.crt", "reg.login"] {
-        write(dir.path(), name, "{}");
+        write(dir.path(), name, "robot: x");
     }
     let file = write(dir.path(), "full.toml", &full);
     let settings = profile::check_file(Path::new(&file)).unwrap();
@@ -265,8 +267,17 @@ fn a_mirror_has_its_authority_and_its_login_from_files() {
     let (spec, _) = resolve(&input).unwrap();
     let [hub, own] = spec.registries.mirrors.as_slice() else { panic!("{:?}", spec.registries) };
     assert_eq!((&hub.ca, &hub.login), (&None, &None));
-    let real = |path: String| Some(fs::canonicalize(path).unwrap());
-    assert_eq!((&own.ca, &own.login), (&real(ca), &real(login)));
+    let real = |path: &str| Some(fs::canonicalize(path).unwrap());
+    assert_eq!((&own.ca, &own.login), (&real(&ca), &real(&login)));
+    for none in ["robot\n", ""] {
+        fs::write(&login, none).unwrap();
+        let why = resolve(&input).unwrap_err();
+        assert_eq!(why.code, ExitCode::Usage);
+        assert!(
+            why.what.contains("reg.login holds no login for reg.lan:5000") && !why.to_string().contains("robot"),
+            "{why}"
+        );
+    }
 }
 
 #[test]
@@ -476,7 +487,7 @@ fn bad_profiles_are_refused_by_name_and_line() {
         ),
         (
             "[iris]\ncpf = \"[Actions]\\nCreateUser:Name=a,PasswordHash=\\\"1,2\\\"\"",
-            "p.toml, line 2: iris.cpf: line 2 of the CPF: `PasswordHash` does not belong into a CPF; give the password with --password-file",
+            "p.toml, line 2: iris.cpf: line 2 of the CPF: `PasswordHash` does not belong into a CPF; set it when IRIS runs",
         ),
         (
             "[iris]\ncpf = \"[Actions]\\nCreateDatabase:Name=A,Directory=/tmp/a\"",

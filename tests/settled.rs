@@ -108,16 +108,22 @@ fn an_installation_that_lacked_a_command_refreshes_its_base_first() {
         let of = |id: &str, status: &str, log: &str| json!({"id": id, "kind": "install-snap", "status": status, "tasks": [{"log": [log]}]});
         facts
             .snapd("/v2/changes?select=ready&for=microk8s", json!([of("9", "Done", ""), of("12", "Error", log)]))
-            .snapd("/v2/snaps/core22", json!({"name": "core22", "status": "active"}));
+            .snapd("/v2/snaps/core22", json!({"name": "core22", "status": "active", "revision": "2163"}));
         facts
     };
     assert_eq!(shown(good()), std::slice::from_ref(&install));
     let missing = "ERROR run hook \"install\": /snap/microk8s/8511/meta/hooks/install: line 27: cp: command not found";
-    assert_eq!(shown(failed(missing)), ["snap refresh core22".to_owned(), install.clone()]);
+    // A hook that hides what it was told ends with the code of its shell.
+    for missing in [missing, "ERROR run hook \"install\": exit status 127"] {
+        assert_eq!(shown(failed(missing)), ["snap refresh core22".to_owned(), install.clone()], "{missing}");
+    }
     assert_eq!(shown(failed("ERROR run hook \"configure\": timeout exceeded")), std::slice::from_ref(&install));
     let mut no_base = failed(missing);
     no_base.snapd.remove("/v2/snaps/core22");
-    assert_eq!(shown(no_base), [install], "what is not there cannot be refreshed");
+    assert_eq!(shown(no_base), std::slice::from_ref(&install), "what is not there cannot be refreshed");
+    let mut local = failed(missing);
+    local.snapd.get_mut("/v2/snaps/core22").unwrap()["revision"] = "x1".into();
+    assert_eq!(shown(local), [install], "what came from a file has no store");
 }
 
 /// The StatefulSet, and a pod of somebody else's with the label that everybody may use.
@@ -185,4 +191,26 @@ fn a_service_of_another_type_is_somebody_elses() {
     let headless = &mut facts.objects.get_mut("services").unwrap()[0]["spec"];
     *headless = json!({"clusterIP": "None", "selector": {"app": "iris"}});
     assert!(matches!(probe(facts, &[], "iris.service"), Probe::Satisfied { .. }));
+}
+
+#[test]
+fn a_bus_error_that_comes_again_is_explained_and_not_waited_for() {
+    let ended = |code: i64, waits: bool| {
+        let mut facts = cluster(&json!({"app": "iris", "iris-mk8s/statefulset": "data"}));
+        let end = json!({"terminated": {"exitCode": code, "finishedAt": "2026-11-24T06:00:00Z"}});
+        let now = if waits { json!({"waiting": {"reason": "CrashLoopBackOff"}}) } else { end.clone() };
+        let container = json!({"name": "iris", "restartCount": 1, "state": now, "lastState": end});
+        facts.objects("pods", vec![json!({"metadata": {"namespace": "default", "name": "data-0", "labels": {"app": "iris"},
+            "ownerReferences": [{"kind": "StatefulSet", "name": "data"}]}, "status": {"containerStatuses": [container]}})]);
+        probe(facts, &[], "ready.pods")
+    };
+    let Probe::Hopeless { why, hint } = ended(135, true) else { panic!("waited for") };
+    assert!(
+        why.starts_with("pod data-0: IRIS ends with exit code 135: a bus error; most likely it maps huge pages"),
+        "{why}"
+    );
+    assert!(hint.starts_with("`sysctl -w vm.nr_hugepages=0`"), "{hint}");
+    for (code, waits) in [(135, false), (1, true)] {
+        assert!(!matches!(ended(code, waits), Probe::Hopeless { .. }), "{code} {waits}");
+    }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::Facts;
+use super::{Facts, nft};
 use crate::{error::Result, finding::Finding};
 
 /// What every firewall has to let through.
@@ -32,7 +32,8 @@ fn ufw(facts: &Facts<'_>) -> Result<Option<Finding>> {
     }))
 }
 
-/// What comes from interfaces that it knows nothing of belongs to its default zone, which rejects what is forwarded.
+/// What comes from interfaces that it knows nothing of belongs to its default zone, which rejects what is forwarded, unless somebody
+/// gave the pods a zone.
 fn firewalld(facts: &Facts<'_>) -> Result<Option<Finding>> {
     let active =
         facts.ask(&["systemctl", "is-active", "firewalld.service"])?.is_some_and(|o| o.stdout.trim() == "active");
@@ -41,15 +42,31 @@ fn firewalld(facts: &Facts<'_>) -> Result<Option<Finding>> {
     }
     let reserved = facts.reserved().unwrap_or_default();
     let (pods, services) = (reserved.pods.to_string(), reserved.services.to_string());
-    let trusted =
-        facts.ask(&["firewall-cmd", "--zone=trusted", "--list-sources"])?.map(|o| o.stdout).unwrap_or_default();
-    Ok((!trusted.split_whitespace().any(|source| source == pods)).then(|| {
+    let asked = |argument: &str| -> Result<String> {
+        let output = facts.ask(&["firewall-cmd", argument])?.filter(crate::host::Output::ok);
+        Ok(output.map(|o| o.stdout.trim().to_owned()).unwrap_or_default())
+    };
+    let zone = asked(&format!("--get-zone-of-source={pods}"))?;
+    let default = asked("--get-default-zone")?;
+    if [zone.as_str(), default.as_str()].contains(&"trusted") {
+        return Ok(None);
+    }
+    let add = format!(
+        "`firewall-cmd --permanent --zone=trusted --add-source={pods} --add-source={services}; \
+         firewall-cmd --permanent --zone=trusted --add-interface=vxlan.calico; firewall-cmd --reload`"
+    );
+    // The older backend is iptables, in which the pod network accepts its own before.
+    let by_iptables =
+        facts.text("/etc/firewalld/firewalld.conf")?.lines().any(|l| l.trim() == "FirewallBackend=iptables");
+    Ok(Some(if zone.is_empty() && !default.is_empty() && !by_iptables {
         Finding::refused(
             format!("firewalld rejects what pods ({pods}) send to one another, to the host and to the LAN"),
-            format!(
-                "`firewall-cmd --permanent --zone=trusted --add-source={pods} --add-source={services}; \
-                 firewall-cmd --permanent --zone=trusted --add-interface=vxlan.calico; firewall-cmd --reload`"
-            ),
+            add,
+        )
+    } else {
+        Finding::warned(
+            format!("firewalld is on, and whether it lets pods ({pods}) through cannot be told"),
+            format!("if pods do not start: {add}"),
         )
     }))
 }
@@ -60,18 +77,19 @@ fn nftables(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         return Ok(Vec::new());
     };
     let listed: Value = serde_json::from_str(&listed.stdout).unwrap_or_default();
-    let pods = pods(facts);
+    let pods = facts.reserved().unwrap_or_default().pods;
     let mut findings = Vec::new();
     for chain in listed["nftables"].as_array().into_iter().flatten().map(|entry| &entry["chain"]) {
         let text = |name: &str| chain[name].as_str().unwrap_or_default().to_owned();
         let (family, table, name, hook) = (text("family"), text("table"), text("name"), text("hook"));
-        // Those of iptables are named in capitals, and have a check of their own.
+        // Those of iptables are named in capitals, and have a check of their own; so has firewalld.
         let own = ["ip", "inet"].contains(&family.as_str()) && name.chars().any(|c| c.is_ascii_lowercase());
-        if !own || text("policy") != "drop" || !["input", "forward"].contains(&hook.as_str()) {
+        if !own || table == "firewalld" || !["input", "forward"].contains(&hook.as_str()) {
             continue;
         }
         let rules = facts.ask(&["nft", "list", "chain", &family, &table, &name])?.map(|o| o.stdout).unwrap_or_default();
-        if rules.lines().any(|l| l.contains("accept") && (l.contains(&pods) || l.contains("\"cali"))) {
+        let passes = nft::passes(&rules, text("policy") == "drop", pods);
+        if passes == nft::Passes::Yes {
             continue;
         }
         let (breaks, directions): (&str, &[&str]) = if hook == "input" {
@@ -80,11 +98,16 @@ fn nftables(facts: &Facts<'_>) -> Result<Vec<Finding>> {
             ("pods reach nobody, and nobody reaches them", &["saddr", "daddr"])
         };
         let add = |way: &&str| format!("nft insert rule {family} {table} {name} ip {way} {pods} accept");
-        let add: Vec<String> = directions.iter().map(add).collect();
-        findings.push(Finding::refused(
-            format!("nftables drops what it does not know in {family} {table} {name} (hook {hook}): {breaks}"),
-            format!("`{}`, and the same in /etc/nftables.conf", add.join("; ")),
-        ));
+        let add = directions.iter().map(add).collect::<Vec<_>>().join("; ");
+        let drops = format!("nftables drops what it does not know in {family} {table} {name} (hook {hook})");
+        findings.push(if passes == nft::Passes::No {
+            Finding::refused(format!("{drops}: {breaks}"), format!("`{add}`, and the same in /etc/nftables.conf"))
+        } else {
+            Finding::warned(
+                format!("{drops}, and whether its rules let pods ({pods}) through cannot be told: if not, {breaks}"),
+                format!("if pods do not start: `{add}`, and the same in /etc/nftables.conf"),
+            )
+        });
     }
     Ok(findings)
 }
@@ -95,7 +118,10 @@ pub(super) fn backends(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         let output = facts.ask(&[program, "-S"])?.filter(crate::host::Output::ok);
         Ok(output.map_or(0, |o| o.stdout.lines().filter(|l| l.starts_with("-A ")).count()))
     };
-    let (legacy, nft) = (rules("iptables-legacy")?, rules("iptables-nft")?);
+    // Who asks the old one where it has no tables makes it load its modules.
+    let has_tables = !facts.text("/proc/net/ip_tables_names")?.trim().is_empty();
+    let legacy = if has_tables { rules("iptables-legacy")? } else { 0 };
+    let nft = if legacy > 0 { rules("iptables-nft")? } else { 0 };
     Ok(vec![if legacy > 0 && nft > 0 {
         Finding::warned(
             format!(

@@ -46,7 +46,7 @@ const NETWORKS: &[(&str, &str, &str, &str)] = &[
     ("UpCloud", "", "UpCloud", "use a floating address of UpCloud"),
     ("Alibaba Cloud", "", "Alibaba Cloud", "use HaVip or a load balancer of Alibaba Cloud"),
     ("Tencent Cloud", "", "Tencent Cloud", "use HAVIP or a load balancer of Tencent Cloud"),
-    ("Huawei", "", "Huawei Cloud", "switch the source/destination check of the VM's port off"),
+    ("Huawei Cloud", "", "Huawei Cloud", "switch the source/destination check of the VM's port off"),
     (
         "VMware",
         "",

@@ -34,6 +34,7 @@ mod mounts;
 mod moved;
 mod names;
 mod network_of_host;
+mod nft;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod others;
 mod range;

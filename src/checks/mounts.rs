@@ -44,28 +44,34 @@ pub(super) fn of<'a>(mounts: &'a [Mount], path: &str) -> Option<&'a Mount> {
 
 /// Where programs are run from, and which.
 const RUN_FROM: &[(&str, &str)] = &[("/var/snap/microk8s", "the plugins of the pod network and MicroK8s' own scripts")];
-const RUN_FROM_ON_LONGHORN: &[(&str, &str)] =
-    &[(crate::longhorn::DATA, "Longhorn's engine"), ("/tmp", "scripts of the packages that Longhorn needs")];
+const RUN_FROM_ON_LONGHORN: &[(&str, &str)] = &[(crate::longhorn::DATA, "Longhorn's engine")];
+
+/// apt unpacks scripts of packages there that ask questions; most packages have none, and most of the others get on without.
+const TMP: &str = "/tmp";
 
 pub(super) fn noexec(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let mounts = facts.mounts()?;
-    let wanted = if facts.spec.longhorn.is_some() { RUN_FROM_ON_LONGHORN } else { &[] };
-    let barred: Vec<(&Mount, &str, &str)> = RUN_FROM
-        .iter()
-        .chain(wanted)
-        .filter_map(|(path, what)| Some((of(mounts, path).filter(|mount| mount.has("noexec"))?, *path, *what)))
-        .collect();
-    let finding = |(mount, path, what): &(&Mount, &str, &str)| {
-        Finding::refused(
-            format!("{} is mounted noexec: {what} in {path} could not be run (`permission denied`)", mount.point),
-            format!("`mount -o remount,exec {}`, and take noexec out of its line in /etc/fstab", mount.point),
-        )
+    let barred = |path: &str| of(mounts, path).filter(|mount| mount.has("noexec"));
+    let remount = |mount: &Mount| {
+        format!("`mount -o remount,exec {}`, and take noexec out of its line in /etc/fstab", mount.point)
     };
-    Ok(if barred.is_empty() {
-        vec![Finding::fine("programs can be run where MicroK8s has them")]
-    } else {
-        barred.iter().map(finding).collect()
-    })
+    let on_longhorn = facts.spec.longhorn.is_some();
+    let wanted = if on_longhorn { RUN_FROM_ON_LONGHORN } else { &[] };
+    let refused = RUN_FROM.iter().chain(wanted).filter_map(|(path, what)| {
+        let mount = barred(path)?;
+        let message =
+            format!("{} is mounted noexec: {what} in {path} could not be run (`permission denied`)", mount.point);
+        Some(Finding::refused(message, remount(mount)))
+    });
+    let warned = barred(TMP).filter(|_| on_longhorn && !facts.installed()).map(|mount| {
+        let message = format!(
+            "{} is mounted noexec: scripts in {TMP} of the packages that Longhorn needs may not be run",
+            mount.point
+        );
+        Finding::warned(message, format!("if apt fails: {}", remount(mount)))
+    });
+    let findings: Vec<Finding> = refused.chain(warned).collect();
+    Ok(if findings.is_empty() { vec![Finding::fine("programs can be run where MicroK8s has them")] } else { findings })
 }
 
 /// Where MicroK8s keeps images, volumes and its datastore.
@@ -150,9 +156,14 @@ pub(super) fn folders(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         let mut fields = line.splitn(3, ':');
         let (Some(mode), Some(owner), Some(path)) = (fields.next(), fields.next(), fields.next()) else { continue };
         let open = u32::from_str_radix(mode, 8).is_ok_and(|mode| mode & 0o1002 == 0o002);
-        if open {
+        if open && path == "/" {
             findings.push(Finding::refused(
                 format!("everybody may write to {path} (mode {mode}): snapd does not run programs on such a host, and nothing on it is safe"),
+                format!("`chmod 755 {path}`"),
+            ));
+        } else if open {
+            findings.push(Finding::warned(
+                format!("everybody may write to {path} (mode {mode}), and so replace what MicroK8s runs"),
                 format!("`chmod 755 {path}`"),
             ));
         } else if owner != "0" {

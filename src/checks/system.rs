@@ -82,7 +82,11 @@ pub(super) fn container(facts: &Facts<'_>) -> Result<Vec<Finding>> {
             format!("this is a container ({kind}) without /dev/kmsg, which kubelet needs"),
             "use a VM, or give the container MicroK8s' LXD profile",
         ),
-        Some(kind @ ("docker" | "podman" | "wsl" | "container-other")) => Finding::refused(
+        Some("wsl") => Finding::warned(
+            "this is WSL: addresses of the range are reached by Windows alone, unless its network is bridged",
+            "for other hosts of the LAN use a VM; snapd needs systemd (`[boot] systemd=true` in /etc/wsl.conf)",
+        ),
+        Some(kind @ ("docker" | "podman" | "container-other")) => Finding::refused(
             format!("this is a container ({kind}), in which neither snapd nor kubelet has what it needs"),
             "use a VM",
         ),

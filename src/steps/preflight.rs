@@ -43,7 +43,11 @@ pub(super) fn all(spec: &Spec) -> [Check; 3] {
 fn look(host: &dyn Host, spec: &Spec) -> Vec<Finding> {
     run(host, spec, |facts| {
         let now = |check: &&checks::Check| check.when == When::Always || !facts.installed();
-        checks::HOST.iter().filter(now).chain([&checks::RANGE]).collect()
+        // Of a cluster that is there already: nothing speaks with one whose certificates are over.
+        let certified =
+            |check: &&checks::Check| facts.installed() && ["certificates", "certificate-start"].contains(&check.id);
+        let ground = checks::GROUND.iter().filter(certified);
+        checks::HOST.iter().filter(now).chain(ground).chain([&checks::RANGE]).collect()
     })
 }
 

@@ -134,9 +134,16 @@ fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
     }
     // An end from before this run may have had a cause that is put right by now: the next start tells.
     let ends = ["state", "lastState"].map(|state| &container[state]["terminated"]["finishedAt"]);
+    let codes = ["state", "lastState"].map(|state| container[state]["terminated"]["exitCode"].as_i64());
     let begun = image::begun(host);
     if ends.iter().any(|end| end.is_string()) && !ends.iter().any(|end| image::is_since(end, begun)) {
         return None;
+    }
+    if waits && codes.contains(&Some(iris_log::BUS_ERROR)) {
+        return Some(Probe::Hopeless {
+            why: format!("pod {name}: IRIS ends with exit code {}: {}", iris_log::BUS_ERROR, iris_log::BUS_ERROR_MEANS),
+            hint: iris_log::BUS_ERROR_HINT.to_owned(),
+        });
     }
     // There may be no log (yet): the next look will have it.
     let logs: Vec<String> =

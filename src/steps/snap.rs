@@ -26,7 +26,7 @@ pub(super) fn busy(host: &dyn Host) -> Result<Option<String>> {
 }
 
 /// What a shell says of a command that is not there.
-const COMMAND_MISSING: [&str; 2] = ["command not found", "required file not found"];
+const COMMAND_MISSING: [&str; 3] = ["command not found", "required file not found", "exit status 127"];
 
 /// The base snap of each version, from this one on (`base:` in MicroK8s' snapcraft.yaml).
 const BASES: [(Minor, &str); 4] =
@@ -94,7 +94,10 @@ impl Snap {
         };
         let base = BASES.iter().rev().find(|(from, _)| self.channel.minor >= *from).map_or("core22", |(_, base)| base);
         let broken = logs.into_iter().any(lacks) || failed["err"].as_str().is_some_and(|e| lacks(&json!(e)));
-        Ok((broken && host.snapd_get(&format!("/v2/snaps/{base}"))?.is_some()).then_some(base))
+        // One from a file (its revisions have an x) has no store to be refreshed from.
+        let from_store = |snap: &Value| snap["revision"].as_str().is_some_and(|revision| !revision.starts_with('x'));
+        let found = if broken { host.snapd_get(&format!("/v2/snaps/{base}"))? } else { None };
+        Ok(found.is_some_and(|snap| from_store(&snap)).then_some(base))
     }
 
     fn enable() -> Act {

@@ -12,6 +12,7 @@ use crate::{
         state,
     },
     finding::Finding,
+    iris_log,
 };
 
 fn names(pods: &[&str]) -> String {
@@ -199,13 +200,14 @@ fn crash(cluster: &Cluster<'_>, pod: &Value) -> Option<Finding> {
                 "raise iris.memory_limit in a profile, or lower globals and gmheap in the CPF",
             ));
         }
-        if code == 135 {
+        if code == iris_log::BUS_ERROR {
             return Some(Finding::refused(
                 format!(
-                    "{}: container {what} ends with exit code 135, a bus error ({times} times): it maps huge pages of the host, of which it may not have any",
-                    names(&[name])
+                    "{}: container {what} ends with exit code {code} ({times} times): {}",
+                    names(&[name]),
+                    iris_log::BUS_ERROR_MEANS
                 ),
-                "`sysctl -w vm.nr_hugepages=0` on the host, then delete the pod; the check `huge-pages` tells how many are kept back",
+                iris_log::BUS_ERROR_HINT,
             ));
         }
         let log = cluster

@@ -34,6 +34,13 @@ impl Cpf<'_> {
     pub fn outside(&self) -> Vec<Mistake> {
         let mut found = Vec::new();
         for line in &self.lines {
+            if let Some(name) = line.of_iris() {
+                found.push(Mistake::at(line.number, format!(
+                    "{name} is a database of IRIS's own, and this line would move it to where it is not; remove the line: a merge holds only \
+                     what is to differ"
+                )));
+                continue;
+            }
             for (what, directory, own) in directories(line) {
                 if !is_durable(&directory) {
                     let right = line.raw.trim().replacen(&directory, &moved(&directory, own), 1);
@@ -73,7 +80,12 @@ fn secret(line: &Line<'_>) -> Option<String> {
     let of_startup = line.sets().into_iter().find(|set| is(set.section, "Startup") && is(set.key, "PasswordHash"));
     let name = pairs.into_iter().find(|(name, value)| is_secret(name, value)).map(|(name, _)| name);
     if let Some(name) = of_startup.map(|set| set.key).or(name) {
-        return Some(format!("`{name}` does not belong into a CPF; give the password with --password-file"));
+        // Of those that every image brings, this program sets the password.
+        let instead = match line.verb() {
+            Some(verb) if !is(verb, "ModifyUser") && !is(verb, "ModifyStartup") => "set it when IRIS runs",
+            _ => "give the password with --password-file",
+        };
+        return Some(format!("`{name}` does not belong into a CPF; {instead}"));
     }
     let argument = argument(line)?;
     let of = ["MethodName", "RoutineName", "ClassName"].into_iter().find_map(|name| line.property(name))?;
@@ -165,6 +177,35 @@ fn is_durable(directory: &str) -> bool {
     let inside =
         |volume: &&str| directory.strip_prefix(*volume).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     VOLUMES.iter().any(inside) && !directory.split('/').any(|part| part == "..")
+}
+
+/// Databases that every image has in places of its own ("Configuration Parameter File Reference", section [Databases]).
+const OF_IRIS: [&str; 14] = [
+    "IRISSYS",
+    "IRISSECURITY",
+    "IRISLIB",
+    "IRISTEMP",
+    "IRISLOCALDATA",
+    "IRISAUDIT",
+    "IRISMETRICS",
+    "ENSLIB",
+    "USER",
+    "HSLIB",
+    "HSSYS",
+    "HSCUSTOM",
+    "HSSYSLOCALTEMP",
+    "HSAALIB",
+];
+
+impl Line<'_> {
+    /// The name of a database of IRIS's own that a line of the section [Databases] puts outside of the volumes: such lines come from a
+    /// whole configuration file of another instance.
+    fn of_iris(&self) -> Option<&str> {
+        let Item::Setting { section, key, value } = &self.item else { return None };
+        let directory = value.split(',').next().unwrap_or_default().trim();
+        let known = is(section, "Databases") && OF_IRIS.iter().any(|name| is(name, key));
+        (known && !self.is_remote() && !is_durable(directory)).then_some(key)
+    }
 }
 
 /// The same directory on a volume.

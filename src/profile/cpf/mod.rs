@@ -81,9 +81,11 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// One form for the same text, however it was written down: lines end with a newline and without blanks.
+/// One form for the same text, however it was written down: lines end with a newline (and not as on an old Mac) and without blanks, and
+/// byte order marks, of which editors leave more than one, are gone.
 pub fn normalise(text: &str) -> String {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end();
+    let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n");
+    let text = text.trim_end();
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
