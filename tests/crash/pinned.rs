@@ -24,7 +24,8 @@ const RECORDED: [(Era, &str); 2] = [
 ];
 
 /// What differs from machine to machine, or from one time to the next.
-const VOLATILE: [&str; 8] = ["id", "revision", "version", "hold", "refresh.hold", "summary", "progress", "tasks"];
+const VOLATILE: [&str; 9] =
+    ["install-date", "id", "revision", "version", "hold", "refresh.hold", "summary", "progress", "tasks"];
 
 /// Where the model is known to be simpler: what is asked, in which phase (empty: in any), and why that does no harm.
 const SIMPLER: &[(&str, &str, &str)] = &[
