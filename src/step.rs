@@ -204,6 +204,8 @@ pub struct Memory {
     pub recipe: Value,
     /// Why the last teardown left it.
     pub kept: Option<String>,
+    /// It came to its end at least once.
+    pub was_done: bool,
     /// The MicroK8s in which it was made, where it was made in one.
     pub microk8s: Option<Identity>,
     /// When the run of its newest intent began, in seconds since 1970.

@@ -72,8 +72,9 @@ impl Ledger {
             }
             Record::Done { step, microk8s } => {
                 self.pass(step, "done", |state| (state == State::Open).then_some(State::Ours))?;
-                if let (Some(microk8s), Some((_, memory))) = (microk8s, self.steps.get_mut(step)) {
-                    memory.microk8s = Some(microk8s.clone());
+                if let Some((_, memory)) = self.steps.get_mut(step) {
+                    memory.was_done = true;
+                    memory.microk8s = microk8s.clone().or_else(|| memory.microk8s.take());
                 }
             }
             Record::UndoIntent { step } => self.pass(step, "undone", |state| {

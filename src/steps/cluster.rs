@@ -123,7 +123,9 @@ impl Step for Running {
         let ours = |stopped| memory.wants.last() == Some(&switched(stopped));
         let switch = |verb| Ok(Undo::Acts(vec![Act::Run(Cmd::changes(SWITCH_WITHIN, ["microk8s", verb]))]));
         if memory.prior["stopped"] == true {
-            return if ours(false) && !is_stopped(host) { switch("stop") } else { Ok(Undo::Done) };
+            // A stop of ours that was broken off counts as well.
+            let is_ours = ours(false) || (ours(true) && memory.open);
+            return if is_ours && !is_stopped(host) { switch("stop") } else { Ok(Undo::Done) };
         }
         // A stop that was broken off leaves services that do not run, with or without the sign of a stop.
         if ours(true) && stopped(host)?.is_some() { switch("start") } else { Ok(Undo::Done) }

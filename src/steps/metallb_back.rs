@@ -9,7 +9,7 @@ use super::{
     metallb_pools::{self as pools, LIST, OWN, addresses_of, made_by_microk8s},
 };
 use crate::{
-    cluster::MANAGER,
+    cluster::{self, MANAGER},
     error::Result,
     host::Host,
     lb_range::LbRange,
@@ -68,6 +68,12 @@ impl Pool {
         let now = json!(pools::text(host)?);
         if now.is_null() || now == memory.prior {
             return Ok(Undo::Done);
+        }
+        let of_us = host
+            .get(&cluster::CONFIG_MAP, Some(pools::NAMESPACE), "config")?
+            .is_none_or(|object| cluster::is_ours(&object));
+        if !memory.open && !of_us {
+            return Ok(Undo::Theirs("somebody replaced it since by one of their own".to_owned()));
         }
         let read = |text: &Value| text.as_str().map(pools::parse).transpose().map(Option::unwrap_or_default);
         let Ok(config) = read(&now) else {

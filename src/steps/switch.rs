@@ -31,7 +31,10 @@ pub fn stop(host: &dyn Host, spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
     if running::is_stopped(host) {
         return vec![stage("start", off)];
     }
-    let first: Vec<Box<dyn Step>> = if is_ours(spec, ledger) {
+    let set = host.get(&cluster::STATEFUL_SET, Some(&spec.iris.namespace), &spec.iris.name);
+    let first: Vec<Box<dyn Step>> = if matches!(set, Ok(None)) {
+        vec![Box::new(ended(spec))]
+    } else if is_ours(spec, ledger) {
         vec![Box::new(scaled(spec, 0)), Box::new(ended(spec))]
     } else {
         vec![Box::new(nobody_elses(spec))]
@@ -44,7 +47,7 @@ pub fn start(spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
     let mut stages = catalog(spec, &Credentials::placeholder());
     stages.retain(|stage| ["start", "pods", "ready"].contains(&stage.id));
     if is_ours(spec, ledger) {
-        let scaled: Vec<Box<dyn Step>> = vec![Box::new(scaled(spec, spec.iris.replicas))];
+        let scaled: Vec<Box<dyn Step>> = vec![Box::new(there(spec)), Box::new(scaled(spec, spec.iris.replicas))];
         stages.insert(1, Stage { id: "iris", needs: &[], lock: None, steps: scaled });
     }
     stages
@@ -60,6 +63,26 @@ fn scaled(spec: &Spec, replicas: u32) -> Object {
     // Only one of ours is switched.
     let essential = stateful_set_of(&iris);
     set_object(&iris, essential, spec.timeouts.remove.into())
+}
+
+/// There is something to start: whoever removed it, or MicroK8s with it, may not want it back.
+fn there(spec: &Spec) -> Check {
+    let Iris { namespace, name, .. } = spec.iris.clone();
+    Check {
+        id: "iris.there",
+        title: "IRIS is there".to_owned(),
+        question: Box::new(move |host| {
+            Ok(match host.get(&cluster::STATEFUL_SET, Some(&namespace), &name)? {
+                Some(_) => Probe::satisfied(""),
+                None => Probe::Hopeless {
+                    why: format!("somebody removed StatefulSet {namespace}/{name}"),
+                    hint: "`sudo iris-mk8s bootstrap` makes it again".to_owned(),
+                },
+            })
+        }),
+        deadline: spec.timeouts.ready.into(),
+        watches: vec![Watch::Pause(Duration::from_millis(500))],
+    }
 }
 
 /// No instance runs any more.

@@ -203,6 +203,10 @@ fn replaces(cluster: &mut Cluster, which: Ours) -> bool {
             new[part] = was[part].clone();
         }
     }
+    // The one text of MetalLB 0.9 is the addon's own, whoever wrote it last.
+    if which == Ours::Pool && cluster.era == Era::Old {
+        return false;
+    }
     if which == Ours::Namespace {
         // A namespace goes with all that is in it; nobody puts it back at once.
         return false;

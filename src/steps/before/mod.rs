@@ -398,6 +398,10 @@ impl Step for Before {
                 (false, false) => Undo::Done,
             });
         }
+        // It was not even written down to its end: nothing came after it.
+        if !memory.was_done {
+            return Ok(if host.exists(&self.file) { Undo::Acts(vec![forget()]) } else { Undo::Done });
+        }
         // Somebody's installation brings again what is taken away.
         if let Some(why) = super::snap::busy(host)? {
             return Ok(Undo::Pending(why));

@@ -123,6 +123,12 @@ impl Step for Cache {
         Ok(Undo::Done)
     }
 
+    fn foresees(&self, host: &dyn Host, _: &Memory) -> Result<Vec<String>> {
+        let dirs = [Path::new(longhorn::CACHE).join("longhorn"), PathBuf::from(longhorn::CACHE)];
+        let there = dirs.into_iter().filter(|dir| host.exists(dir));
+        Ok(there.map(|path| Act::Remove { path, all: false }.show()).collect())
+    }
+
     fn deadline(&self) -> Duration {
         WITHIN
     }

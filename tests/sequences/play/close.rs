@@ -8,9 +8,10 @@ use super::{Play, Rule, before_json};
 use crate::{
     check,
     model::{
-        cluster::{Key, key_of},
+        cluster::{Cluster, Key, key_of},
         compare::facts,
-        world::{World, s},
+        initial,
+        world::{Era, World, s},
     },
     op::{End, Op, Reach},
     others as doings,
@@ -19,6 +20,10 @@ use crate::{
 impl Play {
     /// What stood in the way goes, and then all that is ours can go: nothing of it may have been forgotten.
     pub fn close(&mut self) {
+        // Whoever disabled it before us has it disabled again in the end, and nobody can look into it then.
+        if self.twin.snapd.snaps.get("microk8s").is_some_and(|snap| !snap.active) {
+            return;
+        }
         self.heal();
         let mut done = false;
         for round in 0..3 {
@@ -64,7 +69,10 @@ impl Play {
         self.world.files.room = None;
         self.world.settle();
         for op in [Op::EnablesSnap, Op::Microk8sStart, Op::Waits(120)] {
-            let off = |world: &World| world.cluster.as_ref().is_some_and(|c| !c.running);
+            let disabled = |world: &World| world.snapd.snaps.get("microk8s").is_some_and(|snap| !snap.active);
+            let off = |world: &World| {
+                world.cluster.as_ref().is_some_and(|c| !c.running) && (matches!(op, Op::EnablesSnap) == disabled(world))
+            };
             self.switched |= off(&self.world);
             if off(&self.world) || matches!(op, Op::Waits(_)) {
                 doings::does(&mut self.world, &op, &self.sight);
@@ -74,6 +82,18 @@ impl Play {
             }
         }
         self.settings_that_kubernetes_took(&Op::Waits(0));
+        // Volumes go only with what made them.
+        let storage = |cluster: &Cluster, kind, namespace, name| cluster.find(kind, namespace, name).is_some();
+        for world in [&mut self.world, &mut self.twin] {
+            let half = world.api().is_some_and(|c| {
+                storage(c, &kinds::STORAGE_CLASS, "", "microk8s-hostpath")
+                    && !storage(c, &kinds::DEPLOYMENT, "kube-system", "hostpath-provisioner")
+            });
+            if half {
+                let name = if world.era == Era::Today { "hostpath-storage" } else { "storage" };
+                initial::person(world, &["microk8s", "enable", name]);
+            }
+        }
         let now = self.world.now;
         let edited: Vec<Key> = std::mem::take(&mut self.edited).into_keys().collect();
         let twins: BTreeSet<Key> = self.twin.cluster.iter().flat_map(|c| c.all()).map(|(key, _)| key.clone()).collect();

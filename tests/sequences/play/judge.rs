@@ -23,12 +23,12 @@ use crate::{
 impl Play {
     pub(super) fn bootstrap(&mut self, wish: &Wish, end: &End) {
         self.switched |= self.stopped_by_person;
-        self.agreed.clear();
         let shown = self.looks(&Op::Plan(*wish), |world| program::plan(world, wish));
         wish.namespace.clone_into(&mut self.sight.namespace);
         let ran = self.run(end, |world, hook| program::bootstrap(world, wish, hook));
         let op = Op::Bootstrap(*wish, end.clone());
         self.judge(&op, end, &shown, &ran, wish.data);
+        self.agreed.clear();
         let damaged =
             self.backup.is_some() && !ran.died && ran.code != ExitCode::Journal && ran.code != ExitCode::Usage;
         if damaged {
@@ -86,6 +86,13 @@ impl Play {
             // A boot forgets what was set before, and Kubernetes sets its values whenever it starts.
             more.retain(|fact| !fact.starts_with("/proc/sys/"));
             less.retain(|fact| !fact.starts_with("/proc/sys/"));
+        }
+        let taken = |fact: &String| self.took.iter().any(|path| fact.starts_with(&format!("{path} ")));
+        more.retain(|fact| !taken(fact));
+        less.retain(|fact| !taken(fact));
+        // Pods that outlived a MicroK8s are ended by a bootstrap, and its plan says so.
+        if !twin.snapd.snaps.contains_key("microk8s") {
+            less.retain(|fact| !fact.starts_with("/proc/471"));
         }
         // Services that died are started by whoever needs them, and stay.
         let runs = |world: &World| world.cluster.as_ref().map(|c| c.running);

@@ -85,6 +85,8 @@ pub struct Play {
     booted: bool,
     /// Somebody who needed it left, and the kernel still forwards: nobody can tell for whom.
     forwards: bool,
+    /// Kernel settings that Kubernetes took over, or that somebody set to the very value that Kubernetes sets.
+    took: BTreeSet<String>,
     /// Somebody switched MicroK8s on: nobody can tell that from what it was already.
     switched: bool,
     /// The journal is the first release's.
@@ -161,6 +163,7 @@ impl Play {
             agreed: String::new(),
             booted: false,
             forwards: false,
+            took: BTreeSet::new(),
             switched: false,
             stopped_by_person: false,
             first_release: false,
@@ -188,6 +191,7 @@ impl Play {
             Op::Status => _ = self.looks(op, program::status),
             Op::DryRun(reach) => _ = self.looks(op, |world| program::undo_plan(world, *reach)),
             Op::Stop(end) => {
+                self.took.extend(self.settings.iter().map(|(path, ..)| path.clone()));
                 let ran = self.run(end, program::stop);
                 self.judge(op, end, &Shown::default(), &ran, false);
             }
@@ -209,6 +213,11 @@ impl Play {
                 }
                 self.stopped_by_person |= matches!(op, Op::Microk8sStop);
                 self.booted |= matches!(op, Op::Reboots);
+                if let Op::SetsSetting(name, value) = op
+                    && ["1", "10"].contains(value)
+                {
+                    self.took.insert(format!("/proc/sys/{name}"));
+                }
             }
         }
         self.at += 1;
