@@ -416,7 +416,7 @@ fn take_back(
     let wait = removing.stake.unseen.is_none();
     let now = data::look(&run.host, &journal.ledger(), reach, wait, &mut { tell })?;
     sight.refuse_new(removing.stake, &now, |step| removing.plan.goes(step))?;
-    let agreed = sight.agreed(removing.stake);
+    let agreed = sight.agreed(removing.stake).and_stay(removing.plan.stays());
     let engine = Engine { host: &run.host, stages, events: &run.events, workers: 1, agreed: &agreed };
     let (done, ended) = engine.teardown(&journal, &run.name, reach);
     *outcome = done;

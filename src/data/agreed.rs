@@ -1,6 +1,6 @@
 //! What the person agreed to lose: the engine asks before each act, and what is not agreed to is not deleted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -26,12 +26,15 @@ pub struct Agreed {
     unseen: bool,
     /// What the journal knew to be ours.
     known: Known,
+    /// Steps that were to stay, by their keys, and why.
+    stay: BTreeMap<String, String>,
 }
 
 impl Agreed {
     /// Nothing: for commands that delete no data.
     pub fn nothing() -> &'static Self {
-        static NOTHING: Agreed = Agreed { claims: BTreeSet::new(), unseen: false, known: Known::NOTHING };
+        static NOTHING: Agreed =
+            Agreed { claims: BTreeSet::new(), unseen: false, known: Known::NOTHING, stay: BTreeMap::new() };
         &NOTHING
     }
 
@@ -45,6 +48,18 @@ impl Agreed {
     #[must_use]
     pub(super) fn and_unseen(self, unseen: bool, known: Known) -> Self {
         Self { unseen, known, ..self }
+    }
+
+    /// These steps were shown as staying: they do, whatever became of the reason since.
+    #[must_use]
+    pub fn and_stay<'a>(self, steps: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let stay = steps.into_iter().map(|(key, why)| (key.to_owned(), why.to_owned())).collect();
+        Self { stay, ..self }
+    }
+
+    /// Why a step was shown as staying; none if it was not.
+    pub fn stays(&self, key: &str) -> Option<&str> {
+        self.stay.get(key).map(String::as_str)
     }
 
     /// Whether MicroK8s goes without a look into it.

@@ -53,6 +53,11 @@ impl UndoPlan {
         self.steps.iter().any(|step| is(&step.key) && step.keep.is_none())
     }
 
+    /// The keys of the steps that stay, and why.
+    pub fn stays(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.steps.iter().filter_map(|step| Some((step.key.as_str(), step.keep.as_deref()?)))
+    }
+
     /// The plan for people.
     pub fn show(&self) -> String {
         let mut text = String::new();
@@ -224,7 +229,9 @@ impl Engine<'_> {
                     Ok(Undo::Theirs(why)) => (removal.keep, removal.theirs) = (Some(why), true),
                     Ok(Undo::Pending(_)) => self.add_later_acts(*step, &memory, &mut removal)?,
                     Ok(Undo::Done) => {}
-                    Err(e) if e.transient && self.agreed.is_unseen() => removal.with = Some(SNAP.to_owned()),
+                    Err(e) if e.transient && self.agreed.is_unseen() && ours.iter().any(|s| s.id() == SNAP) => {
+                        removal.with = Some(SNAP.to_owned());
+                    }
                     Err(e) if e.transient => removal.later = Some(one_line(&e)),
                     // The teardown tries it, tells why it fails, and goes on with the others.
                     Err(e) if e.code == ExitCode::CommandFailed => {
@@ -440,6 +447,13 @@ impl Engine<'_> {
                 Err(e) if e.transient => Undo::Pending(one_line(&e)),
                 other => other?,
             };
+            if matches!(todo, Undo::Acts(_))
+                && let Some(why) = self.agreed.stays(&step.key())
+            {
+                return Ok(Taken::Kept(format!(
+                    "{why}; that was so when it was asked for, and the next teardown looks again"
+                )));
+            }
             let why = match todo {
                 Undo::Done => return Ok(Taken::Away),
                 Undo::Keep(why) => return Ok(Taken::Kept(why)),

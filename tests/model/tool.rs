@@ -219,7 +219,7 @@ impl Tool {
             let journal = open()?;
             let now = data::look(&**model, &journal.ledger(), reach, stake.unseen.is_none(), &mut |_| {})?;
             sight.refuse_new(&stake, &now, |step| plan.goes(step))?;
-            let agreed = sight.agreed(&stake);
+            let agreed = sight.agreed(&stake).and_stay(plan.stays());
             let engine = Engine { agreed: &agreed, ..engine(&**model, &stages, &events) };
             let (outcome, result) = engine.teardown(&journal, run, reach);
             counted = Some(outcome);

@@ -206,8 +206,13 @@ pub fn unplanned(op: &Op, shown: &Shown, ran: &Ran) -> Vec<String> {
         let goes = !bootstrap && planned.iter().any(|s| !s.stays);
         let told = ANNOUNCED.iter().any(|(id, begins)| id == step && goes && begins.iter().any(|b| act.starts_with(b)));
         // What another step leaves shows only when that is gone.
-        let traces = goes && planned.iter().any(|s| s.with.as_ref().is_some_and(|with| with.contains("traces")));
+        let traces = (goes || ran.asked.contains(&format!("remove {step} ")))
+            && ran.asked.contains("the traces that it leaves")
+            || goes && planned.iter().any(|s| s.with.as_ref().is_some_and(|with| with.contains("traces")));
         let waited_for = !bootstrap && planned.iter().any(|s| s.later);
+        // The question shows the plan again, as it is by then.
+        let asked = !bootstrap && ran.asked.contains(act.as_str());
+        let same = same || asked;
         // Which pods outlive a MicroK8s shows only when it is gone.
         let outlive =
             bootstrap && act.starts_with("kill") && shown.text.contains("pods that outlive it are killed then");

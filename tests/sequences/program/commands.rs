@@ -189,7 +189,7 @@ pub fn teardown(world: World, reach: Reach, hook: Option<Hook>) -> Ran {
         let journal = journal(model, false)?;
         let now = data::look(&**model, &journal.ledger(), scope(reach), stake.unseen.is_none(), &mut |_| {})?;
         sight.refuse_new(&stake, &now, |step| plan.goes(step))?;
-        let agreed = sight.agreed(&stake);
+        let agreed = sight.agreed(&stake).and_stay(plan.stays());
         let engine = Engine { agreed: &agreed, ..engine(&**model, &stages, events) };
         engine.teardown(&journal, name, scope(reach)).1?;
         if scope(reach) == Scope::Host && journal.ledger().is_empty() {
