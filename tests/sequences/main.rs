@@ -16,7 +16,6 @@ mod check;
 mod draw;
 mod facts;
 mod inside;
-mod known;
 #[path = "../model/mod.rs"]
 mod model;
 mod op;
@@ -98,9 +97,6 @@ fn no_sequence_breaks_a_promise() {
         found.len(),
         begun.elapsed().as_secs_f64()
     );
-    for (what, n) in known::seen() {
-        println!("    known, {n} times: {what}");
-    }
     for (n, sequence, violations) in &found {
         println!("\nsequence {n}, cut down:\n{sequence}");
         for line in &play::play(sequence).story {

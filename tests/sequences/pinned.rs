@@ -323,32 +323,18 @@ fn the_same_seed_draws_the_same_sequence() {
     }
 }
 
+/// What earlier draws have shown, each cut down.
 #[test]
-fn scratch() {
-    let n: u32 = std::env::var("SCRATCH").map_or(0, |n| n.parse().unwrap());
-    match n {
-        1 => _ = on(Era::Today, Released("plain-1.20"), &[Edits(Ours::Set), Teardown(Reset, Whole)]),
-        2 => {
-            _ = on(
-                Era::Today,
-                Fresh,
-                &[
-                    Bootstrap(Wish { namespace: "b", ..PLAIN }, Whole),
-                    Reinstalls,
-                    Bootstrap(PLAIN, Whole),
-                    Microk8sStop,
-                    Start(Whole),
-                ],
-            )
-        }
-        3 => {
-            _ = on(
-                Era::Today,
-                Fresh,
-                &[Bootstrap(PLAIN, Whole), Reinstalls, Start(Whole), Teardown(Data, Whole), Bootstrap(PLAIN, Whole)],
-            )
-        }
-        4 => _ = on(Era::Today, Released("plain-1.20"), &[Edits(Ours::External), Teardown(Data, Whole)]),
-        _ => {}
-    }
+fn what_was_found_once_stays_found() {
+    let of_b = Wish { namespace: "b", ..PLAIN };
+    on(Era::Today, Released("plain-1.20"), &[Edits(Ours::Set), Teardown(Reset, Whole)]);
+    on(Era::Today, Released("plain-1.20"), &[Edits(Ours::External), Teardown(Data, Whole)]);
+    on(Era::Today, Fresh, &[Bootstrap(of_b, Whole), Reinstalls, Bootstrap(PLAIN, Whole), Microk8sStop, Start(Whole)]);
+    let again = [Bootstrap(PLAIN, Whole), Reinstalls, Start(Whole), Teardown(Data, Whole), Bootstrap(PLAIN, Whole)];
+    on(Era::Today, Fresh, &again);
+    on(Era::Today, Theirs, &[ApiDies, Bootstrap(PLAIN, Whole)]);
+    on(Era::Today, TheirsWithPool, &[Bootstrap(PLAIN, Whole), Deletes(Part::RegistryClaim)]);
+    on(Era::Old, TheirsWithPool, &[Bootstrap(PLAIN, Whole), Edits(Ours::Pool)]);
+    on(Era::Today, TheirsWithPool, &[Bootstrap(PLAIN, Whole), Stop(Dies(PowerCut, 19, 0)), Teardown(Blind, Whole)]);
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), HoldsAll("2027-01-20T00:00:00Z"), Bootstrap(PLAIN, Whole)]);
 }

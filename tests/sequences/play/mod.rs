@@ -15,7 +15,6 @@ use serde_json::Value;
 use crate::{
     facts::{Facts, is_thing},
     inside::{key_of_ours, keys_of_guest},
-    known::is_known,
     model::{
         cluster::Key,
         compare::facts,
@@ -224,8 +223,7 @@ impl Play {
         true
     }
 
-    fn violates(&mut self, rule: Rule, mut what: Vec<String>) {
-        what.retain(|line| !is_known(rule, line));
+    fn violates(&mut self, rule: Rule, what: Vec<String>) {
         if !what.is_empty() {
             self.violations.push(Violation { rule, at: self.at, what });
         }
