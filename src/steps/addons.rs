@@ -17,6 +17,7 @@ use crate::{
     data::{self, Known},
     error::Result,
     host::{Cmd, Host, Watch},
+    microk8s,
     spec::Spec,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
     version::{Channel, Row},
@@ -235,6 +236,12 @@ impl Step for Addon {
         let objects = missing.into_iter().map(|brings| missing_object(host, self.row, brings));
         let objects: Vec<Option<Value>> = objects.collect::<Result<_>>()?;
         Ok(objects.into_iter().flatten().map(|object| Act::Apply(Box::new(object))).collect())
+    }
+
+    /// An `enable` that died leaves a name service that no pod is told of, and only the whole command tells.
+    fn follows(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        let may_be_half = self.called == "dns" && host.snapd_get(microk8s::SNAP)?.is_some();
+        Ok(if may_be_half { vec![self.run("disable"), self.run("enable")] } else { Vec::new() })
     }
 
     fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {

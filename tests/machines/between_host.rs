@@ -38,10 +38,10 @@ const FILES: &[&str] = &[
 
 /// A socket that somebody listens at, and something mounted below such a folder.
 const RUNNING: &str = "
-    mkdir -p /run/containerd /var/log/pods/of-mine
+    mkdir -p /run/containerd /var/log/containers/of-mine
     setsid python3 -c 'import socket,time; s=socket.socket(socket.AF_UNIX); s.bind(\"/run/containerd/mine.sock\"); s.listen(); time.sleep(86414)' \
         </dev/null >/dev/null 2>&1 &
-    mount -t tmpfs tmpfs /var/log/pods/of-mine && echo theirs >/var/log/pods/of-mine/data
+    mount -t tmpfs tmpfs /var/log/containers/of-mine && echo theirs >/var/log/containers/of-mine/data
     for _ in $(seq 100); do [ ! -S /run/containerd/mine.sock ] || exit 0; sleep 0.1; done; exit 1";
 
 const HOLD: &str = "2030-01-02T03:04:05Z";
@@ -72,7 +72,7 @@ fn all_of_theirs_is_there(machine: &Machine) {
         assert_eq!(machine.root(&format!("cat {file}")).ok(), "theirs\n", "{file}");
     }
     machine.root("ss -lx | grep -q /run/containerd/mine.sock && [ -S /run/containerd/mine.sock ]").ok();
-    assert_eq!(machine.root("cat /var/log/pods/of-mine/data").ok(), "theirs\n");
+    assert_eq!(machine.root("cat /var/log/containers/of-mine/data").ok(), "theirs\n");
     assert_eq!(
         machine.root("cat /proc/sys/net/ipv4/ip_forward").ok(),
         "1\n",
@@ -89,7 +89,7 @@ fn in_the_container_lives(machine: &Machine) {
 /// They go again, so that what is left can be compared with the machine of before.
 fn they_leave(machine: &Machine) {
     machine
-        .root("pkill -f '[s]leep 86413'; pkill -f '[8]6414'; umount /var/log/pods/of-mine; ip netns delete container")
+        .root("pkill -f '[s]leep 86413'; pkill -f '[8]6414'; umount /var/log/containers/of-mine; ip netns delete container")
         .ok();
     machine
         .root("ip link delete docker0; rm -r /etc/cni /opt/cni /var/lib/cni /var/log/pods /var/log/containers /usr/libexec/kubernetes")
@@ -157,7 +157,7 @@ fn nothing_of_others_is_harmed(era: Era) {
         "/etc/cni/mine.d",
         "notes.txt",
         "/run/containerd/mine.sock",
-        "/var/log/pods/of-mine",
+        "/var/log/containers/of-mine",
         "-i cni0",
         HOLD,
         "docker0",
