@@ -100,6 +100,23 @@ impl Snap {
         Ok(found.is_some_and(|snap| from_store(&snap)).then_some(base))
     }
 
+    /// Whether snapd knows that what our newest run installed was removed, and another one installed.
+    fn was_replaced(host: &dyn Host, since: u64) -> Result<bool> {
+        let changes = host.snapd_get("/v2/changes?select=ready&for=microk8s")?.unwrap_or_default();
+        let mut done: Vec<(u64, &str)> = changes
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|change| change["status"] == "Done" && super::image::is_since(&change["ready-time"], since))
+            .filter_map(|change| Some((change["id"].as_str()?.parse().ok()?, change["kind"].as_str()?)))
+            .collect();
+        done.sort_unstable();
+        let after = |kind: &str, rest: &[(u64, &str)]| rest.iter().position(|(_, k)| *k == kind).map(|at| at + 1);
+        let removed = after("install-snap", &done)
+            .and_then(|installed| Some(installed + after("remove-snap", &done[installed..])?));
+        Ok(removed.is_some_and(|removed| after("install-snap", &done[removed..]).is_some()))
+    }
+
     fn enable() -> Act {
         Self::change(json!({"action": "enable"}), "snap enable microk8s")
     }
@@ -186,6 +203,12 @@ impl Step for Snap {
             return Ok(Undo::Pending(doing.why));
         }
         let Some(snap) = host.snapd_get(microk8s::SNAP)? else { return Ok(Undo::Done) };
+        // An installation that was broken off is told from others by what snapd did since: which one it is was not written down yet.
+        if memory.open && memory.microk8s.is_none() && Self::was_replaced(host, memory.at)? {
+            return Ok(Undo::Theirs(
+                "somebody removed and installed it while ours was not complete; `snap remove --purge microk8s` removes it".to_owned(),
+            ));
+        }
         if memory.prior["enabled"] == false {
             let disable = Self::change(json!({"action": "disable"}), "snap disable microk8s");
             return Ok(if snap["status"] == "active" { Undo::Acts(vec![disable]) } else { Undo::Done });

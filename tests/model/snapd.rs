@@ -56,6 +56,8 @@ pub struct Snapd {
     /// The setting `refresh.hold`.
     pub hold: Option<String>,
     pub change: Option<Change>,
+    /// Installations and removals that are over: number, kind, moment.
+    pub done: Vec<(u32, &'static str, Duration)>,
     /// How changes ended.
     pub ended: BTreeMap<u32, std::result::Result<(), String>>,
     /// So many downloads fail before one succeeds.
@@ -73,6 +75,7 @@ impl Default for Snapd {
             aliases: BTreeMap::new(),
             hold: None,
             change: None,
+            done: Vec::new(),
             ended: BTreeMap::new(),
             failing: 0,
             next_id: 1,
@@ -315,7 +318,12 @@ pub fn go_on(world: &mut World) {
     let tasks = tasks(&change.what);
     match (result, tasks.get(change.stage)) {
         (Err(why), _) => _ = world.snapd.ended.insert(change.id, Err(why)),
-        (Ok(()), None) => _ = world.snapd.ended.insert(change.id, Ok(())),
+        (Ok(()), None) => {
+            if matches!(change.what, What::Install(_) | What::Remove) {
+                world.snapd.done.push((change.id, kind_of(&change.what), world.now));
+            }
+            world.snapd.ended.insert(change.id, Ok(()));
+        }
         (Ok(()), Some((_, time))) => {
             change.next = world.now + *time;
             world.snapd.change = Some(change);
@@ -465,7 +473,11 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
             json!({"id": c.id.to_string(), "kind": kind_of(&c.what), "summary": doing, "status": status, "ready": false,
                 "tasks": [{"summary": doing, "status": status, "progress": {"label": "", "done": 1, "total": 1}}]})
         }))),
-        "/v2/changes?select=in-progress" | "/v2/changes?select=ready&for=microk8s" => Some(json!([])),
+        "/v2/changes?select=in-progress" => Some(json!([])),
+        // It forgets them after a day, and at a boot nothing.
+        "/v2/changes?select=ready&for=microk8s" => Some(Value::from_iter(
+            snapd.done.iter().map(|(id, kind, at)| json!({"id": id.to_string(), "kind": kind, "status": "Done", "ready-time": cluster::stamp(*at)})),
+        )),
         "/v2/snaps/k8s" => None,
         "/v2/snaps/system/conf?keys=seed.loaded" => Some(json!({"seed.loaded": true})),
         "/v2/find?name=microk8s" => {

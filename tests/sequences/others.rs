@@ -78,7 +78,7 @@ fn microk8s(world: &mut World, op: &Op) -> bool {
         Op::DisablesSnap => snap(world, &json!({"action": "disable"})),
         Op::EnablesSnap => snap(world, &json!({"action": "enable"})),
         Op::RemovesSnap => snap(world, &json!({"action": "remove", "purge": true})),
-        Op::Reinstalls => {
+        Op::Reinstalls if has_microk8s(world) => {
             snap(world, &json!({"action": "remove", "purge": true}));
             let channel = world.era.channel();
             snap(world, &json!({"action": "install", "channel": channel, "classic": true}))

@@ -337,4 +337,7 @@ fn what_was_found_once_stays_found() {
     on(Era::Old, TheirsWithPool, &[Bootstrap(PLAIN, Whole), Edits(Ours::Pool)]);
     on(Era::Today, TheirsWithPool, &[Bootstrap(PLAIN, Whole), Stop(Dies(PowerCut, 19, 0)), Teardown(Blind, Whole)]);
     on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), HoldsAll("2027-01-20T00:00:00Z"), Bootstrap(PLAIN, Whole)]);
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Dies(PowerCut, 18, 0)), Reinstalls, JoinsGroup("anna")]);
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Dies(Killed, 18, 0)), Reinstalls, Bootstrap(PLAIN, Dies(PowerCut, 0, 0))]);
+    on(Era::Old, Fresh, &[Bootstrap(PLAIN, Dies(PowerCut, 66, 0)), Bootstrap(PLAIN, Whole)]);
 }
