@@ -1,6 +1,6 @@
 //! The install line and the life of the package, with the real apt and dpkg.
 
-use super::{answers, bare, newest};
+use super::{REPO, answers, bare, newest};
 use crate::support::{Era, Machine};
 
 /// Nothing of the program is on the machine.
@@ -135,6 +135,25 @@ fn nothing_is_installed_from_a_bad_release_or_onto_a_full_disk() {
     let version = format!("iris-mk8s {}\n", newest());
     assert_eq!(machine.ubuntu("iris-mk8s --version").ok(), version);
     machine.root("systemd-analyze verify --man=no iris-mk8s-bootstrap.service").ok();
+    machine.root("mkdir -p /srv/source/target/release && cp /usr/local/bin/iris-mk8s /srv/source/target/release").ok();
     machine.root("cd /usr/local && xargs rm <share/doc/iris-mk8s/files").ok();
     is_bare(&machine);
+
+    what_was_built_is_installed(&machine);
+}
+
+/// `--from-source`, with a compiler that has built already.
+fn what_was_built_is_installed(machine: &Machine) {
+    machine.root("cd /srv && mkdir source/scripts source/packaging tools && touch source/packaging/pack").ok();
+    machine.root("cp /bin/true /srv/tools/cc && cp /bin/true /srv/tools/cargo").ok();
+    machine.put(&format!("{REPO}/scripts/install"), "/srv/source/scripts/install");
+    let install = "cd / && PATH=/srv/tools:$PATH /srv/source/scripts/install --from-source";
+    machine.ubuntu(install).says(&["needs root: /usr/local/bin/iris-mk8s", "next: sudo iris-mk8s bootstrap"]).ok();
+    machine.root("rm /usr/local/bin/iris-mk8s && mount -t tmpfs -o size=1m full /usr/local/bin").ok();
+    let words = ["No space left on device", "could not be written", "nothing was installed"];
+    machine.ubuntu(install).exits(1).says(&words);
+    assert_eq!(machine.root("find /usr/local/bin -mindepth 1; umount /usr/local/bin").ok(), "");
+    machine.root("cp /bin/false /srv/tools/cargo").ok();
+    machine.ubuntu(install).exits(1).says(&["the build failed", "nothing was installed"]);
+    is_bare(machine);
 }
