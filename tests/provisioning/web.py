@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(data[at:at + size])
                 if pieces > 1:
                     time.sleep(0.1)
-        except BrokenPipeError:
+        except ConnectionError:
             pass  # Whoever read it lost its power.
 
     def log_message(self, form, *args):
