@@ -111,6 +111,7 @@ fn both_packages_hold_all_that_there_is() {
         "share/zsh/vendor-completions/_iris-mk8s",
         "share/doc/iris-mk8s/changelog.gz",
         "share/doc/iris-mk8s/copyright",
+        "share/lintian/overrides/iris-mk8s",
     ]);
     assert_eq!(files(&run(Command::new("sh").args(["-c", &script])), "./usr/"), expected);
     let depends = run(Command::new("dpkg-deb").arg("--field").arg(&package).arg("Depends"));

@@ -49,10 +49,13 @@ class Handler(BaseHTTPRequestHandler):
             data = data[:len(data) // 2]
         pieces = 600 if trouble == "slow" and package else 1
         size = -(-len(data) // pieces)
-        for at in range(0, len(data), size):
-            self.wfile.write(data[at:at + size])
-            if pieces > 1:
-                time.sleep(0.1)
+        try:
+            for at in range(0, len(data), size):
+                self.wfile.write(data[at:at + size])
+                if pieces > 1:
+                    time.sleep(0.1)
+        except ConnectionError:
+            pass  # Whoever read it lost its power.
 
     def log_message(self, form, *args):
         pass

@@ -1,12 +1,13 @@
 //! The install line and the life of the package, with the real apt and dpkg.
 
-use super::{answers, bare, newest};
+use super::{REPO, answers, bare, newest};
 use crate::support::{Era, Machine};
 
 /// Nothing of the program is on the machine.
 fn is_bare(machine: &Machine) {
     let found = machine.root("dpkg-query -W -f '${db:Status-Abbrev}' iris-mk8s; ls -d /usr/bin/iris-mk8s /usr/local/bin/iris-mk8s /usr/local/.iris*").stdout;
-    assert!(matches!(found.trim(), "" | "un" | "rc"), "{found}");
+    // The second letter is what dpkg has of it: nothing, or (after a removal) what a purge would remove. The first is what was asked for.
+    assert!(matches!(found.trim(), "" | "un" | "in" | "rc"), "{found}");
     assert_eq!(machine.root("dpkg --audit").ok(), "");
 }
 
@@ -62,8 +63,9 @@ fn the_package_is_installed_upgraded_removed_and_purged_around_a_cluster() {
     machine.ubuntu(&web.line("good")).ok();
     machine.product("teardown --reset --yes").ok();
     let left = machine.residue(&bare);
-    // The package itself is another version by now.
-    let others: Vec<&str> = left.lines().filter(|line| !line.contains("iris-mk8s")).collect();
+    // The package itself is another version by now, and dpkg's log has been there since its first installation.
+    let package = |line: &str| line.contains("iris-mk8s") || line.contains("/var/log/dpkg.log:");
+    let others: Vec<&str> = left.lines().filter(|line| !package(line)).collect();
     assert!(others.is_empty(), "after the reset there is\n{left}");
     machine.root("apt-get purge -y iris-mk8s").ok();
     is_bare(&machine);
@@ -135,6 +137,25 @@ fn nothing_is_installed_from_a_bad_release_or_onto_a_full_disk() {
     let version = format!("iris-mk8s {}\n", newest());
     assert_eq!(machine.ubuntu("iris-mk8s --version").ok(), version);
     machine.root("systemd-analyze verify --man=no iris-mk8s-bootstrap.service").ok();
+    machine.root("mkdir -p /srv/source/target/release && cp /usr/local/bin/iris-mk8s /srv/source/target/release").ok();
     machine.root("cd /usr/local && xargs rm <share/doc/iris-mk8s/files").ok();
     is_bare(&machine);
+
+    what_was_built_is_installed(&machine);
+}
+
+/// `--from-source`, with a compiler that has built already.
+fn what_was_built_is_installed(machine: &Machine) {
+    machine.root("cd /srv && mkdir source/scripts source/packaging tools && touch source/packaging/pack").ok();
+    machine.root("cp /bin/true /srv/tools/cc && cp /bin/true /srv/tools/cargo").ok();
+    machine.put(&format!("{REPO}/scripts/install"), "/srv/source/scripts/install");
+    let install = "cd / && PATH=/srv/tools:$PATH /srv/source/scripts/install --from-source";
+    machine.ubuntu(install).says(&["needs root: /usr/local/bin/iris-mk8s", "next: sudo iris-mk8s bootstrap"]).ok();
+    machine.root("rm /usr/local/bin/iris-mk8s && mount -t tmpfs -o size=1m full /usr/local/bin").ok();
+    let words = ["No space left on device", "could not be written", "nothing was installed"];
+    machine.ubuntu(install).exits(1).says(&words);
+    assert_eq!(machine.root("find /usr/local/bin -mindepth 1; umount /usr/local/bin").ok(), "");
+    machine.root("cp /bin/false /srv/tools/cargo").ok();
+    machine.ubuntu(install).exits(1).says(&["the build failed", "nothing was installed"]);
+    is_bare(machine);
 }

@@ -1,4 +1,4 @@
-//! Commands that nobody sits at: no terminal, no environment, nothing to read from.
+//! Unattended commands: no terminal, no environment, nothing to read from.
 
 use super::{REPO, answers, bare};
 use crate::support::{Era, in_both_eras};
