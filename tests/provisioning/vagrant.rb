@@ -10,7 +10,7 @@ module IrisMk8sSandbox
 
   def self.run(*command)
     output, status = Open3.capture2e(SCRIPT, *command)
-    raise Vagrant::Errors::VagrantError, "scripts/sandbox #{command.join(" ")}: #{output}" unless status.success?
+    raise "scripts/sandbox #{command.join(" ")}: #{output}" unless status.success?
     output
   end
 

@@ -22,6 +22,7 @@ impl Vagrant<'_> {
             .args(["900", "vagrant"])
             .args(args)
             .env("HOME", &self.home)
+            .env("IRIS_MK8S_CACHE", cache())
             .env("VAGRANT_HOME", &self.home)
             .env("VAGRANT_CWD", format!("{REPO}/examples/vagrant"))
             .env("VAGRANT_DOTFILE_PATH", self.home.join("dot"))
@@ -38,6 +39,14 @@ impl Vagrant<'_> {
         let _ = writeln!(std::io::stderr(), "vagrant {args:?}:\n{said}");
         said
     }
+}
+
+/// Where the sandbox's parts are, for somebody whose home is another one.
+fn cache() -> PathBuf {
+    std::env::var_os("IRIS_MK8S_CACHE").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache/iris-mk8s"),
+        PathBuf::from,
+    )
 }
 
 #[test]
