@@ -505,6 +505,16 @@ const CASES: &[Case] = &[
     ),
     warned(
         "lan-settings",
+        "an interface that forwards nothing while the others do",
+        &[],
+        |f| {
+            f.file("/proc/sys/net/ipv4/conf/all/forwarding", "1\n")
+                .file("/proc/sys/net/ipv4/conf/eth0/forwarding", "0\n");
+        },
+        "the kernel forwards packets, but none that come in by eth0",
+    ),
+    warned(
+        "lan-settings",
         "arp_filter with two interfaces in one network",
         &[],
         |f| {
@@ -1210,6 +1220,10 @@ fn what_is_no_trouble_is_not_told() {
         ("lan-settings", "a strict rp_filter where there is one way out", |f| {
             f.file("/proc/sys/net/ipv4/conf/all/rp_filter", "1\n")
                 .file("/proc/sys/net/ipv4/conf/all/arp_filter", "1\n");
+        }),
+        ("lan-settings", "a host that forwards nothing yet", |f| {
+            f.file("/proc/sys/net/ipv4/conf/all/forwarding", "0\n")
+                .file("/proc/sys/net/ipv4/conf/eth0/forwarding", "0\n");
         }),
         ("lan-settings", "arp_ignore as load balancers set it", |f| {
             f.file("/proc/sys/net/ipv4/conf/all/arp_ignore", "1\n");

@@ -136,6 +136,14 @@ pub(super) fn settings(facts: &Facts<'_>) -> Result<Vec<Finding>> {
                 set("arp_ignore"),
             ));
         }
+        // Several plugins of the pod network that switch it on at the same time may leave an interface out.
+        let forwards = |name: &str| facts.number(&format!("/proc/sys/net/ipv4/conf/{name}/forwarding"));
+        if forwards("all")? == Some(1) && forwards(name)? == Some(0) {
+            findings.push(Finding::warned(
+                format!("the kernel forwards packets, but none that come in by {name}: nobody in the LAN reaches IRIS"),
+                "`sysctl -w net.ipv4.ip_forward=0 net.ipv4.ip_forward=1` sets it for every interface",
+            ));
+        }
         if value("arp_filter")? == 1 && same_lan(name, &lan) {
             findings.push(Finding::warned(
                 format!("arp_filter is on, and another interface is in the network of {name}: which of them answers is decided by routes"),
