@@ -546,7 +546,13 @@ mod tests {
             std::thread::sleep(Duration::from_secs(20));
             unreachable!("it was not ended");
         }
-        for kind in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // Below `nohup` a hangup is ignored from the beginning, as it is to be.
+        let status = fs::read_to_string("/proc/self/status").expect("our own state");
+        let ignored =
+            status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("the signals that are ignored");
+        let hangs_up = u64::from_str_radix(ignored.trim(), 16).expect("a mask") & 1 == 0;
+        let kinds = [Signal::SIGINT, Signal::SIGTERM].into_iter().chain(hangs_up.then_some(Signal::SIGHUP));
+        for kind in kinds {
             let dir = tempfile::tempdir().expect("a directory");
             let mut child = child(test, "FOLDER", dir.path().as_os_str());
             let pid = dir.path().join("pid");
