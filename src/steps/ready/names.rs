@@ -1,6 +1,8 @@
 //! Names of the world, as a pod sees them: one that there is, and one that nobody has. Neither keeps IRIS from working, so both are told
 //! and not waited for.
 
+use std::thread;
+
 use crate::{error::Result, host::Host, spec::Iris, step::Probe};
 
 /// A name that everybody who reaches the world finds.
@@ -29,7 +31,14 @@ pub fn look_up(host: &dyn Host, iris: &Iris, pod: &str) -> Result<Names> {
         let output = host.exec(&iris.namespace, pod, "iris", &["getent", "ahostsv4", name], "")?;
         Ok(output.stdout.split_whitespace().next().filter(|_| output.ok()).map(str::to_owned))
     };
-    Ok(Names { pod: pod.to_owned(), external: address(EXTERNAL)?, nobody: address(NOBODY)? })
+    // A resolver that has nobody to ask takes its time over each of them.
+    let (external, nobody) = thread::scope(|scope| {
+        let external = scope.spawn(|| address(EXTERNAL));
+        let nobody = address(NOBODY);
+        (external.join(), nobody)
+    });
+    let external = external.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    Ok(Names { pod: pod.to_owned(), external, nobody: nobody? })
 }
 
 /// What a person should know of it: messages, each with what to do.
