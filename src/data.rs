@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{error::Result, host::Host, journal::Ledger, spec::Spec};
+use crate::{error::Result, host::Host, journal::Ledger, microk8s::registry_folder, spec::Spec};
 
 mod agreed;
 mod foreign;
@@ -41,7 +41,7 @@ pub struct Known {
     claims: BTreeSet<(String, String)>,
     /// Namespaces that we made. One that the first release made does not say so itself.
     namespaces: BTreeSet<String>,
-    /// Registries that we made a mirror for.
+    /// The folders of registries that we made a mirror for.
     registries: BTreeSet<String>,
     /// We installed Longhorn.
     longhorn: bool,
@@ -72,7 +72,7 @@ impl Known {
             }
             known.longhorn |= key == "longhorn.workloads";
             if let Some(name) = key.strip_prefix("mirror.") {
-                known.registries.insert(name.to_owned());
+                known.registries.insert(registry_folder(name));
             }
             if let Some(name) = key.strip_prefix("iris.namespace@") {
                 known.namespaces.insert(name.to_owned());

@@ -13,6 +13,18 @@ pub const SNAP: &str = "/v2/snaps/microk8s";
 /// The step that installs and removes it: everything in the cluster goes with it.
 pub const STEP: &str = "snap.microk8s";
 
+/// Its settings; each revision of the snap has its own copy, and takes the last one's along.
+pub const ARGS: &str = "/var/snap/microk8s/current/args";
+
+/// The certificates that it makes for itself when it is installed.
+pub const CERTIFICATES: &str = "/var/snap/microk8s/current/certs";
+
+/// The folder below `certs.d` in which containerd looks for a registry's mirror: a port stands between underscores (containerd,
+/// docs/hosts.md; `hostDirectory` in its source).
+pub fn registry_folder(registry: &str) -> String {
+    registry.rsplit_once(':').map_or_else(|| registry.to_owned(), |(host, port)| format!("{host}_{port}_"))
+}
+
 /// Written by `microk8s stop`, removed by `microk8s start`.
 const STOPPED: &str = "/var/snap/microk8s/current/var/lock/stopped.lock";
 
@@ -57,9 +69,6 @@ impl Doing {
     }
 }
 
-/// The certificates that it makes for itself when it is installed.
-const AUTHORITY: &str = "/var/snap/microk8s/current/certs/ca.crt";
-
 /// Which MicroK8s it is. A refresh changes the time and `refresh-certs` the authority; another installation alone changes both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -75,8 +84,15 @@ impl Identity {
     /// # Errors
     /// snapd does not answer, or the file cannot be read.
     pub fn now(host: &dyn Host) -> Result<Option<Self>> {
-        let Some(snap) = host.snapd_get(SNAP)? else { return Ok(None) };
-        let Some(authority) = host.read(Path::new(AUTHORITY))? else { return Ok(None) };
+        host.snapd_get(SNAP)?.map_or(Ok(None), |snap| Self::of(host, &snap))
+    }
+
+    /// That of the snap that snapd describes so; none while it has no certificates.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn of(host: &dyn Host, snap: &Value) -> Result<Option<Self>> {
+        let Some(authority) = host.read(&Path::new(CERTIFICATES).join("ca.crt"))? else { return Ok(None) };
         let Some(installed) = snap["install-date"].as_str() else { return Ok(None) };
         Ok(Some(Self { installed: installed.to_owned(), authority: digest::sha256(authority) }))
     }

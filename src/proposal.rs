@@ -9,7 +9,7 @@ use crate::{
     error::{Error, ExitCode, Result},
     host::Host,
     lb_range::LbRange,
-    network, steps,
+    microk8s, network, steps,
     version::Channel,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 /// # Errors
 /// snapd does not answer.
 pub fn channel(host: &dyn Host, before: Option<&Channel>) -> Result<(Channel, &'static str)> {
-    let snap = host.snapd_get("/v2/snaps/microk8s")?.unwrap_or_default();
+    let snap = host.snapd_get(microk8s::SNAP)?.unwrap_or_default();
     if let Some(there) = snap["tracking-channel"].as_str().and_then(|tracking| tracking.parse().ok()) {
         return Ok((there, "the one that MicroK8s on this host is from"));
     }

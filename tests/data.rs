@@ -256,6 +256,25 @@ fn what_lay_on_longhorn_is_named_when_there_is_no_cluster_any_more() {
     assert_eq!(sight.stake(|_| false).show(), "");
 }
 
+/// Settings that somebody made are named; those of MicroK8s and the mirrors that we made are not, with a port in their name or without.
+#[test]
+fn settings_of_others_are_told_from_mirrors_of_ours() {
+    let args = "/var/snap/microk8s/current/args";
+    let mut facts = running();
+    facts
+        .file("/snap/microk8s/current/default-args/kubelet", "")
+        .file(&format!("{args}/kubelet"), "")
+        .file(&format!("{args}/mine"), "")
+        .file(&format!("{args}/certs.d/docker.io/hosts.toml"), "")
+        .file(&format!("{args}/certs.d/docker.io/ca.crt"), "")
+        .file(&format!("{args}/certs.d/reg.lan_5000_/hosts.toml"), "")
+        .file(&format!("{args}/certs.d/other.lan/hosts.toml"), "");
+    let known = Known::of(&ledger(&[("mirror.reg.lan:5000", Value::Null)]));
+    let settings = List::read(&host(facts), &known).unwrap().settings;
+    let named = ["mine", "certs.d/docker.io/ca.crt", "certs.d/other.lan/hosts.toml"];
+    assert_eq!(settings, named.map(|name| format!("{args}/{name}")));
+}
+
 /// Where no data is at stake, nothing has to be seen.
 #[test]
 fn a_teardown_without_data_looks_at_nothing() {

@@ -12,6 +12,7 @@ use crate::{
     error::Result,
     host::{Cmd, Host, Output},
     journal::Place,
+    microk8s,
     network::{Network, Reserved},
     spec::Spec,
 };
@@ -34,7 +35,7 @@ impl<'a> Facts<'a> {
     /// Reads what everybody asks for.
     pub fn read(host: &'a dyn Host, spec: &'a Spec) -> Self {
         // A snapd that does not answer has a check of its own.
-        let snap = host.snapd_get("/v2/snaps/microk8s").unwrap_or_default();
+        let snap = host.snapd_get(microk8s::SNAP).unwrap_or_default();
         let mut facts = Self { host, spec, snap, container: None, network: OnceLock::new(), mounts: OnceLock::new() };
         let kind = facts.ask(&["systemd-detect-virt", "--container"]).unwrap_or_default();
         facts.container = kind.map(|k| k.stdout.trim().to_owned()).filter(|k| !k.is_empty() && k != "none");

@@ -18,6 +18,7 @@ use crate::{
     error::Result,
     host::Host,
     longhorn,
+    microk8s::ARGS,
 };
 
 /// Things of somebody else's in one place.
@@ -122,8 +123,7 @@ const FOLDERS: &[&str] = &["addons", "default-storage", "etc", "hooks", "plugins
 /// Folders in it that people put things into, and what MicroK8s has there itself.
 const SHARED: &[(&str, &[&str])] = &[("addons", &["core", "community"]), ("plugins", &[]), ("sideload", &[])];
 
-/// MicroK8s' settings on this host, and as they come with it.
-const SETTINGS: &str = "/var/snap/microk8s/current/args";
+/// MicroK8s' settings as they come with it.
 const CAME_WITH: &str = "/snap/microk8s/current/default-args";
 
 /// What MicroK8s makes there by itself.
@@ -246,7 +246,7 @@ fn is_longhorns(object: &Value) -> bool {
 /// Whether what is left of Longhorn is ours: nobody else has one, and ours may be half gone.
 fn longhorn_is_ours(host: &dyn Host, known: &Known) -> Result<bool> {
     Ok(longhorn::Installed::find(host)?
-        .map_or(known.longhorn, |installed| installed.is_ours() || (known.longhorn && installed.manager.is_none())))
+        .map_or(known.longhorn, |found| found.is_ours() || (known.longhorn && !found.is_of_others())))
 }
 
 /// Files and folders of somebody else's in the folder that snapd gives MicroK8s, relative to it.
@@ -271,16 +271,16 @@ pub(super) fn settings(host: &dyn Host, known: &Known) -> Vec<String> {
         return Vec::new();
     }
     let is_own = |name: &String| own.contains(name) || GENERATED.contains(&name.as_str()) || name.starts_with('.');
-    let mut found = host.names(Path::new(SETTINGS));
+    let mut found = host.names(Path::new(ARGS));
     found.retain(|name| !is_own(name));
-    let registries = Path::new(SETTINGS).join("certs.d");
+    let registries = Path::new(ARGS).join("certs.d");
     for registry in host.names(&registries) {
         let files = host.names(&registries.join(&registry));
         let is_ours = known.registries.contains(&registry) || REGISTRIES.contains(&registry.as_str());
         let theirs = files.into_iter().filter(|file| !is_ours || file != "hosts.toml");
         found.extend(theirs.map(|file| format!("certs.d/{registry}/{file}")));
     }
-    found.iter().map(|name| format!("{SETTINGS}/{name}")).collect()
+    found.iter().map(|name| format!("{ARGS}/{name}")).collect()
 }
 
 #[cfg(test)]

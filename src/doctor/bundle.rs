@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Result},
     host::{Cmd, Host, LOG_DIR},
     journal::{Contents, Place},
+    microk8s,
     spec::Spec,
 };
 
@@ -68,7 +69,7 @@ const FILES: &[&str] = &[
 const SNAPD: &[(&str, &str)] = &[
     ("snapd/system-info.json", "/v2/system-info"),
     ("snapd/changes.json", "/v2/changes?select=all"),
-    ("snapd/microk8s.json", "/v2/snaps/microk8s"),
+    ("snapd/microk8s.json", microk8s::SNAP),
     ("snapd/services.json", "/v2/apps?names=microk8s&select=service"),
     ("snapd/aliases.json", "/v2/aliases"),
 ];

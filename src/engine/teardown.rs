@@ -112,6 +112,11 @@ fn memory_of(ledger: &Ledger, step: &dyn Step) -> Option<Memory> {
     ledger.memory(&step.key()).map(|memory| Memory { clears_ours, ..memory.clone() })
 }
 
+/// Whether a step was made in a MicroK8s that is gone, and another one is there now.
+fn is_of_another(memory: &Memory, now: Option<&Identity>) -> bool {
+    memory.microk8s.as_ref().zip(now).is_some_and(|(was, now)| was.is_another(now))
+}
+
 /// What became of a step.
 enum Taken {
     Away,
@@ -147,19 +152,16 @@ impl Engine<'_> {
     /// went with it.
     fn todo(&self, step: &dyn Step, memory: &Memory) -> Result<Undo> {
         let is_inside = step.inside() == Some(SNAP);
-        if is_inside && self.host.snapd_get(microk8s::SNAP)?.is_none() {
-            return Ok(Undo::Done);
-        }
-        if self.is_of_another(memory)? {
-            return Ok(Undo::Theirs(REPLACED.to_owned()));
+        if is_inside || memory.microk8s.is_some() {
+            match self.host.snapd_get(microk8s::SNAP)? {
+                None if is_inside => return Ok(Undo::Done),
+                Some(snap) if is_of_another(memory, Identity::of(self.host, &snap)?.as_ref()) => {
+                    return Ok(Undo::Theirs(REPLACED.to_owned()));
+                }
+                _ => {}
+            }
         }
         step.undo(self.host, memory)
-    }
-
-    /// Whether a step was made in a MicroK8s that is gone, and another one is there.
-    fn is_of_another(&self, memory: &Memory) -> Result<bool> {
-        let Some(was) = &memory.microk8s else { return Ok(false) };
-        Ok(Identity::now(self.host)?.is_some_and(|now| was.is_another(&now)))
     }
 
     /// The step whose undo takes `step` along, if that one goes for certain.
@@ -329,7 +331,8 @@ impl Engine<'_> {
             return Ok(1 + inside.len());
         }
         // They come first: once this step is dealt with, nothing would keep them. What went with its MicroK8s needs nothing any more.
-        if !self.is_of_another(&memory)? {
+        let goes_with_its_own = memory.microk8s.is_some() && is_of_another(&memory, Identity::now(self.host)?.as_ref());
+        if !goes_with_its_own {
             self.leave_parts(journal, step, ours, left)?;
         }
         self.leave(journal, step, taken, left)?;

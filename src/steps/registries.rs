@@ -14,12 +14,10 @@ use crate::{
     checks,
     error::{Error, Result},
     host::{Cmd, FileWrite, Host},
+    microk8s::{ARGS, registry_folder},
     spec::{Mirror, Registries, Spec},
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
-
-/// MicroK8s' arguments; each revision of the snap has its own copy, and takes the last one's along.
-const ARGS: &str = "/var/snap/microk8s/current/args";
 
 /// The steps; none unless they are asked for.
 pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
@@ -80,13 +78,9 @@ struct Hosts {
 }
 
 impl Hosts {
-    /// Where containerd looks for it: a port stands between underscores (containerd, docs/hosts.md; `hostDirectory` in its source).
+    /// Where containerd looks for it.
     fn path(&self) -> PathBuf {
-        let folder = match self.mirror.registry.rsplit_once(':') {
-            Some((host, port)) => format!("{host}_{port}_"),
-            None => self.mirror.registry.clone(),
-        };
-        Path::new(ARGS).join("certs.d").join(folder).join("hosts.toml")
+        Path::new(ARGS).join("certs.d").join(registry_folder(&self.mirror.registry)).join("hosts.toml")
     }
 
     /// The content, with the password where one is needed.

@@ -18,6 +18,7 @@ use crate::{
     error::{Error, ExitCode, Result},
     host::{Cmd, FileWrite, Host},
     journal::Place,
+    microk8s,
     spec::Spec,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
@@ -313,7 +314,7 @@ impl Step for Before {
         if let (Some(_), Some(why)) = (&written, super::snap::being_removed(host)?) {
             return Ok(Probe::pending(format!("{why}; pods that outlive it are killed then")));
         }
-        if host.snapd_get("/v2/snaps/microk8s")?.is_some() {
+        if host.snapd_get(microk8s::SNAP)?.is_some() {
             return Ok(Probe::satisfied(match written {
                 Some(_) => "written down",
                 None => "MicroK8s was there before us: its traces are not ours",
@@ -338,7 +339,7 @@ impl Step for Before {
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
         // They would be in the way of the new ones, and answer for addresses of its range.
-        let mut acts = if host.snapd_get("/v2/snaps/microk8s")?.is_some() || super::snap::busy(host)?.is_some() {
+        let mut acts = if host.snapd_get(microk8s::SNAP)?.is_some() || super::snap::busy(host)?.is_some() {
             Vec::new()
         } else {
             processes::orphans(host, &processes::all(host)).0
@@ -390,7 +391,7 @@ impl Step for Before {
             return Ok(told);
         }
         let forget = || Act::Remove { path: self.file.clone(), all: false };
-        if host.snapd_get("/v2/snaps/microk8s")?.is_some() {
+        if host.snapd_get(microk8s::SNAP)?.is_some() {
             // Somebody installed it while we were about to: what it leaves one day is theirs.
             return Ok(match (memory.clears_ours, host.exists(&self.file)) {
                 (true, _) => Undo::Keep("MicroK8s stays, and with it its traces".to_owned()),
@@ -422,7 +423,7 @@ impl Step for Before {
         let Some(before) = self.known(host, memory)? else {
             return Ok(if memory.open { Vec::new() } else { vec![format!("stays: {}", lines(&[self.is_gone()]))] });
         };
-        let is_there = host.snapd_get("/v2/snaps/microk8s")?.is_some();
+        let is_there = host.snapd_get(microk8s::SNAP)?.is_some();
         if is_there && !memory.clears_ours {
             return Ok(Vec::new());
         }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     error::Result,
     host::{Host, Watch},
+    microk8s,
     spec::Longhorn,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
@@ -55,7 +56,7 @@ impl Step for First {
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         // With the snap everything in the cluster went.
         if self.inner.inside().is_some() {
-            if host.snapd_get("/v2/snaps/microk8s")?.is_none() {
+            if host.snapd_get(microk8s::SNAP)?.is_none() {
                 return Ok(Undo::Done);
             }
             if let Some(start) = super::removal::start(host) {

@@ -186,7 +186,7 @@ fn foreign(host: &dyn Host) -> Result<Option<Installed>> {
 
 /// Whether there is a cluster that can be asked: its snap is there, and is not stopped.
 fn has_cluster(host: &dyn Host) -> Result<bool> {
-    Ok(host.snapd_get("/v2/snaps/microk8s")?.is_some() && !super::is_stopped(host))
+    Ok(host.snapd_get(microk8s::SNAP)?.is_some() && !super::is_stopped(host))
 }
 
 /// A file's text; empty when there is none.

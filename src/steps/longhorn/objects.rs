@@ -11,6 +11,7 @@ use crate::{
     error::{Error, Result},
     host::{Host, Watch},
     longhorn::{self, Installed, NAMESPACE, manifest::Part},
+    microk8s,
     step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
 };
 
@@ -176,7 +177,7 @@ impl Step for Objects {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        if host.snapd_get("/v2/snaps/microk8s")?.is_none() {
+        if host.snapd_get(microk8s::SNAP)?.is_none() {
             return Ok(Undo::Done);
         }
         if let Some(start) = removal::start(host) {
