@@ -18,6 +18,7 @@ use crate::{
     network as judgement,
 };
 
+mod certificate;
 mod cluster;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 mod cpf;

@@ -3,16 +3,14 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
-use super::Facts;
+use super::{Facts, certificate::asked};
 use crate::{
     cluster,
     error::Result,
     finding::Finding,
+    microk8s::CERTIFICATES,
     network::{Interface, Kind},
 };
-
-/// Where MicroK8s keeps its certificates.
-pub(super) const CERTIFICATES: &str = "/var/snap/microk8s/current/certs";
 
 /// Arguments of the API server. Since 1.25 they name the authority that kubelet's certificate must be of.
 const API_SERVER: &str = "/var/snap/microk8s/current/args/kube-apiserver";
@@ -100,12 +98,7 @@ fn in_certificates(facts: &Facts<'_>) -> Result<Vec<Stale>> {
 
 /// The addresses that a certificate names.
 fn named(facts: &Facts<'_>, file: &str) -> Result<BTreeSet<Ipv4Addr>> {
-    let path = format!("{CERTIFICATES}/{file}");
-    if !facts.exists(&path) {
-        return Ok(BTreeSet::new());
-    }
-    let output = facts.ask(&["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", &path])?;
-    let text = output.map(|o| o.stdout).unwrap_or_default();
+    let text = asked(facts, file, &["-ext", "subjectAltName"])?.unwrap_or_default();
     let addresses = text.split("IP Address:").skip(1);
     Ok(addresses.filter_map(|rest| rest.split([',', '\n']).next()?.trim().parse().ok()).collect())
 }

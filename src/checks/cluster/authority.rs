@@ -1,20 +1,11 @@
 //! Certificates that the clock or strict clients do not take: one that is not valid yet, since the clock jumped back, and an authority
 //! that does not say what it is for.
 
-use super::super::Facts;
+use super::super::{
+    Facts,
+    certificate::{asked, moment},
+};
 use crate::{error::Result, finding::Finding};
-
-/// Where MicroK8s keeps them.
-const FOLDER: &str = "/var/snap/microk8s/current/certs";
-
-fn asked(facts: &Facts<'_>, file: &str, what: &[&str]) -> Result<Option<String>> {
-    let path = format!("{FOLDER}/{file}");
-    if !facts.exists(&path) {
-        return Ok(None);
-    }
-    let words = [&["openssl", "x509", "-noout"], what, &["-in", &path]].concat();
-    Ok(facts.ask(&words)?.map(|output| format!("{}{}", output.stdout, output.stderr)))
-}
 
 /// MicroK8s made its authority without keyUsage until June 2026 (canonical/microk8s #5537); RFC 5280 asks for it.
 pub(crate) fn issuer(facts: &Facts<'_>) -> Result<Vec<Finding>> {
@@ -31,11 +22,7 @@ pub(crate) fn issuer(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 
 /// A certificate from the future: the clock jumped back, or was ahead when it was made.
 pub(crate) fn begin(facts: &Facts<'_>) -> Result<Vec<Finding>> {
-    let Some(said) = asked(facts, "server.crt", &["-startdate"])? else { return Ok(Vec::new()) };
-    // notBefore=Nov  4 07:07:01 2026 GMT
-    let words: Vec<&str> = said.trim().trim_start_matches("notBefore=").split_whitespace().collect();
-    let date = jiff::civil::DateTime::strptime("%b %d %H:%M:%S %Y", words.get(..4).unwrap_or_default().join(" ")).ok();
-    let begins = date.and_then(|d| d.to_zoned(jiff::tz::TimeZone::UTC).ok()).map(|z| z.timestamp());
+    let begins = moment(facts, "server.crt", "-startdate")?;
     let now = i64::try_from(facts.host.unix_time())
         .ok()
         .and_then(|s| jiff::Timestamp::from_second(s).ok())

@@ -1,7 +1,7 @@
 //! What a cluster stands on: the snap, its services, its certificates. Asked of the host, since the cluster may not answer.
 
 use super::Facts;
-use crate::{checks::moved::CERTIFICATES as FOLDER, error::Result, finding::Finding, steps, version::Channel};
+use crate::{checks::certificate::moment, error::Result, finding::Finding, steps, version::Channel};
 
 pub(crate) fn snap(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let Some(snap) = &facts.snap else {
@@ -65,10 +65,10 @@ const RENEW_DAYS: i64 = 30;
 pub(crate) fn certificates(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (file, whose) in CERTIFICATES {
-        let Some(ends) = end_of(facts, file)? else { continue };
+        let Some(ends) = moment(facts, file, "-enddate")? else { continue };
         let now = i64::try_from(facts.host.unix_time()).unwrap_or(i64::MAX);
-        let (days, date) =
-            ((ends - now) / 86_400, jiff::Timestamp::from_second(ends).unwrap_or_default().strftime("%Y-%m-%d"));
+        let (date, ends) = (ends.strftime("%Y-%m-%d"), ends.as_second());
+        let days = (ends - now) / 86_400;
         let hint = if facts.spec.channel.row().names_certificates {
             format!("`sudo microk8s refresh-certs --cert {file}` renews it, and restarts MicroK8s")
         } else {
@@ -86,17 +86,4 @@ pub(crate) fn certificates(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         });
     }
     Ok(findings)
-}
-
-/// The end of a certificate, in seconds since 1970.
-fn end_of(facts: &Facts<'_>, file: &str) -> Result<Option<i64>> {
-    let path = format!("{FOLDER}/{file}");
-    if !facts.exists(&path) {
-        return Ok(None);
-    }
-    let Some(output) = facts.ask(&["openssl", "x509", "-noout", "-enddate", "-in", &path])? else { return Ok(None) };
-    // notAfter=Nov  4 07:07:01 2027 GMT
-    let words: Vec<&str> = output.stdout.trim().trim_start_matches("notAfter=").split_whitespace().collect();
-    let date = jiff::civil::DateTime::strptime("%b %d %H:%M:%S %Y", words.get(..4).unwrap_or_default().join(" ")).ok();
-    Ok(date.and_then(|d| d.to_zoned(jiff::tz::TimeZone::UTC).ok()).map(|z| z.timestamp().as_second()))
 }

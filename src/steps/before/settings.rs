@@ -120,13 +120,18 @@ fn needed(
     Some((format!("the device {device} is somebody's, and its packets may have to be forwarded"), false))
 }
 
+/// What Kubernetes and MicroK8s make of a setting.
+fn made<'a>(name: &str, by_processors: &'a str) -> &'a str {
+    let known = SETTINGS.iter().find(|(setting, _)| *setting == name);
+    known.and_then(|(_, made)| *made).unwrap_or(by_processors)
+}
+
 /// What somebody set since `before` was written down, while there is no MicroK8s: neither what was there nor what Kubernetes makes of it.
 pub(super) fn of_others(host: &dyn Host, before: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     let by_processors = of_processors(host)?;
     let mut now = read(host)?;
     now.retain(|name, value| {
-        let made = SETTINGS.iter().find(|(setting, _)| setting == name).and_then(|(_, made)| *made);
-        before.get(name).is_some_and(|prior| prior != value) && made.unwrap_or(&by_processors) != value
+        before.get(name).is_some_and(|prior| prior != value) && made(name, &by_processors) != value
     });
     Ok(now)
 }
@@ -139,11 +144,7 @@ pub(super) fn left(
     forwards: Option<&str>,
 ) -> Result<(Vec<Act>, Vec<Left>)> {
     let by_processors = of_processors(host)?;
-    let made = |name: &str| {
-        let known = SETTINGS.iter().find(|(setting, _)| *setting == name);
-        known.map_or(by_processors.as_str(), |(_, made)| made.unwrap_or(&by_processors))
-    };
-    Ok(judge(before, &read(host)?, &made, others, forwards, &set_by(host)?))
+    Ok(judge(before, &read(host)?, &|name| made(name, &by_processors), others, forwards, &set_by(host)?))
 }
 
 fn judge<'a>(
