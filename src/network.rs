@@ -21,6 +21,12 @@ pub use check::{ORDER, check};
 pub use dhcp::DhcpFact;
 pub use propose::{propose, window};
 
+/// A name that everybody who reaches the world finds.
+pub const EXTERNAL: &str = "registry-1.docker.io";
+
+/// A name that nobody has, unless a search domain has every name.
+pub const NOBODY: &str = "iris-mk8s-no-such-host";
+
 /// What is known of the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {
@@ -156,6 +162,11 @@ impl Network {
         // In a /31 or /32 there is no room for anybody else.
         interfaces
             .flat_map(|i| i.addresses.iter().filter(|a| a.net.prefix_len() <= 30).map(move |a| (i, a.net.trunc())))
+    }
+
+    /// What is sent to nobody nearer leaves by it.
+    pub fn default_route(&self) -> Option<&Route> {
+        self.routes.iter().filter(|r| r.dst.is_none()).min_by_key(|r| r.metric)
     }
 
     /// The network to take addresses of: the one that the default route leaves by, unless it is a NAT that lets nobody in;

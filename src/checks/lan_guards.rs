@@ -110,8 +110,7 @@ pub(super) fn interfaces(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 /// the interface counts.
 pub(super) fn settings(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let network = facts.network()?;
-    let default =
-        network.routes.iter().filter(|r| r.dst.is_none()).min_by_key(|r| r.metric).and_then(|r| r.dev.clone());
+    let default = network.default_route().and_then(|r| r.dev.as_deref());
     let same_lan =
         |name: &str, lan: &ipnet::Ipv4Net| network.lans().any(|(other, net)| other.name != name && net == *lan);
     let mut findings = Vec::new();
@@ -124,7 +123,7 @@ pub(super) fn settings(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         let set = |key: &str| {
             format!("`sysctl -w net.ipv4.conf.all.{key}=0 net.ipv4.conf.{name}.{key}=0`, and in /etc/sysctl.d")
         };
-        if value("rp_filter")? == 1 && default.as_deref().is_some_and(|dev| dev != name) {
+        if value("rp_filter")? == 1 && default.is_some_and(|dev| dev != name) {
             findings.push(Finding::warned(
                 format!("rp_filter is strict (1), and the default route does not leave by {name}: what clients of other networks send there is dropped"),
                 format!("`sysctl -w net.ipv4.conf.{name}.rp_filter=2`, and in /etc/sysctl.d"),

@@ -106,7 +106,7 @@ fn of_microk8s(facts: &Facts<'_>, pid: &str) -> Result<bool> {
 
 pub(super) fn default_route(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let network = facts.network()?;
-    Ok(vec![match network.routes.iter().filter(|r| r.dst.is_none()).min_by_key(|r| r.metric) {
+    Ok(vec![match network.default_route() {
         Some(route) => Finding::fine(match (route.gateway, route.dev.as_deref()) {
             (Some(gateway), Some(dev)) => format!("by {gateway} ({dev})"),
             (None, Some(dev)) => format!("by {dev}"),

@@ -3,7 +3,11 @@
 use std::net::Ipv4Addr;
 
 use super::Facts;
-use crate::{error::Result, finding::Finding};
+use crate::{
+    error::Result,
+    finding::Finding,
+    network::{EXTERNAL, NOBODY},
+};
 
 pub(super) fn ipv4(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let network = facts.network()?;
@@ -16,12 +20,6 @@ pub(super) fn ipv4(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         ),
     }])
 }
-
-/// A name that every name server which reaches the world knows.
-pub(super) const EXTERNAL: &str = "registry-1.docker.io";
-
-/// What no domain has, unless it has every name.
-const NOBODY: &str = "iris-mk8s-no-such-host";
 
 /// More are not asked, by whomever.
 const MOST: usize = 3;

@@ -92,7 +92,9 @@ fn they_leave(machine: &Machine) {
         .root("pkill -f '[s]leep 86413'; pkill -f '[8]6414'; umount /var/log/containers/of-mine; ip netns delete container")
         .ok();
     machine
-        .root("ip link delete docker0; rm -r /etc/cni /opt/cni /var/lib/cni /var/log/containers /usr/libexec/kubernetes")
+        .root(
+            "ip link delete docker0; rm -r /etc/cni /opt/cni /var/lib/cni /var/log/containers /usr/libexec/kubernetes",
+        )
         .ok();
     machine.root("iptables -D FORWARD -i cni0 -j ACCEPT; iptables -F MINE; iptables -X MINE").ok();
     machine.root("iptables -t nat -D POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE").ok();

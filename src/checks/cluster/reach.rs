@@ -51,8 +51,7 @@ pub(super) fn strangers(cluster: &Cluster<'_>) -> Vec<Finding> {
 pub(super) fn routes(cluster: &Cluster<'_>) -> Vec<Finding> {
     let facts = cluster.facts;
     let Ok(network) = facts.network() else { return Vec::new() };
-    let uplink =
-        network.routes.iter().filter(|r| r.dst.is_none()).min_by_key(|r| r.metric).and_then(|r| r.dev.as_deref());
+    let uplink = network.default_route().and_then(|r| r.dev.as_deref());
     let own = |pod: &&Value| pod["spec"]["hostNetwork"] != true && state::is(pod, "Ready");
     let lost = cluster.ours().filter(own).filter_map(|pod| {
         let address = pod["status"]["podIP"].as_str()?;

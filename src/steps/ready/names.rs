@@ -3,13 +3,13 @@
 
 use std::thread;
 
-use crate::{error::Result, host::Host, spec::Iris, step::Probe};
-
-/// A name that everybody who reaches the world finds.
-const EXTERNAL: &str = "registry-1.docker.io";
-
-/// A name that nobody has, unless a search domain has every name.
-const NOBODY: &str = "iris-mk8s-no-such-host";
+use crate::{
+    error::Result,
+    host::Host,
+    network::{EXTERNAL, NOBODY},
+    spec::Iris,
+    step::Probe,
+};
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
