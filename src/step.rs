@@ -95,6 +95,11 @@ pub trait Step: Send + Sync {
         false
     }
 
+    /// Whether another step, of another command, writes under the same key and wants something else.
+    fn shares_its_key(&self) -> bool {
+        false
+    }
+
     /// The step that cannot do without this one's: while that stays, because somebody changed it, this one does too. Its key, or its name
     /// where each of that name counts.
     fn used_by(&self) -> Option<String> {
@@ -289,6 +294,11 @@ pub enum Act {
         /// Its name.
         name: String,
     },
+}
+
+/// Whether what the step with this key makes lies in the cluster, and not on the host alone.
+pub fn lies_in_the_cluster(key: &str) -> bool {
+    ["addon.", "iris.", "metallb.", "longhorn."].iter().any(|area| key.starts_with(area))
 }
 
 /// Whether a step's key is the one that `name` means: the key itself, or its part before the target.

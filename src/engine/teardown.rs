@@ -175,13 +175,14 @@ impl Engine<'_> {
         Ok(goes.then_some(*carrier))
     }
 
-    /// Why a step stays that another one uses: somebody changed it too, or because of the other alone.
-    fn why_used(&self, ledger: &Ledger, step: &dyn Step, user: &str) -> Result<String> {
+    /// Why a step stays that another one uses: somebody changed it too, or because of the other alone. None when nothing of it is there.
+    fn why_used(&self, ledger: &Ledger, step: &dyn Step, user: &str) -> Result<Option<String>> {
         let own = memory_of(ledger, step).map(|memory| self.todo(step, &memory)).transpose();
         match own {
-            Ok(Some(Undo::Keep(why) | Undo::Theirs(why))) => Ok(why),
+            Ok(Some(Undo::Done)) => Ok(None),
+            Ok(Some(Undo::Keep(why) | Undo::Theirs(why))) => Ok(Some(why)),
             Err(e) if !e.transient => Err(e.in_step(step.id())),
-            _ => Ok(format!("{user} stays, and needs it")),
+            _ => Ok(Some(format!("{user} stays, and needs it"))),
         }
     }
 
@@ -209,8 +210,9 @@ impl Engine<'_> {
             let stays = |s: &&Removal| s.keep.as_deref().is_some_and(|why| why != REPLACED);
             let user = steps.iter().filter(stays).find(|s| step.is_needed_by(&s.key)).map(|s| s.step.clone());
             let of = step.clears().filter(|name| named(name).contains(&false));
-            if let Some(user) = user {
-                removal.keep = Some(self.why_used(ledger, *step, &user)?);
+            let used = user.map(|user| self.why_used(ledger, *step, &user)).transpose()?.flatten();
+            if used.is_some() {
+                removal.keep = used;
             } else if let Some(carrier) = self.carrier(&ours, ledger, *step)? {
                 removal.with = Some(carrier.id().to_owned());
             } else if let Some(of) = of {
@@ -356,8 +358,10 @@ impl Engine<'_> {
         for part in ours.iter().filter(|s| s.is_needed_by(&of.key())) {
             let ledger = journal.ledger();
             let is_left = left.kept.iter().any(|(key, _)| *key == part.key());
-            if !is_left && ledger.memory(&part.key()).is_some() {
-                let why = self.why_used(&ledger, *part, of.id())?;
+            if !is_left
+                && ledger.memory(&part.key()).is_some()
+                && let Some(why) = self.why_used(&ledger, *part, of.id())?
+            {
                 self.leave_parts(journal, *part, ours, left)?;
                 self.leave(journal, *part, Taken::Kept(why), left)?;
             }

@@ -13,7 +13,7 @@ use crate::{
     host::{Cmd, Host, Watch},
     microk8s,
     spec::Spec,
-    step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    step::{Act, Memo, Memory, Probe, Scope, Step, Undo, lies_in_the_cluster},
 };
 
 /// Services without which nothing works; which of them exist depends on the version.
@@ -154,6 +154,15 @@ impl Step for Running {
     }
 
     fn opens(&self) -> bool {
+        true
+    }
+
+    /// What stays in the cluster stays with it: a MicroK8s that was stopped before us is not stopped again under it.
+    fn is_needed_by(&self, key: &str) -> bool {
+        lies_in_the_cluster(key)
+    }
+
+    fn shares_its_key(&self) -> bool {
         true
     }
 }

@@ -173,6 +173,10 @@ impl Step for Stopped {
         Value::Null
     }
 
+    fn shares_its_key(&self) -> bool {
+        true
+    }
+
     fn deadline(&self) -> Duration {
         SWITCH_WITHIN
     }

@@ -183,7 +183,9 @@ fn pods_without_a_microk8s(era: Era) {
     let Some(machine) = Machine::up("orphans", era) else { return };
     machine.root(IN_A_CONTAINER).ok();
     machine.install_by_hand(era.track());
-    machine.root("microk8s status --wait-ready && microk8s kubectl -n kube-system rollout status daemonset calico-node").ok();
+    machine
+        .root("microk8s status --wait-ready && microk8s kubectl -n kube-system rollout status daemonset calico-node")
+        .ok();
     // Where they outlive it, systemd does not count the shims as containerd's; here it has to be told so.
     machine
         .root("for pid in $(pgrep -f '[c]ontainerd-shim'); do for tree in systemd unified; do echo $pid >/sys/fs/cgroup/$tree/cgroup.procs; done; done")

@@ -340,4 +340,20 @@ fn what_was_found_once_stays_found() {
     on(Era::Today, Fresh, &[Bootstrap(PLAIN, Dies(PowerCut, 18, 0)), Reinstalls, JoinsGroup("anna")]);
     on(Era::Today, Fresh, &[Bootstrap(PLAIN, Dies(Killed, 18, 0)), Reinstalls, Bootstrap(PLAIN, Dies(PowerCut, 0, 0))]);
     on(Era::Old, Fresh, &[Bootstrap(PLAIN, Dies(PowerCut, 66, 0)), Bootstrap(PLAIN, Whole)]);
+    on(
+        Era::Today,
+        TheirsStopped,
+        &[Bootstrap(PLAIN, Whole), Stop(Dies(PowerCut, 14, 0)), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)],
+    );
+    // What somebody took away is not brought back, although it was there before us.
+    for part in [Part::Of(Ours::Pool), Part::StorageDeployment] {
+        on_both(TheirsWithPool, &[Bootstrap(PLAIN, Whole), Deletes(part), Bootstrap(PLAIN, Whole)]);
+        on_both(TheirsStopped, &[Bootstrap(PLAIN, Whole), Deletes(part)]);
+    }
+    for held in ["2027-01-20T00:00:00Z", "2026-12-20T00:00:00Z"] {
+        on_both(Fresh, &[HoldsAll(held), Bootstrap(PLAIN, Whole), UnholdsAll, Bootstrap(PLAIN, Whole)]);
+    }
+    on_both(Theirs, &[Aliases("kubectl"), Bootstrap(PLAIN, Whole), Unaliases("kubectl"), Bootstrap(PLAIN, Whole)]);
+    let removed = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Secret))));
+    on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Secret), Teardown(Data, removed)]);
 }

@@ -44,7 +44,8 @@ impl Play {
         let op = Op::Teardown(reach, end.clone());
         self.judge(&op, end, &shown, &ran, reach != Reach::App);
         if matches!(reach, Reach::App | Reach::Data) {
-            let gone = edited.iter().filter(|key| !self.has(key));
+            // Others may delete it meanwhile.
+            let gone = edited.iter().filter(|key| self.edited.contains_key(*key) && !self.has(key));
             let gone = gone.map(|key| format!("somebody changed it, and it went: {key:?}")).collect();
             self.violates(Rule::NotOurs, gone);
         }

@@ -23,7 +23,7 @@ use crate::{
         longhorn,
         world::{Era, World},
     },
-    op::{End, Op, Sequence, Start},
+    op::{End, Op, Part, Sequence, Start},
     others::{self as doings, Sight},
     program::{self, Ran, Shown},
     releases,
@@ -257,6 +257,10 @@ impl Play {
         let hook = hook(end, &new, &self.sight);
         let ran = command(self.world.clone(), hook);
         if let End::Meanwhile(_, op) = end {
+            if let Op::Deletes(Part::Of(which)) = **op {
+                let key = self.world.cluster.as_ref().and_then(|c| key_of_ours(c, which));
+                self.edited.retain(|edited, _| Some(edited) != key.as_ref());
+            }
             let mut twin = self.twin.clone();
             let made: Facts = std::mem::take(&mut *new.lock().expect("its run has ended"));
             if !made.is_empty() {
