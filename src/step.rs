@@ -111,6 +111,11 @@ pub trait Step: Send + Sync {
         self.used_by().is_some_and(|name| is_named(key, &name))
     }
 
+    /// Whether the thing of the step with this key cannot do without this one's as long as it is ours.
+    fn is_needed_while_ours(&self, key: &str) -> bool {
+        self.is_needed_by(key)
+    }
+
     /// The step whose traces this one's undo removes: before that one is undone there is nothing to see.
     fn clears(&self) -> Option<&'static str> {
         None

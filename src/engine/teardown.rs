@@ -208,7 +208,10 @@ impl Engine<'_> {
                 steps.iter().filter(|s| is_named(&s.key, name)).map(|s| s.keep.is_some()).collect()
             };
             let stays = |s: &&Removal| s.keep.as_deref().is_some_and(|why| why != REPLACED);
-            let user = steps.iter().filter(stays).find(|s| step.is_needed_by(&s.key)).map(|s| s.step.clone());
+            let uses = |s: &&Removal| {
+                if s.theirs { step.is_needed_by(&s.key) } else { step.is_needed_while_ours(&s.key) }
+            };
+            let user = steps.iter().filter(stays).find(uses).map(|s| s.step.clone());
             let of = step.clears().filter(|name| named(name).contains(&false));
             let used = user.map(|user| self.why_used(ledger, *step, &user)).transpose()?.flatten();
             if used.is_some() {
@@ -296,7 +299,7 @@ impl Engine<'_> {
                     self.events.send(Event::StepFailed { step: step.id().to_owned(), error: (&e).into() });
                     left.errors.push(e);
                     // A claim that does not go still needs its password.
-                    self.leave_parts(journal, *step, &ours, &mut left)?;
+                    self.leave_parts(journal, *step, true, &ours, &mut left)?;
                     self.leave_inside(journal, *step, &inner, &mut left)?;
                 }
             }
@@ -335,7 +338,8 @@ impl Engine<'_> {
         // They come first: once this step is dealt with, nothing would keep them. What went with its MicroK8s needs nothing any more.
         let goes_with_its_own = memory.microk8s.is_some() && is_of_another(&memory, Identity::now(self.host)?.as_ref());
         if !goes_with_its_own {
-            self.leave_parts(journal, step, ours, left)?;
+            let is_ours = matches!(taken, Taken::Kept(_));
+            self.leave_parts(journal, step, is_ours, ours, left)?;
         }
         self.leave(journal, step, taken, left)?;
         self.leave_inside(journal, step, inside, left)?;
@@ -353,16 +357,25 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Leaves what a step that stays cannot do without, and what that cannot. It is still ours, whosever the step is.
-    fn leave_parts(&self, journal: &Journal, of: &dyn Step, ours: &[&dyn Step], left: &mut Left) -> Result<()> {
-        for part in ours.iter().filter(|s| s.is_needed_by(&of.key())) {
+    /// Leaves what a step that stays, as ours or as somebody else's, cannot do without, and what that cannot. It is still ours.
+    fn leave_parts(
+        &self,
+        journal: &Journal,
+        of: &dyn Step,
+        is_ours: bool,
+        ours: &[&dyn Step],
+        left: &mut Left,
+    ) -> Result<()> {
+        let key = of.key();
+        let is_part = |s: &&&dyn Step| if is_ours { s.is_needed_while_ours(&key) } else { s.is_needed_by(&key) };
+        for part in ours.iter().filter(is_part) {
             let ledger = journal.ledger();
             let is_left = left.kept.iter().any(|(key, _)| *key == part.key());
             if !is_left
                 && ledger.memory(&part.key()).is_some()
                 && let Some(why) = self.why_used(&ledger, *part, of.id())?
             {
-                self.leave_parts(journal, *part, ours, left)?;
+                self.leave_parts(journal, *part, true, ours, left)?;
                 self.leave(journal, *part, Taken::Kept(why), left)?;
             }
         }

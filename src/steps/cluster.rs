@@ -157,8 +157,9 @@ impl Step for Running {
         true
     }
 
-    /// What stays in the cluster stays with it: a MicroK8s that was stopped before us is not stopped again under it.
-    fn is_needed_by(&self, key: &str) -> bool {
+    /// As long as something of ours stays in the cluster, the next teardown has to look at it: a MicroK8s that was stopped before us is not
+    /// stopped again before that has gone.
+    fn is_needed_while_ours(&self, key: &str) -> bool {
         lies_in_the_cluster(key)
     }
 

@@ -354,6 +354,11 @@ fn what_was_found_once_stays_found() {
         on_both(Fresh, &[HoldsAll(held), Bootstrap(PLAIN, Whole), UnholdsAll, Bootstrap(PLAIN, Whole)]);
     }
     on_both(Theirs, &[Aliases("kubectl"), Bootstrap(PLAIN, Whole), Unaliases("kubectl"), Bootstrap(PLAIN, Whole)]);
+    let died = [ApiDies, Bootstrap(PLAIN, Whole), Deletes(Part::StorageDeployment)];
+    on(Era::Today, TheirsWithPool, &died);
+    let mended = [Deletes(Part::StorageClass), Microk8sStop, Bootstrap(PLAIN, Whole)];
+    on(Era::Today, Released("theirs-1.20"), &mended);
+    on(Era::Old, TheirsStopped, &[Bootstrap(PLAIN, Whole), Edits(Ours::Pool)]);
     let removed = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Secret))));
     on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Secret), Teardown(Data, removed)]);
 }

@@ -8,9 +8,10 @@ use super::{Play, Rule, before_json};
 use crate::{
     check,
     model::{
-        cluster::{Cluster, Key, key_of},
+        cluster::{Cluster, Key, key_of, services_stop},
         compare::facts,
         initial,
+        microk8s::STOPPED,
         world::{Era, World, s},
     },
     op::{End, Op, Reach},
@@ -170,12 +171,15 @@ fn storage_of(era: Era) -> &'static str {
 /// A person starts what is stopped, and stops it again.
 fn while_it_runs(world: &mut World, does: impl FnOnce(&mut World)) {
     let off = world.cluster.as_ref().is_some_and(|c| !c.running);
+    let by_a_person = world.files.has(STOPPED);
     if off {
         initial::person(world, &["microk8s", "start"]);
         world.advance(s(60));
     }
     does(world);
-    if off {
+    if off && by_a_person {
         initial::person(world, &["microk8s", "stop"]);
+    } else if off {
+        services_stop(world);
     }
 }
