@@ -175,11 +175,12 @@ impl Engine<'_> {
         Ok(goes.then_some(*carrier))
     }
 
-    /// Why a step stays that another one uses: somebody changed it too, or because of the other alone. None when nothing of it is there.
-    fn why_used(&self, ledger: &Ledger, step: &dyn Step, user: &str) -> Result<Option<String>> {
+    /// Why a step stays that another one, of this key and name, uses: somebody changed it too, or because of the other alone. None when it is
+    /// the undo alone that the other could not do without, and nothing is left of it to do.
+    fn why_used(&self, ledger: &Ledger, step: &dyn Step, (key, user): (&str, &str)) -> Result<Option<String>> {
         let own = memory_of(ledger, step).map(|memory| self.todo(step, &memory)).transpose();
         match own {
-            Ok(Some(Undo::Done)) => Ok(None),
+            Ok(Some(Undo::Done)) if !step.is_needed_by(key) => Ok(None),
             Ok(Some(Undo::Keep(why) | Undo::Theirs(why))) => Ok(Some(why)),
             Err(e) if !e.transient => Err(e.in_step(step.id())),
             _ => Ok(Some(format!("{user} stays, and needs it"))),
@@ -211,9 +212,10 @@ impl Engine<'_> {
             let uses = |s: &&Removal| {
                 if s.theirs { step.is_needed_by(&s.key) } else { step.is_needed_while_ours(&s.key) }
             };
-            let user = steps.iter().filter(stays).find(uses).map(|s| s.step.clone());
+            let user = steps.iter().filter(stays).find(uses).map(|s| (s.key.clone(), s.step.clone()));
             let of = step.clears().filter(|name| named(name).contains(&false));
-            let used = user.map(|user| self.why_used(ledger, *step, &user)).transpose()?.flatten();
+            let why_used = |(key, user): (String, String)| self.why_used(ledger, *step, (&key, &user));
+            let used = user.map(why_used).transpose()?.flatten();
             if used.is_some() {
                 removal.keep = used;
             } else if let Some(carrier) = self.carrier(&ours, ledger, *step)? {
@@ -373,7 +375,7 @@ impl Engine<'_> {
             let is_left = left.kept.iter().any(|(key, _)| *key == part.key());
             if !is_left
                 && ledger.memory(&part.key()).is_some()
-                && let Some(why) = self.why_used(&ledger, *part, of.id())?
+                && let Some(why) = self.why_used(&ledger, *part, (&key, of.id()))?
             {
                 self.leave_parts(journal, *part, true, ours, left)?;
                 self.leave(journal, *part, Taken::Kept(why), left)?;
