@@ -359,6 +359,13 @@ fn what_was_found_once_stays_found() {
     let mended = [Deletes(Part::StorageClass), Microk8sStop, Bootstrap(PLAIN, Whole)];
     on(Era::Today, Released("theirs-1.20"), &mended);
     on(Era::Old, TheirsStopped, &[Bootstrap(PLAIN, Whole), Edits(Ours::Pool)]);
+    let of_iris = Wish { until: Some("iris"), ..PLAIN };
+    for first in [Bootstrap(of_iris, Whole), Bootstrap(PLAIN, Meanwhile(56, Box::new(Makes(Service))))] {
+        on_both(Fresh, &[first, Makes(Service), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+    }
+    on_both(TheirsWithPool, &[Deletes(Part::MetallbNamespace), Bootstrap(PLAIN, Whole)]);
+    let set = SetsSetting("net/netfilter/nf_conntrack_tcp_timeout_established", "7200");
+    on_both(TheirsWithPool, &[Bootstrap(PLAIN, Whole), Stop(Whole), set]);
     let removed = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Secret))));
     on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Secret), Teardown(Data, removed)]);
 }
