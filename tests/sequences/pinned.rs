@@ -366,6 +366,16 @@ fn what_was_found_once_stays_found() {
     on_both(TheirsWithPool, &[Deletes(Part::MetallbNamespace), Bootstrap(PLAIN, Whole)]);
     let set = SetsSetting("net/netfilter/nf_conntrack_tcp_timeout_established", "7200");
     on_both(TheirsWithPool, &[Bootstrap(PLAIN, Whole), Stop(Whole), set]);
+    let boots = [Bootstrap(PLAIN, Dies(PowerCut, 0, 0)), Bootstrap(PLAIN, Whole), Stop(Whole), Arrives(K3s)];
+    on(Era::Today, TheirsStopped, &boots);
+    let set = SetsSetting("vm/overcommit_memory", "2");
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Dies(Killed, 28, 0)), set, Teardown(Reset, Whole)]);
+    for theirs in [Puts(Place::Current), Aliases("mk")] {
+        for reset in [Teardown(Reset, CtrlC(20)), Teardown(Reset, Dies(Killed, 24, 0))] {
+            on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), theirs.clone(), reset, Bootstrap(PLAIN, Whole)]);
+        }
+    }
+    on(Era::Today, TheirsWithPool, &[Deletes(Part::DnsService), Bootstrap(PLAIN, Whole)]);
     let removed = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Secret))));
     on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Secret), Teardown(Data, removed)]);
 }

@@ -164,7 +164,9 @@ impl Play {
             self.violates(Rule::Broken, vec![format!("{} changes: it spins", ran.changes)]);
         }
         let blind = matches!(op, Op::Teardown(Reach::Blind, _)) && ran.asked.contains("UNSEEN");
-        let named = if agreed { format!("{}{}", shown.text, ran.asked) } else { String::new() };
+        let mut named = if agreed { format!("{}{}", shown.text, ran.asked) } else { String::new() };
+        // snapd goes on with what a command that died was agreed to do.
+        named.push_str(&self.agreed);
         self.others_unharmed(&before, booted, blind, &named);
         let lost = data(&before).into_iter().filter(|(folder, claim)| {
             // Of a cluster that cannot be asked, the folders of its volumes are named.
@@ -192,7 +194,9 @@ impl Play {
 
     fn others_unharmed(&mut self, before: &World, booted: bool, blind: bool, named: &str) {
         let (was, is) = (facts(before), facts(&self.world));
-        let snap = self.world.snapd.snaps.contains_key("microk8s");
+        let authority = |world: &World| world.files.text("/var/snap/microk8s/current/certs/ca.crt");
+        let is_same = authority(before).is_empty() || authority(before) == authority(&self.world);
+        let snap = self.world.snapd.snaps.contains_key("microk8s") && is_same;
         let ended = |fact: &str| booted && is_of_this_boot(fact);
         let worthless = |fact: &str| !snap && goes_with_the_snap(fact);
         let settings = |fact: &str| named.contains(&format!("GOES   {}:", fact.split(' ').next().unwrap_or_default()));

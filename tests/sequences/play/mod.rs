@@ -84,7 +84,7 @@ pub struct Play {
     booted: bool,
     /// Somebody who needed it left, and the kernel still forwards: nobody can tell for whom.
     forwards: bool,
-    /// Kernel settings that Kubernetes took over, or that somebody set to the very value that Kubernetes sets.
+    /// Kernel settings that Kubernetes took over, or that somebody set to the very value that Kubernetes sets, or while it was on its way.
     took: BTreeSet<String>,
     /// Somebody switched MicroK8s on: nobody can tell that from what it was already.
     switched: bool,
@@ -207,13 +207,15 @@ impl Play {
             // The first release did not write down which MicroK8s it was.
             Op::Reinstalls if self.first_release => return false,
             _ => {
+                let starts = self.world.snapd.snaps.contains_key("microk8s")
+                    && self.world.files.text("/proc/sys/vm/overcommit_memory") == "0\n";
                 if !self.others(op) {
                     return false;
                 }
                 self.stopped_by_person |= matches!(op, Op::Microk8sStop);
                 self.booted |= matches!(op, Op::Reboots);
                 if let Op::SetsSetting(name, value) = op
-                    && ["1", "10"].contains(value)
+                    && (["1", "10"].contains(value) || starts)
                 {
                     self.took.insert(format!("/proc/sys/{name}"));
                 }
