@@ -95,8 +95,8 @@ pub trait Step: Send + Sync {
         false
     }
 
-    /// Whether another step, of another command, writes under the same key and wants something else.
-    fn shares_its_key(&self) -> bool {
+    /// Whether an undo compares what is there with the newest want alone: one that a command did not reach must not stay the newest.
+    fn newest_want_counts(&self) -> bool {
         false
     }
 

@@ -166,7 +166,7 @@ impl Engine<'_> {
 
     /// Writes down that what is there is what this step wants, where a command that was broken off wanted something else.
     fn claim(&self, journal: &Journal, step: &dyn Step, found: &Probe) -> Result<()> {
-        if !step.shares_its_key() {
+        if !step.newest_want_counts() {
             return Ok(());
         }
         let memo = step.memo(self.host, found)?;

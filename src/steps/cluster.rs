@@ -163,7 +163,7 @@ impl Step for Running {
         lies_in_the_cluster(key)
     }
 
-    fn shares_its_key(&self) -> bool {
+    fn newest_want_counts(&self) -> bool {
         true
     }
 }

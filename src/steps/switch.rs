@@ -173,7 +173,7 @@ impl Step for Stopped {
         Value::Null
     }
 
-    fn shares_its_key(&self) -> bool {
+    fn newest_want_counts(&self) -> bool {
         true
     }
 

@@ -376,6 +376,22 @@ fn what_was_found_once_stays_found() {
         }
     }
     on(Era::Today, TheirsWithPool, &[Deletes(Part::DnsService), Bootstrap(PLAIN, Whole)]);
+    let gone = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Advertisement))));
+    on(Era::Today, TheirsWithPool, &[Bootstrap(PLAIN, gone)]);
+    let set = SetsSetting("vm/overcommit_memory", "2");
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, CtrlC(16)), set]);
+    on(Era::Today, TheirsWithPool, &[Bootstrap(PLAIN, Whole), Teardown(Reset, Dies(PowerCut, 0, 200)), RemovesSnap]);
+    on(Era::Today, TheirsWithPool, &[Bootstrap(PLAIN, Whole), Deletes(Part::MetallbController)]);
+    let without = [
+        Bootstrap(PLAIN, Whole),
+        Makes(Service),
+        Deletes(Part::MetallbNamespace),
+        Teardown(App, Whole),
+        Bootstrap(Wish { abreast: Some(117), ..PLAIN }, CtrlC(4)),
+    ];
+    on(Era::Today, Fresh, &without);
+    let of_class = Wish { class: Some("microk8s-hostpath"), ..PLAIN };
+    on(Era::Today, Released("theirs"), &[Bootstrap(of_class, Whole), Bootstrap(PLAIN, Whole)]);
     let removed = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Secret))));
     on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Secret), Teardown(Data, removed)]);
 }

@@ -108,6 +108,22 @@ impl Play {
                 while_it_runs(world, |world| initial::person(world, &["microk8s", "enable", name]));
             }
         }
+        // No webhook takes a pool where somebody deleted the controller.
+        let deaf = |world: &World| {
+            world.era == Era::Today
+                && world.cluster.as_ref().is_some_and(|c| {
+                    storage(c, &kinds::NAMESPACE, "", "metallb-system")
+                        && !storage(c, &kinds::DEPLOYMENT, "metallb-system", "controller")
+                })
+        };
+        if deaf(&self.world) && deaf(&self.twin) {
+            for world in [&mut self.world, &mut self.twin] {
+                while_it_runs(world, |world| {
+                    initial::person(world, &["microk8s", "disable", "metallb"]);
+                    initial::person(world, &["microk8s", "enable", &format!("metallb:{}", initial::THEIR_RANGE)]);
+                });
+            }
+        }
         let now = self.world.now;
         let edited: Vec<Key> = std::mem::take(&mut self.edited).into_keys().collect();
         let twins: BTreeSet<Key> = self.twin.cluster.iter().flat_map(|c| c.all()).map(|(key, _)| key.clone()).collect();

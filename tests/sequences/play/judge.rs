@@ -137,6 +137,7 @@ impl Play {
                 booted = true;
                 self.booted = true;
                 self.twin.power_cut();
+                self.twin.advance(s(u64::from(*gap)));
             }
         }
         // Commands that end well leave nothing of their own to do, and those that do not may leave one at work.
