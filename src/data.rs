@@ -13,6 +13,7 @@ use crate::{error::Result, host::Host, journal::Ledger, microk8s::registry_folde
 
 mod agreed;
 mod foreign;
+mod mounted;
 mod needs;
 mod sight;
 mod volumes;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{
     Agreed, FOLDERS, Known, List, Volume, Whose,
     agreed::not_agreed,
+    mounted,
     volumes::{replicas_alone, used},
 };
 use crate::{
@@ -142,6 +143,7 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
     if !removes_microk8s && !deletes_data(ledger, reach) {
         return Ok(sight);
     }
+    mounted::refuse(host, removes_microk8s)?;
     let Some(snap) = host.snapd_get(microk8s::SNAP)? else {
         // Somebody removed MicroK8s: what lay on Longhorn is still on this host, and nobody can be asked whose it is.
         return Ok(Sight { list: List { volumes: replicas_alone(host), ..List::default() }, ..sight });

@@ -144,8 +144,10 @@ pub fn volumes(host: &dyn Host, known: &Known) -> Result<Vec<Volume>> {
         .filter(|claim| !is_trial(claim))
         .map(|claim| Volume::of_claim(host, claim, &volumes, known))
         .collect();
-    let alone = volumes.iter().filter(|v| !has_claim(v, &claims) && !is_on_its_way(v));
-    found.extend(alone.map(|v| Volume::without_claim(host, v, known)));
+    let alone = volumes.iter().filter(|v| !has_claim(v, &claims));
+    let alone = alone.map(|v| (is_on_its_way(v), Volume::without_claim(host, v, known)));
+    // What somebody else gave up goes by itself. What goes of ours may be stuck, and holds its data until it has gone.
+    found.extend(alone.filter(|(goes, volume)| !goes || volume.whose != Whose::Others).map(|(_, volume)| volume));
     found.extend(of_longhorn_alone(host, &volumes)?);
     found.extend(folders_alone(host, &claims, &volumes, known));
     Ok(found)

@@ -285,7 +285,8 @@ fn kernel_settings_go_back_only_where_nobody_needs_them() {
         world.files.write("/etc/sysctl.d/90-mine.conf", "net.ipv4.ip_forward = 1\nkernel.panic=5\n");
         world.files.write("/proc/sys/vm/overcommit_memory", "2\n");
         let ran = reset(world);
-        let more = ["90-mine.conf", "net/ipv4/ip_forward", "vm/overcommit_memory"];
+        // The two names of forwarding are one setting.
+        let more = ["90-mine.conf", "net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", "vm/overcommit_memory"];
         let named = [
             "/proc/sys/net/ipv4/ip_forward = 1 (it was 0): /etc/sysctl.d/90-mine.conf sets it",
             "/proc/sys/vm/overcommit_memory = 2",

@@ -138,7 +138,8 @@ fn failed_units(host: &dyn Host, patterns: &[&str]) -> Result<Vec<String>> {
 
 /// Makes systemd forget units of these patterns that failed, but for those that had failed before; none where no other did.
 pub(super) fn forget_failed(host: &dyn Host, patterns: &[&str], before: &[String]) -> Result<Option<Act>> {
-    let failed: Vec<String> = failed_units(host, patterns)?.into_iter().filter(|unit| !before.contains(unit)).collect();
+    let is_left = |unit: &String| !before.contains(unit) && !has_a_file(host, unit);
+    let failed: Vec<String> = failed_units(host, patterns)?.into_iter().filter(is_left).collect();
     let words = ["systemctl", "reset-failed"].map(str::to_owned);
     let reset = || Act::Run(Cmd::changes(SOON, words.into_iter().chain(failed.iter().cloned())));
     Ok((!failed.is_empty()).then(reset))
@@ -282,13 +283,23 @@ enum When {
     Now,
 }
 
+/// Whether a unit has a file. snapd takes away those of its services with the snap, so one that still has its file is somebody's.
+fn has_a_file(host: &dyn Host, unit: &str) -> bool {
+    let folders =
+        ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/lib/systemd/system"];
+    folders.iter().any(|folder| host.exists(&Path::new(folder).join(unit)))
+}
+
 /// What the services of the snap left with systemd.
 fn units(host: &dyn Host, failed: &[String]) -> Result<Vec<Act>> {
     let mut acts = Vec::new();
     // A machine that boots in the middle of a removal starts services again, and snapd has stopped them already.
     let active = ["systemctl", "list-units", "--state=active", "--plain", "--no-legend", UNITS];
-    if host.ask(&Cmd::reads(active))?.stdout.contains("snap.microk8s.") {
-        acts.push(Act::Run(Cmd::changes(SOON, ["systemctl", "stop", UNITS])));
+    let active = host.ask(&Cmd::reads(active))?.stdout;
+    let left: Vec<&str> = active.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let left: Vec<&str> = left.into_iter().filter(|unit| !has_a_file(host, unit)).collect();
+    if !left.is_empty() {
+        acts.push(Act::Run(Cmd::changes(SOON, ["systemctl", "stop"].into_iter().chain(left))));
     }
     // systemd remembers a service that failed while it was stopped for good.
     acts.extend(forget_failed(host, &[UNITS], failed)?);

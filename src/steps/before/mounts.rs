@@ -6,14 +6,12 @@ use super::{Left, run};
 use crate::{
     error::Result,
     host::{Host, mounts},
+    microk8s,
     step::Act,
 };
 
 /// The snap's folders.
 const SNAP: &[&str] = &["/var/snap/microk8s", "/snap/microk8s"];
-
-/// What in them is mounted by kubelet and containerd. Anything else there somebody mounted for themselves: a disk for the volumes, for example.
-const OF_KUBELET: &[&str] = &["pods", "run/containerd", "var/lib/containerd", "var/lib/kubelet"];
 
 /// What to unmount, and what stays.
 pub(super) fn left(host: &dyn Host) -> Result<(Vec<Act>, Vec<Left>)> {
@@ -26,10 +24,9 @@ fn judge(mut points: Vec<PathBuf>) -> (Vec<Act>, Vec<Left>) {
     // What lies on another one goes first.
     points.sort();
     points.dedup();
-    let common = Path::new("/var/snap/microk8s/common");
     let (mut acts, mut left) = (Vec::new(), Vec::new());
     for point in points.into_iter().rev() {
-        if OF_KUBELET.iter().any(|part| point.starts_with(common.join(part))) {
+        if microk8s::mounts_at(&point) {
             acts.push(run(&["umount", "--lazy", &point.to_string_lossy()], "not mounted"));
         } else {
             let why =

@@ -30,6 +30,31 @@ const LOCK: &str = "20";
 /// Chains of kube-proxy, kubelet, Calico and flannel.
 const OF_KUBERNETES: &[&str] = &["KUBE-", "cali-", "FLANNEL-"];
 
+/// Chains that kube-proxy and kubelet make on every host, in all versions that there are.
+const OF_PROXY: &[&str] = &[
+    "KUBE-EXTERNAL-SERVICES",
+    "KUBE-FIREWALL",
+    "KUBE-FORWARD",
+    "KUBE-IPTABLES-HINT",
+    "KUBE-KUBELET-CANARY",
+    "KUBE-LOAD-BALANCER",
+    "KUBE-MARK-DROP",
+    "KUBE-MARK-MASQ",
+    "KUBE-NODE-PORT",
+    "KUBE-NODEPORTS",
+    "KUBE-POSTROUTING",
+    "KUBE-PROXY-CANARY",
+    "KUBE-PROXY-FIREWALL",
+    "KUBE-SERVICES",
+    "KUBE-SOURCE-RANGES-FIREWALL",
+];
+
+/// Those of one service or of one of its addresses: with a number.
+const OF_SERVICES: &[&str] = &["KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-", "KUBE-SVC-", "KUBE-SVL-", "KUBE-XLB-"];
+
+/// Those of flannel.
+const OF_FLANNEL: &[&str] = &["FLANNEL-FWD", "FLANNEL-POSTRTG"];
+
 /// Chains of the CNI plugins: those of one container have a number, those for ports of the host serve all.
 const OF_PLUGINS: &str = "CNI-";
 const FOR_PORTS: &[&str] = &["CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"];
@@ -83,10 +108,22 @@ impl Table {
             && (about.is_empty() || about.iter().any(|r| r.is_of_our_network(others)))
     }
 
+    /// A chain of Kubernetes or its network: by a name that it gives, or by Calico's mark, which each of its rules has. Anybody may begin a name
+    /// so.
+    fn is_of_kubernetes(&self, chain: &str) -> bool {
+        let is_empty = self.of(chain).next().is_none();
+        let is_calicos =
+            || is_empty || self.of(chain).any(|rule| rule.comments().any(|comment| comment.starts_with("cali:")));
+        OF_PROXY.contains(&chain)
+            || OF_FLANNEL.contains(&chain)
+            || OF_SERVICES.iter().any(|begin| chain.starts_with(begin))
+            || (chain.starts_with("cali-") && is_calicos())
+    }
+
     /// Chains of Kubernetes, its network and its plugins, by their names and what is in them.
     fn ours(&self, others: &Others) -> BTreeSet<&str> {
         let is_ours = |chain: &&str| {
-            (OF_KUBERNETES.iter().any(|c| chain.starts_with(c)) && others.kubernetes.is_none())
+            (self.is_of_kubernetes(chain) && others.kubernetes.is_none())
                 || (chain.starts_with(OF_PLUGINS) && self.is_our_plugins(chain, others))
         };
         self.chains.iter().map(String::as_str).filter(is_ours).collect()
@@ -141,6 +178,10 @@ impl Table {
             let what = format!("chain {chain} of {program}'s table {}", self.name);
             if OF_KUBERNETES.iter().any(|c| chain.starts_with(c)) {
                 left.push(match &others.kubernetes {
+                    _ if !self.is_of_kubernetes(chain) => Left::theirs(
+                        what,
+                        "its name begins like one of Kubernetes', and no part of it makes such a chain",
+                    ),
                     Some(other) => Left::ours(what, format!("{other}, and whose it is cannot be told")),
                     None => Left::ours(what, "a rule of somebody's leads to it"),
                 });

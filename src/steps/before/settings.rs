@@ -47,6 +47,13 @@ const FORWARDING: &[&str] = &[
     "net.ipv6.conf.all.forwarding",
 ];
 
+/// Two names of one setting: whoever needs the one needs the other.
+const SAME: &[&str] = &["net.ipv4.conf.all.forwarding", "net.ipv4.ip_forward"];
+
+fn is_same(name: &str, other: &str) -> bool {
+    name == other || (SAME.contains(&name) && SAME.contains(&other))
+}
+
 /// Where an administrator sets them for every boot.
 const FILES: &[&str] = &["/etc/sysctl.conf"];
 const FOLDERS: &[&str] =
@@ -109,7 +116,7 @@ fn needed(
     forwards: Option<&str>,
     set_by: &[(String, String, String)],
 ) -> Option<(String, bool)> {
-    if let Some((_, _, file)) = set_by.iter().rev().find(|(setting, value, _)| setting == name && value == now) {
+    if let Some((_, _, file)) = set_by.iter().rev().find(|(setting, value, _)| is_same(setting, name) && value == now) {
         return Some((format!("{file} sets it"), true));
     }
     let is_forwarding = FORWARDING.contains(&name);
@@ -232,5 +239,18 @@ mod tests {
             went_back(MADE, &nobody, None, &[("net.ipv4.ip_forward", "1"), ("kernel.panic", "5")]).0,
             ["kernel.panic=0", "vm.overcommit_memory=0"]
         );
+    }
+
+    /// Two names of one setting go, or stay, together.
+    #[test]
+    fn what_needs_forwarding_by_one_name_needs_it_by_the_other() {
+        let before = values(&[("net.ipv4.conf.all.forwarding", "0"), ("net.ipv4.ip_forward", "0")]);
+        let now = values(&[("net.ipv4.conf.all.forwarding", "1"), ("net.ipv4.ip_forward", "1")]);
+        for name in SAME {
+            let file = [((*name).to_owned(), "1".to_owned(), "/etc/sysctl.d/60-wg.conf".to_owned())];
+            let (acts, left) = judge(&before, &now, &|_| "1", &Others::default(), None, &file);
+            assert!(acts.is_empty(), "{acts:?}");
+            assert_eq!(left.len(), 2);
+        }
     }
 }

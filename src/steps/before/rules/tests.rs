@@ -117,13 +117,13 @@ fn chains_of_plugins_go_only_when_they_serve_nobody_else() {
 /// `iptables-restore` would refuse the whole table otherwise.
 #[test]
 fn a_chain_that_somebody_uses_stays_with_all_that_it_leads_to() {
-    let text = "*filter\n:INPUT ACCEPT [0:0]\n:MINE - [0:0]\n:KUBE-A - [0:0]\n:KUBE-B - [0:0]\n:KUBE-C - [0:0]\n\
-                -A INPUT -j KUBE-A\n-A INPUT -j KUBE-C\n-A MINE -g KUBE-A\n-A KUBE-A -j KUBE-B\n-A KUBE-C -j KUBE-B\nCOMMIT\n";
+    let text = "*filter\n:INPUT ACCEPT [0:0]\n:MINE - [0:0]\n:KUBE-SVC-A - [0:0]\n:KUBE-SVC-B - [0:0]\n:KUBE-SVC-C - [0:0]\n\
+                -A INPUT -j KUBE-SVC-A\n-A INPUT -j KUBE-SVC-C\n-A MINE -g KUBE-SVC-A\n-A KUBE-SVC-A -j KUBE-SVC-B\n-A KUBE-SVC-C -j KUBE-SVC-B\nCOMMIT\n";
     let table = &tables(text)[0];
-    let wanted = "*filter\n-D INPUT -j KUBE-A\n-D INPUT -j KUBE-C\n-F KUBE-C\n-X KUBE-C\nCOMMIT\n";
+    let wanted = "*filter\n-D INPUT -j KUBE-SVC-A\n-D INPUT -j KUBE-SVC-C\n-F KUBE-SVC-C\n-X KUBE-SVC-C\nCOMMIT\n";
     assert_eq!(table.change(&Others::default()), wanted);
     let names: Vec<String> = table.stays(&Others::default(), "iptables").into_iter().map(|l| l.what).collect();
-    assert_eq!(names, ["chain KUBE-A of iptables's table filter", "chain KUBE-B of iptables's table filter"]);
+    assert_eq!(names, ["chain KUBE-SVC-A of iptables's table filter", "chain KUBE-SVC-B of iptables's table filter"]);
 }
 
 /// Rules of a Kubernetes that was there before us stay, and what ours added to them goes.
@@ -151,4 +151,25 @@ fn a_host_without_any_of_it_is_left_alone() {
 #[test]
 fn a_comment_is_one_word() {
     assert_eq!(words(r#"A --comment "name: \"x\" y" -j B"#), ["A", "--comment", "name: \"x\" y", "-j", "B"]);
+}
+
+/// Anybody may begin the name of a chain as Kubernetes does.
+#[test]
+fn a_chain_that_no_part_of_kubernetes_makes_is_somebodys() {
+    let text = "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-MINE - [0:0]\n:cali-mine - [0:0]\n:cali-INPUT - [0:0]\n:KUBE-SERVICES - [0:0]\n\
+                -A INPUT -j KUBE-MINE\n-A INPUT -j cali-mine\n-A INPUT -m comment --comment \"cali:Cz_u1IQiXIMmKD4c\" -j cali-INPUT\n\
+                -A INPUT -j KUBE-SERVICES\n-A KUBE-MINE -s 203.0.113.10/32 -j DROP\n-A cali-mine -s 203.0.113.12/32 -j DROP\n\
+                -A cali-INPUT -m comment --comment \"cali:i7okJZpS8VxaJB3n\" -j ACCEPT\nCOMMIT\n";
+    let tables = tables(text);
+    let change = tables[0].change(&Others::default());
+    for mine in ["KUBE-MINE", "cali-mine"] {
+        assert!(!change.contains(mine), "{change}");
+    }
+    for gone in ["-X cali-INPUT", "-X KUBE-SERVICES"] {
+        assert!(change.contains(gone), "{change}");
+    }
+    let stays = tables[0].stays(&Others::default(), "iptables");
+    let named: Vec<&str> = stays.iter().map(|left| left.what.as_str()).collect();
+    assert_eq!(named, ["chain KUBE-MINE of iptables's table filter", "chain cali-mine of iptables's table filter"]);
+    assert!(stays.iter().all(|left| left.theirs), "{stays:?}");
 }
