@@ -121,8 +121,8 @@ pub enum Command {
 /// Options of `bootstrap`.
 #[derive(Args, Debug)]
 pub struct Bootstrap {
-    /// Stop after this stage (and all that it needs): preflight, snap, group, alias, start, basics, longhorn, iris, pods, metallb, addons,
-    /// ready
+    /// Stop after this stage (and all that it needs): preflight, snap, group, alias, start, images, enable, basics, longhorn, objects, iris,
+    /// pods, registry, metallb, addons, ready
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
     /// Show what would be done and change nothing (the same as `plan`)

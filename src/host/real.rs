@@ -22,8 +22,8 @@ use serde_json::Value;
 use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
-    Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Log, Output, Process, Watch, download, files,
-    http, kill, leftover, remove, run_name,
+    Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Log, Output, Process, Watch, cri, download,
+    files, http, kill, leftover, remove, run_name,
     signals::{self, Groups, Manner},
     snapd,
     watch::Bell,
@@ -284,6 +284,20 @@ impl Host for Real {
         result
     }
 
+    fn has_image(&self, name: &str) -> Result<bool> {
+        self.runtime.block_on(cri::is_there(name))
+    }
+
+    fn pull(&self, name: &str, seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>) -> Result<()> {
+        self.log.change(&format!("pull {name}"));
+        let result = self.runtime.block_on(cri::pull(name, seen, || self.stopping()));
+        self.log.change(&format!(
+            "pull {name}: {}",
+            result.as_ref().map_or_else(ToString::to_string, |()| "done".to_owned())
+        ));
+        result
+    }
+
     fn get(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>> {
         self.runtime.block_on(self.client.get(kind, namespace, name))
     }
@@ -370,6 +384,10 @@ impl Host for Real {
             self.log.change(&format!("kill process {} ({})", process.pid, process.name));
         }
         kill::kill(processes).map_err(|e| Error::failed("not all processes could be ended").because(e))
+    }
+
+    fn takes_questions_abreast(&self) -> bool {
+        true
     }
 
     fn now(&self) -> Duration {
