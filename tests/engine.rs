@@ -424,3 +424,48 @@ fn the_image_is_pulled_while_the_cluster_starts() {
     result.unwrap();
     assert_eq!((outcome.created, outcome.changed), (0, 0), "{outcome:?}");
 }
+
+/// A plan whose looks were made side by side is the same plan, whatever there is.
+#[test]
+fn looks_side_by_side_come_to_the_same_plan() {
+    let tool = Tool::new(Policy::Proposed);
+    let password = password();
+    let fresh = world();
+    let done = tool.bootstrap(fresh.clone()).world;
+    let mut worlds = vec![("fresh", fresh), ("done", done.clone())];
+    let broken = |what, change: &dyn Fn(&mut World)| {
+        let mut world = done.clone();
+        change(&mut world);
+        (what, world)
+    };
+    worlds.push(broken("without a service", &|world| {
+        world.cluster.as_mut().unwrap().drop_object(&model::cluster::key(
+            &iris_mk8s::cluster::SERVICE,
+            "default",
+            "iris",
+        ));
+    }));
+    worlds.push(broken("without the StatefulSet", &|world| {
+        world.cluster.as_mut().unwrap().drop_object(&model::cluster::key(
+            &iris_mk8s::cluster::STATEFUL_SET,
+            "default",
+            "data",
+        ));
+    }));
+    worlds.push(broken("stopped", &|world| {
+        model::cluster::services_stop(world);
+        world.files.write(model::microk8s::STOPPED, "");
+    }));
+    for (what, world) in worlds {
+        let stages = catalogue(&password, |step| step);
+        let plan = |abreast| {
+            let mut model = Model::new(world.clone(), "plan", false);
+            (model.read_only, model.abreast) = (true, abreast);
+            let events = Events::channel().0;
+            let engine =
+                Engine { host: &model, stages: &stages, events: &events, workers: 1, agreed: Agreed::nothing() };
+            engine.plan().map(|plan| plan.show())
+        };
+        assert_eq!(plan(true), plan(false), "{what}");
+    }
+}

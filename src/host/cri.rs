@@ -16,6 +16,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::service_fn;
 
+use super::poll;
 use crate::{
     cluster::pull,
     error::{Error, ExitCode, Result},
@@ -23,8 +24,8 @@ use crate::{
     step::Progress,
 };
 
-/// How often a pull is asked how far it is: containerd tells nobody by itself.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Of so many looks one is told: nobody reads faster.
+const TOLD_EACH: u32 = 5;
 
 /// containerd answers at once, unless it has just been started.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -106,17 +107,22 @@ pub async fn pull(
     let mut client = connect(microk8s::CONTAINERD).await?;
     let mut watching = client.clone();
     let mut bytes = Bytes::default();
+    let mut looks = 0;
     let mut pulling = std::pin::pin!(client.image::<Pulled>("PullImage", name));
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
             pulled = &mut pulling => return pulled.map(drop).map_err(|status| failed(name, &status)),
-            _ = ticks.tick() => {}
+            // containerd tells nobody by itself how far it is.
+            () = poll::again() => {}
         }
         if stopping() {
             return Err(Error::new(ExitCode::Interrupted, "interrupted").hint("the same command goes on from here"));
         }
-        if let Ok(Ok(statuses)) = tokio::time::timeout(LOOK_EVERY, watching.fetching()).await {
+        looks += 1;
+        if looks % TOLD_EACH != 0 {
+            continue;
+        }
+        if let Ok(Ok(statuses)) = tokio::time::timeout(ANSWER_WITHIN, watching.fetching()).await {
             bytes.note(&statuses);
         }
         if seen(&format!("pulls {name}"), bytes.progress()).is_break() {

@@ -24,6 +24,7 @@ mod kill;
 mod leftover;
 mod log;
 mod names;
+pub mod poll;
 mod reach;
 mod real;
 mod remove;

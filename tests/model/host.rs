@@ -79,6 +79,8 @@ pub struct Model {
     run: String,
     /// The host may only be looked at.
     pub read_only: bool,
+    /// It is asked several things at a time.
+    pub abreast: bool,
 }
 
 impl Model {
@@ -92,6 +94,7 @@ impl Model {
             turns: None,
             run: run.to_owned(),
             read_only: false,
+            abreast: false,
         }
     }
 
@@ -578,6 +581,10 @@ impl Host for Model {
             }
         });
         Ok(())
+    }
+
+    fn takes_questions_abreast(&self) -> bool {
+        self.abreast
     }
 
     fn now(&self) -> Duration {
