@@ -282,14 +282,17 @@ enum When {
     Now,
 }
 
+/// What ends the snap's services, where they run although snapd has ended them: a machine that boots in the middle of a removal or a disabling
+/// starts them again, and snapd does not look back.
+pub(super) fn end_services(host: &dyn Host) -> Result<Option<Act>> {
+    let active = ["systemctl", "list-units", "--state=active", "--plain", "--no-legend", UNITS];
+    let run = host.ask(&Cmd::reads(active))?.stdout.contains("snap.microk8s.");
+    Ok(run.then(|| Act::Run(Cmd::changes(SOON, ["systemctl", "stop", UNITS]))))
+}
+
 /// What the services of the snap left with systemd.
 fn units(host: &dyn Host, failed: &[String]) -> Result<Vec<Act>> {
-    let mut acts = Vec::new();
-    // A machine that boots in the middle of a removal starts services again, and snapd has stopped them already.
-    let active = ["systemctl", "list-units", "--state=active", "--plain", "--no-legend", UNITS];
-    if host.ask(&Cmd::reads(active))?.stdout.contains("snap.microk8s.") {
-        acts.push(Act::Run(Cmd::changes(SOON, ["systemctl", "stop", UNITS])));
-    }
+    let mut acts: Vec<Act> = end_services(host)?.into_iter().collect();
     // systemd remembers a service that failed while it was stopped for good.
     acts.extend(forget_failed(host, &[UNITS], failed)?);
     Ok(acts)
