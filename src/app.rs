@@ -383,12 +383,6 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
     // What is taken back, and how, the journal alone says: what is wanted today may be something else.
     let stages = steps::recall(&contents.ledger)?;
     let host = looking("teardown")?;
-    if reach < Scope::Host && steps::is_stopped(&host) {
-        return Err(Error::failed(
-            "MicroK8s is stopped: what IRIS has in the cluster can be removed only while it runs",
-        )
-        .hint("`sudo iris-mk8s start`, then the same command again"));
-    }
     // A cluster that does not answer tells nothing of it, and nothing of it is removed all the same.
     if let Some(Ok(Some(message))) = contents.ledger.spec.as_ref().map(|spec| steps::adopted(&host, &spec.iris)) {
         report::prompt(&format!("note: {message}\n"));

@@ -95,6 +95,11 @@ pub trait Step: Send + Sync {
         false
     }
 
+    /// Whether an undo compares what is there with the newest want alone: one that a command did not reach must not stay the newest.
+    fn newest_want_counts(&self) -> bool {
+        false
+    }
+
     /// The step that cannot do without this one's: while that stays, because somebody changed it, this one does too. Its key, or its name
     /// where each of that name counts.
     fn used_by(&self) -> Option<String> {
@@ -104,6 +109,11 @@ pub trait Step: Send + Sync {
     /// Whether the thing of the step with this key cannot do without this one's.
     fn is_needed_by(&self, key: &str) -> bool {
         self.used_by().is_some_and(|name| is_named(key, &name))
+    }
+
+    /// Whether the thing of the step with this key cannot do without this one's as long as it is ours.
+    fn is_needed_while_ours(&self, key: &str) -> bool {
+        self.is_needed_by(key)
     }
 
     /// The step whose traces this one's undo removes: before that one is undone there is nothing to see.
@@ -294,6 +304,11 @@ pub enum Act {
         /// Its name.
         name: String,
     },
+}
+
+/// Whether what the step with this key makes lies in the cluster, and not on the host alone.
+pub fn lies_in_the_cluster(key: &str) -> bool {
+    ["addon.", "iris.", "metallb.", "longhorn."].iter().any(|area| key.starts_with(area))
 }
 
 /// Whether a step's key is the one that `name` means: the key itself, or its part before the target.

@@ -24,7 +24,9 @@ fn ledger(steps: &[(&str, Value)]) -> Ledger {
     ledger.apply(&Record::Run { run: "r".into(), command: "bootstrap".into(), at: 1, spec }).unwrap();
     for (step, want) in steps {
         let memo = Memo { prior: Value::Null, want: want.clone() };
-        ledger.apply(&Record::Intent { step: (*step).to_owned(), memo, recipe: Value::Null, microk8s: None }).unwrap();
+        ledger
+            .apply(&Record::Intent { step: (*step).to_owned(), memo, recipe: Value::Null, microk8s: None, anew: false })
+            .unwrap();
         ledger.apply(&Record::Done { step: (*step).to_owned(), microk8s: None }).unwrap();
     }
     ledger

@@ -716,6 +716,7 @@ fn after(records: &[Record]) -> doctor::Report {
             memo: step::Memo::default(),
             recipe: Value::Null,
             microk8s: None,
+            anew: false,
         });
         journal.push(Record::Done { step: step.to_owned(), microk8s: None });
     }

@@ -77,7 +77,13 @@ fn what_a_power_cut_makes_of_the_last_line_is_cut_off() {
         let journal = Journal::open(&place, origin).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert_eq!(journal.torn, tail.len() as u64, "{what}");
         journal
-            .append(&Record::Intent { step: "a.b".into(), memo: Memo::default(), recipe: json!(null), microk8s: None })
+            .append(&Record::Intent {
+                step: "a.b".into(),
+                memo: Memo::default(),
+                recipe: json!(null),
+                microk8s: None,
+                anew: false,
+            })
             .expect("appended");
         drop(journal);
         let now = Contents::read(&place, origin).expect("readable");
@@ -294,8 +300,13 @@ impl Store for Panics {
 #[test]
 fn a_panic_while_a_record_is_written_does_not_make_the_journal_empty() {
     let journal = Journal::over(Box::new(Panics::default()), "journal".into(), origin).expect("opened");
-    let intent =
-        |step: &str| Record::Intent { step: step.into(), memo: Memo::default(), recipe: json!(null), microk8s: None };
+    let intent = |step: &str| Record::Intent {
+        step: step.into(),
+        memo: Memo::default(),
+        recipe: json!(null),
+        microk8s: None,
+        anew: false,
+    };
     journal.append(&intent("a.b")).expect("appended");
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| journal.append(&intent("c.d"))));
     assert!(panicked.is_err());
@@ -343,7 +354,8 @@ proptest! {
                     step: name.clone(),
                     memo: Memo { prior: json!(states.len()), want: json!(1) },
                     recipe: json!(null), microk8s: None,
-                },
+ anew: false,
+ },
                 'd' => Record::Done { step: name.clone(), microk8s: None },
                 'u' => Record::UndoIntent { step: name.clone() },
                 'k' => Record::Kept { step: name.clone(), why: "in use".to_owned() },
@@ -443,6 +455,7 @@ fn on_a_disk_that_fills_up() {
         memo: Memo { prior: json!("x".repeat(300)), want: json!(n) },
         recipe: json!(null),
         microk8s: None,
+        anew: false,
     };
     let mut written = 0;
     let error = loop {

@@ -49,7 +49,7 @@ pub fn needed(host: &dyn Host, addon: &str, known: &Known) -> Result<Option<Stri
         "dns" => foreign::workloads(host, known)?.iter().find(|o| newer(o)).map(named),
         "metallb" => {
             let all = [foreign::load_balancers(host, known)?, foreign::pools(host, known)?].concat();
-            all.iter().find(|o| newer(o)).map(named)
+            all.iter().find(|o| newer(o) || has_an_address(&o.1)).map(named)
         }
         "registry" => foreign::workloads(host, known)?.iter().find(|(_, object)| is_pushed(object)).map(named),
         "hostpath-storage" => {
@@ -62,6 +62,11 @@ pub fn needed(host: &dyn Host, addon: &str, known: &Known) -> Result<Option<Stri
         }
         _ => None,
     })
+}
+
+/// Whether a service has an address by now. One that waited for it is older than what gave it.
+fn has_an_address(service: &Value) -> bool {
+    service["status"]["loadBalancer"]["ingress"].as_array().is_some_and(|all| !all.is_empty())
 }
 
 /// Whether a workload runs an image of this host's registry.
@@ -86,6 +91,14 @@ mod tests {
         assert!(!came_with(&addon, &at("2027-01-15T08:00:09Z")));
         assert!(came_with(&addon, &at("2027-01-15T08:00:10Z")));
         assert!(came_with(&addon, &json!({"metadata": {}})), "what cannot be said counts as needed");
+    }
+
+    #[test]
+    fn a_service_that_waited_for_its_address_stands_on_what_gave_it() {
+        assert!(has_an_address(&json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.168.11.110"}]}}})));
+        for without in [json!({}), json!({"ingress": []})] {
+            assert!(!has_an_address(&json!({"status": {"loadBalancer": without}})));
+        }
     }
 
     #[test]

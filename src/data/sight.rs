@@ -19,7 +19,7 @@ use crate::{
     journal::Ledger,
     longhorn,
     microk8s::{self, Doing, Identity, STEP},
-    step::Scope,
+    step::{Scope, lies_in_the_cluster},
 };
 
 /// A cluster whose services run answers after this time, or it does not start by itself.
@@ -135,6 +135,10 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
     if wait {
         settle(host, tell)?;
     }
+    if !removes_microk8s && microk8s::is_stopped(host) && is_in_the_cluster(ledger, reach) {
+        return Err(Error::failed("MicroK8s is stopped: what iris-mk8s made in it can be removed only while it runs")
+            .hint("`sudo iris-mk8s start`, then the same command again"));
+    }
     if !removes_microk8s && !deletes_data(ledger, reach) {
         return Ok(sight);
     }
@@ -147,7 +151,11 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
         return Ok(sight);
     }
     let unseen = |why: &str, hint: &str| {
-        let unseen = Unseen::new(host, why, format!("{hint}, then the same command again\n{WITHOUT_LOOKING}"));
+        let mut hint = format!("{hint}, then the same command again");
+        if removes_microk8s {
+            hint.push_str(&format!("\n{WITHOUT_LOOKING}"));
+        }
+        let unseen = Unseen::new(host, why, hint);
         Ok(Sight { unseen: Some(unseen), ..sight.clone() })
     };
     if snap["status"] != "active" {
@@ -165,6 +173,11 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
             "`sudo iris-mk8s doctor` looks for the cause; `sudo iris-mk8s start` starts what does not run",
         ),
     }
+}
+
+/// Whether something that is still to be taken back lies in the cluster, and does not go with MicroK8s.
+fn is_in_the_cluster(ledger: &Ledger, reach: Scope) -> bool {
+    ledger.steps().any(|key| key.starts_with("iris.") || (reach == Scope::Host && lies_in_the_cluster(key)))
 }
 
 /// Whether a step that is still to be taken back deletes data by itself.
@@ -244,7 +257,12 @@ impl Sight {
 
     /// For a plan: nothing may be deleted, and what cannot be seen goes with MicroK8s if the person says so.
     pub fn planned(&self, without_looking: bool) -> Agreed {
-        Agreed::default().and_unseen(self.unseen.is_some() && (without_looking || self.begun), self.known.clone())
+        Agreed::default().and_unseen(self.unseen.is_some() && self.goes_unseen(without_looking), self.known.clone())
+    }
+
+    /// Whether MicroK8s goes without a look into it: as far as it goes at all, for the things of ours in one that stays are taken back one by one.
+    fn goes_unseen(&self, without_looking: bool) -> bool {
+        self.removes_microk8s && (without_looking || self.begun)
     }
 
     /// What may be deleted after a yes to this.
@@ -257,7 +275,7 @@ impl Sight {
     /// # Errors
     /// The cluster cannot be asked, and nobody said that this does not matter.
     pub fn refuse_unseen(&self, without_looking: bool) -> Result<()> {
-        let Some(unseen) = self.unseen.as_ref().filter(|_| !without_looking && !self.begun) else { return Ok(()) };
+        let Some(unseen) = self.unseen.as_ref().filter(|_| !self.goes_unseen(without_looking)) else { return Ok(()) };
         let folders = unseen.folders.iter().map(|f| format!("{} ({}) is there", f.path.display(), f.size));
         let why: Vec<String> = std::iter::once(unseen.why.clone()).chain(folders).collect();
         Err(Error::new(ExitCode::NotOurs, "refused: what data is in MicroK8s cannot be seen; nothing was changed")

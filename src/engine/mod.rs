@@ -88,6 +88,7 @@ impl Engine<'_> {
                 Probe::Satisfied { note, warnings } => {
                     self.warn(warnings);
                     if change.is_some() || journal.ledger().is_open(&step.key()) {
+                        self.claim(journal, step, &found)?;
                         journal.append(&Record::Done { step: step.key(), microk8s: self.microk8s_of(step) })?;
                     }
                     self.tell_done(step, change, note, start);
@@ -117,7 +118,8 @@ impl Engine<'_> {
                         self.allow(&acts)?;
                         let memo = step.memo(self.host, &found)?;
                         let (recipe, microk8s) = (step.recipe(), self.microk8s_of(step));
-                        journal.append(&Record::Intent { step: step.key(), memo, recipe, microk8s })?;
+                        let anew = found == Probe::Absent;
+                        journal.append(&Record::Intent { step: step.key(), memo, recipe, microk8s, anew })?;
                         if let Probe::Differs { why, .. } = &found {
                             self.events.send(Event::Note { message: format!("{}: {why}", step.title()) });
                         }
@@ -161,6 +163,20 @@ impl Engine<'_> {
             wait.tell(self.events, step, &why);
             wait.next(self.host, step);
         }
+    }
+
+    /// Writes down that what is there is what this step wants, where a command that was broken off wanted something else.
+    fn claim(&self, journal: &Journal, step: &dyn Step, found: &Probe) -> Result<()> {
+        if !step.newest_want_counts() {
+            return Ok(());
+        }
+        let memo = step.memo(self.host, found)?;
+        let last = journal.ledger().memory(&step.key()).and_then(|memory| memory.wants.last().cloned());
+        if last.as_ref() == Some(&memo.want) {
+            return Ok(());
+        }
+        let (recipe, microk8s) = (step.recipe(), self.microk8s_of(step));
+        journal.append(&Record::Intent { step: step.key(), memo, recipe, microk8s, anew: false })
     }
 
     /// Makes the facts of all steps hold, one after the other: what a person switches, and no bootstrap.

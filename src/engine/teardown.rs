@@ -175,13 +175,15 @@ impl Engine<'_> {
         Ok(goes.then_some(*carrier))
     }
 
-    /// Why a step stays that another one uses: somebody changed it too, or because of the other alone.
-    fn why_used(&self, ledger: &Ledger, step: &dyn Step, user: &str) -> Result<String> {
+    /// Why a step stays that another one, of this key and name, uses: somebody changed it too, or because of the other alone. None when it is
+    /// the undo alone that the other could not do without, and nothing is left of it to do.
+    fn why_used(&self, ledger: &Ledger, step: &dyn Step, (key, user): (&str, &str)) -> Result<Option<String>> {
         let own = memory_of(ledger, step).map(|memory| self.todo(step, &memory)).transpose();
         match own {
-            Ok(Some(Undo::Keep(why) | Undo::Theirs(why))) => Ok(why),
+            Ok(Some(Undo::Done)) if !step.is_needed_by(key) => Ok(None),
+            Ok(Some(Undo::Keep(why) | Undo::Theirs(why))) => Ok(Some(why)),
             Err(e) if !e.transient => Err(e.in_step(step.id())),
-            _ => Ok(format!("{user} stays, and needs it")),
+            _ => Ok(Some(format!("{user} stays, and needs it"))),
         }
     }
 
@@ -207,10 +209,15 @@ impl Engine<'_> {
                 steps.iter().filter(|s| is_named(&s.key, name)).map(|s| s.keep.is_some()).collect()
             };
             let stays = |s: &&Removal| s.keep.as_deref().is_some_and(|why| why != REPLACED);
-            let user = steps.iter().filter(stays).find(|s| step.is_needed_by(&s.key)).map(|s| s.step.clone());
+            let uses = |s: &&Removal| {
+                if s.theirs { step.is_needed_by(&s.key) } else { step.is_needed_while_ours(&s.key) }
+            };
+            let user = steps.iter().filter(stays).find(uses).map(|s| (s.key.clone(), s.step.clone()));
             let of = step.clears().filter(|name| named(name).contains(&false));
-            if let Some(user) = user {
-                removal.keep = Some(self.why_used(ledger, *step, &user)?);
+            let why_used = |(key, user): (String, String)| self.why_used(ledger, *step, (&key, &user));
+            let used = user.map(why_used).transpose()?.flatten();
+            if used.is_some() {
+                removal.keep = used;
             } else if let Some(carrier) = self.carrier(&ours, ledger, *step)? {
                 removal.with = Some(carrier.id().to_owned());
             } else if let Some(of) = of {
@@ -294,7 +301,7 @@ impl Engine<'_> {
                     self.events.send(Event::StepFailed { step: step.id().to_owned(), error: (&e).into() });
                     left.errors.push(e);
                     // A claim that does not go still needs its password.
-                    self.leave_parts(journal, *step, &ours, &mut left)?;
+                    self.leave_parts(journal, *step, true, &ours, &mut left)?;
                     self.leave_inside(journal, *step, &inner, &mut left)?;
                 }
             }
@@ -333,7 +340,8 @@ impl Engine<'_> {
         // They come first: once this step is dealt with, nothing would keep them. What went with its MicroK8s needs nothing any more.
         let goes_with_its_own = memory.microk8s.is_some() && is_of_another(&memory, Identity::now(self.host)?.as_ref());
         if !goes_with_its_own {
-            self.leave_parts(journal, step, ours, left)?;
+            let is_ours = matches!(taken, Taken::Kept(_));
+            self.leave_parts(journal, step, is_ours, ours, left)?;
         }
         self.leave(journal, step, taken, left)?;
         self.leave_inside(journal, step, inside, left)?;
@@ -351,14 +359,25 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Leaves what a step that stays cannot do without, and what that cannot. It is still ours, whosever the step is.
-    fn leave_parts(&self, journal: &Journal, of: &dyn Step, ours: &[&dyn Step], left: &mut Left) -> Result<()> {
-        for part in ours.iter().filter(|s| s.is_needed_by(&of.key())) {
+    /// Leaves what a step that stays, as ours or as somebody else's, cannot do without, and what that cannot. It is still ours.
+    fn leave_parts(
+        &self,
+        journal: &Journal,
+        of: &dyn Step,
+        is_ours: bool,
+        ours: &[&dyn Step],
+        left: &mut Left,
+    ) -> Result<()> {
+        let key = of.key();
+        let is_part = |s: &&&dyn Step| if is_ours { s.is_needed_while_ours(&key) } else { s.is_needed_by(&key) };
+        for part in ours.iter().filter(is_part) {
             let ledger = journal.ledger();
             let is_left = left.kept.iter().any(|(key, _)| *key == part.key());
-            if !is_left && ledger.memory(&part.key()).is_some() {
-                let why = self.why_used(&ledger, *part, of.id())?;
-                self.leave_parts(journal, *part, ours, left)?;
+            if !is_left
+                && ledger.memory(&part.key()).is_some()
+                && let Some(why) = self.why_used(&ledger, *part, (&key, of.id()))?
+            {
+                self.leave_parts(journal, *part, true, ours, left)?;
                 self.leave(journal, *part, Taken::Kept(why), left)?;
             }
         }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::{FORMAT, Record};
 use crate::{microk8s::Identity, spec::Spec, step::Memory};
 
@@ -49,13 +51,17 @@ impl Ledger {
                     self.spec = Some((**spec).clone());
                 }
             }
-            Record::Intent { step, memo, recipe, microk8s } => {
+            Record::Intent { step, memo, recipe, microk8s, anew } => {
                 self.replaced(step, microk8s.as_ref());
                 // Whatever happened before, the first prior stands: a half-made state must not become "what was there before".
                 let entry = self
                     .steps
                     .entry(step.clone())
                     .or_insert_with(|| (State::Open, Memory { prior: memo.prior.clone(), ..Memory::default() }));
+                // What we had made and somebody took away since took along what was there before.
+                if *anew && entry.0 == State::Ours && memo.prior.is_null() {
+                    entry.1.prior = Value::Null;
+                }
                 entry.0 = State::Open;
                 entry.1.open = true;
                 entry.1.at = self.at;
@@ -163,7 +169,7 @@ mod tests {
 
     fn intent(prior: u32, want: u32) -> Record {
         let memo = Memo { prior: json!(prior), want: json!(want) };
-        Record::Intent { step: "s".into(), memo, recipe: json!(null), microk8s: None }
+        Record::Intent { step: "s".into(), memo, recipe: json!(null), microk8s: None, anew: false }
     }
 
     fn fold(records: &[Record]) -> Result<Ledger, String> {
@@ -221,7 +227,7 @@ mod tests {
         let of = |name: &str| Identity { installed: name.into(), authority: name.into() };
         let begun = |prior: u32, name: &str| {
             let memo = Memo { prior: json!(prior), want: json!(1) };
-            Record::Intent { step: "s".into(), memo, recipe: json!(null), microk8s: Some(of(name)) }
+            Record::Intent { step: "s".into(), memo, recipe: json!(null), microk8s: Some(of(name)), anew: false }
         };
         let prior = |records: &[Record]| {
             let ledger = fold(records).expect("possible");

@@ -224,7 +224,7 @@ mod tests {
         let records = [
             Record::Header { format: FORMAT, tool: "t".into() },
             Record::Run { run: "r".into(), command: "bootstrap".into(), at: 1, spec: None },
-            Record::Intent { step: "a.b".into(), memo, recipe: Value::Null, microk8s: None },
+            Record::Intent { step: "a.b".into(), memo, recipe: Value::Null, microk8s: None, anew: false },
             Record::Done { step: "a.b".into(), microk8s: None },
         ];
         records.iter().flat_map(|r| r.encode().expect("json")).collect()

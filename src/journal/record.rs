@@ -47,6 +47,9 @@ pub enum Record {
         /// The MicroK8s that it is about, where it is about one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         microk8s: Option<Identity>,
+        /// Whether nothing was there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        anew: bool,
     },
     /// The host shows what the step should have brought.
     Done {

@@ -13,7 +13,7 @@ use crate::{
     host::{Cmd, Host, Watch},
     microk8s,
     spec::Spec,
-    step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    step::{Act, Memo, Memory, Probe, Scope, Step, Undo, lies_in_the_cluster},
 };
 
 /// Services without which nothing works; which of them exist depends on the version.
@@ -154,6 +154,16 @@ impl Step for Running {
     }
 
     fn opens(&self) -> bool {
+        true
+    }
+
+    /// As long as something of ours stays in the cluster, the next teardown has to look at it: a MicroK8s that was stopped before us is not
+    /// stopped again before that has gone.
+    fn is_needed_while_ours(&self, key: &str) -> bool {
+        lies_in_the_cluster(key)
+    }
+
+    fn newest_want_counts(&self) -> bool {
         true
     }
 }

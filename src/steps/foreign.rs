@@ -108,6 +108,10 @@ impl Step for UnlessForeign {
         self.inner.follows(host, found)
     }
 
+    fn newest_want_counts(&self) -> bool {
+        self.inner.newest_want_counts()
+    }
+
     fn is_needed_by(&self, key: &str) -> bool {
         self.inner.is_needed_by(key)
     }

@@ -142,9 +142,16 @@ impl Step for Addon {
         if found != Probe::Absent {
             return Ok(found);
         }
-        Ok(match host.get(&cluster::NAMESPACE, None, NAMESPACE)?.filter(|_| self.api == MetallbApi::ConfigMap) {
-            Some(namespace) if state::going(&namespace) => Probe::pending("it is being disabled"),
-            Some(_) => Probe::differs(json!({"namespace": true}), "half there: its namespace, and nothing that works"),
+        // What tells that it is, or was, there: somebody may have taken away the rest.
+        let (sign, called) = match self.api {
+            MetallbApi::ConfigMap => (host.get(&cluster::NAMESPACE, None, NAMESPACE)?, "namespace"),
+            MetallbApi::Crd => (host.get(&cluster::CUSTOM_RESOURCE_DEFINITION, None, POOLS)?, "kinds"),
+        };
+        Ok(match sign {
+            Some(sign) if state::going(&sign) => Probe::pending("it is being disabled"),
+            Some(_) => {
+                Probe::differs(json!({called: true}), format!("half there: its {called}, and nothing that works"))
+            }
             None => Probe::Absent,
         })
     }
@@ -154,6 +161,7 @@ impl Step for Addon {
         Ok(match found {
             Probe::Differs { now, .. } if now["images"] == "gone" => applied(self.outdated(host)?).collect(),
             Probe::Differs { .. } if self.api == MetallbApi::ConfigMap => vec![delete_namespace()],
+            Probe::Differs { now, .. } if now["kinds"] == true => self.apply(host, &Probe::Absent)?,
             Probe::Differs { .. } => [disable, enable].into_iter().chain(applied(self.replaced())).collect(),
             _ => std::iter::once(enable).chain(applied(self.replaced())).collect(),
         })

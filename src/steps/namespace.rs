@@ -128,6 +128,10 @@ impl Step for Namespace {
         Scope::Data
     }
 
+    fn newest_want_counts(&self) -> bool {
+        self.object.newest_want_counts()
+    }
+
     fn is_needed_by(&self, key: &str) -> bool {
         key.split_once('@')
             .is_some_and(|(_, place)| place.strip_prefix(&self.name).is_some_and(|rest| rest.starts_with('/')))

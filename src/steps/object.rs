@@ -158,6 +158,10 @@ impl Step for Object {
         Some(SNAP)
     }
 
+    fn newest_want_counts(&self) -> bool {
+        true
+    }
+
     fn used_by(&self) -> Option<String> {
         self.used_by.clone()
     }

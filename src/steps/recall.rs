@@ -207,6 +207,7 @@ mod tests {
                 memo: crate::step::Memo::default(),
                 recipe: step.recipe(),
                 microk8s: None,
+                anew: false,
             };
             ledger.apply(&intent).expect("an intent");
         }
@@ -244,6 +245,7 @@ mod tests {
             memo: crate::step::Memo::default(),
             recipe: json!({"x": 1}),
             microk8s: None,
+            anew: false,
         };
         ledger.apply(&intent).expect("an intent");
         let error = recall(&ledger).err().expect("refused");

@@ -327,9 +327,9 @@ impl Hold {
     /// What was there before the newest hold of ours that was not our own.
     fn prior(memory: &Memory) -> &Value {
         let ours: Vec<&Value> = memory.wants.iter().map(|want| &want["until"]).collect();
-        let others =
-            memory.wants.iter().rev().map(|want| &want["over"]).find(|over| over.is_string() && !ours.contains(over));
-        others.unwrap_or(&memory.prior)
+        // Null: nothing was held then, or not any more.
+        let mut overs = memory.wants.iter().rev().filter_map(|want| want.get("over"));
+        overs.find(|over| !ours.contains(over)).unwrap_or(&memory.prior)
     }
 
     /// Whether a hold of all snaps is one that we set. Journals of the first format do not say which: it was 89 days from a moment of that run.

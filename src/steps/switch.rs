@@ -173,6 +173,10 @@ impl Step for Stopped {
         Value::Null
     }
 
+    fn newest_want_counts(&self) -> bool {
+        true
+    }
+
     fn deadline(&self) -> Duration {
         SWITCH_WITHIN
     }

@@ -135,7 +135,7 @@ fn take_back(steps: Vec<Fake>, priors: &[(&str, Value)]) -> Took {
         let prior = priors.iter().find(|(id, _)| *id == step).map(|(_, prior)| prior.clone()).unwrap_or_default();
         let memo = Memo { prior, want: json!(1) };
         journal
-            .append(&Record::Intent { step: step.to_owned(), memo, recipe: Value::Null, microk8s: None })
+            .append(&Record::Intent { step: step.to_owned(), memo, recipe: Value::Null, microk8s: None, anew: false })
             .expect("written");
         journal.append(&Record::Done { step: step.to_owned(), microk8s: None }).expect("written");
     }

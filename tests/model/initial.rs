@@ -234,7 +234,7 @@ impl Initial {
         if self.pools == Pools::NoAddon {
             return;
         }
-        let range = if self.pools == Pools::Same { RANGE } else { "192.168.11.200-192.168.11.210" };
+        let range = if self.pools == Pools::Same { RANGE } else { THEIR_RANGE };
         person(world, &["microk8s", "enable", &format!("metallb:{range}")]);
         if self.era == Era::Old {
             return self.old_metallb(world);
@@ -250,9 +250,7 @@ impl Initial {
         }
         if self.pools == Pools::Beside {
             let now = world.now;
-            for object in
-                [manifests::pool("mine", &["192.168.11.200-192.168.11.210"]), manifests::advertisement("mine")]
-            {
+            for object in [manifests::pool("mine", &[THEIR_RANGE]), manifests::advertisement("mine")] {
                 world
                     .api()
                     .expect("it runs")
@@ -281,7 +279,7 @@ impl Initial {
         match self.pools {
             Pools::Poisoned => cluster.drop_object(&key(&kinds::CONFIG_MAP, "metallb-system", "config")),
             Pools::Beside => {
-                let config = manifests::config(&[("mine", &["192.168.11.200-192.168.11.210"])]);
+                let config = manifests::config(&[("mine", &[THEIR_RANGE])]);
                 cluster.apply(&config, "kubectl-client-side-apply", false, now).expect("it is applied");
             }
             Pools::NoAddon | Pools::Same | Pools::OtherRange => {}
@@ -298,6 +296,9 @@ fn old_kubernetes(world: &mut World) {
     world.at_boot.push(("net/ipv4/ip_forward", "1"));
     world.boot_settings();
 }
+
+/// The addresses of somebody's MetalLB.
+pub const THEIR_RANGE: &str = "192.168.11.200-192.168.11.210";
 
 /// A person runs a command, and waits for its end.
 pub fn person(world: &mut World, argv: &[&str]) {

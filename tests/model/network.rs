@@ -87,7 +87,8 @@ pub fn kubernetes_begins(world: &mut World) {
     // 1.20 knows nothing of IPv6.
     let families = if world.era == Era::Old { 1 } else { 2 };
     for (at, rules) in world.rules.iter_mut().take(families).enumerate() {
-        if !rules.iter().any(|l| l.starts_with(":KUBE-")) {
+        // Another Kubernetes has chains of its own beside those that all of them share.
+        if !rules.iter().any(|l| l.starts_with(":KUBE-SERVICES")) {
             kubernetes_rules(rules, at == 0);
         }
         if !rules.iter().any(|l| l.starts_with(":KUBE-FORWARD")) {

@@ -143,7 +143,8 @@ pub fn unnamed(world: &World, reach: Reach, said: &str) -> Vec<String> {
             "Secret" => "iris.cpf",
             _ => "iris.claims",
         };
-        !said.contains(last) && !said.contains(step)
+        let brought = names(&format!("{kind} {name}"));
+        !said.contains(last) && !said.contains(step) && !brought.iter().any(|by| said.contains(by.as_str()))
     });
     silent.map(|(_, name)| format!("left and unnamed: {name}")).collect()
 }

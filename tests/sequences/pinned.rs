@@ -340,4 +340,58 @@ fn what_was_found_once_stays_found() {
     on(Era::Today, Fresh, &[Bootstrap(PLAIN, Dies(PowerCut, 18, 0)), Reinstalls, JoinsGroup("anna")]);
     on(Era::Today, Fresh, &[Bootstrap(PLAIN, Dies(Killed, 18, 0)), Reinstalls, Bootstrap(PLAIN, Dies(PowerCut, 0, 0))]);
     on(Era::Old, Fresh, &[Bootstrap(PLAIN, Dies(PowerCut, 66, 0)), Bootstrap(PLAIN, Whole)]);
+    on(
+        Era::Today,
+        TheirsStopped,
+        &[Bootstrap(PLAIN, Whole), Stop(Dies(PowerCut, 14, 0)), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)],
+    );
+    // What somebody took away is not brought back, although it was there before us.
+    for part in [Part::Of(Ours::Pool), Part::StorageDeployment] {
+        on_both(TheirsWithPool, &[Bootstrap(PLAIN, Whole), Deletes(part), Bootstrap(PLAIN, Whole)]);
+        on_both(TheirsStopped, &[Bootstrap(PLAIN, Whole), Deletes(part)]);
+    }
+    for held in ["2027-01-20T00:00:00Z", "2026-12-20T00:00:00Z"] {
+        on_both(Fresh, &[HoldsAll(held), Bootstrap(PLAIN, Whole), UnholdsAll, Bootstrap(PLAIN, Whole)]);
+    }
+    on_both(Theirs, &[Aliases("kubectl"), Bootstrap(PLAIN, Whole), Unaliases("kubectl"), Bootstrap(PLAIN, Whole)]);
+    let died = [ApiDies, Bootstrap(PLAIN, Whole), Deletes(Part::StorageDeployment)];
+    on(Era::Today, TheirsWithPool, &died);
+    let mended = [Deletes(Part::StorageClass), Microk8sStop, Bootstrap(PLAIN, Whole)];
+    on(Era::Today, Released("theirs-1.20"), &mended);
+    on(Era::Old, TheirsStopped, &[Bootstrap(PLAIN, Whole), Edits(Ours::Pool)]);
+    let of_iris = Wish { until: Some("iris"), ..PLAIN };
+    for first in [Bootstrap(of_iris, Whole), Bootstrap(PLAIN, Meanwhile(56, Box::new(Makes(Service))))] {
+        on_both(Fresh, &[first, Makes(Service), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+    }
+    on_both(TheirsWithPool, &[Deletes(Part::MetallbNamespace), Bootstrap(PLAIN, Whole)]);
+    let set = SetsSetting("net/netfilter/nf_conntrack_tcp_timeout_established", "7200");
+    on_both(TheirsWithPool, &[Bootstrap(PLAIN, Whole), Stop(Whole), set]);
+    let boots = [Bootstrap(PLAIN, Dies(PowerCut, 0, 0)), Bootstrap(PLAIN, Whole), Stop(Whole), Arrives(K3s)];
+    on(Era::Today, TheirsStopped, &boots);
+    let set = SetsSetting("vm/overcommit_memory", "2");
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Dies(Killed, 28, 0)), set, Teardown(Reset, Whole)]);
+    for theirs in [Puts(Place::Current), Aliases("mk")] {
+        for reset in [Teardown(Reset, CtrlC(20)), Teardown(Reset, Dies(Killed, 24, 0))] {
+            on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), theirs.clone(), reset, Bootstrap(PLAIN, Whole)]);
+        }
+    }
+    on(Era::Today, TheirsWithPool, &[Deletes(Part::DnsService), Bootstrap(PLAIN, Whole)]);
+    let gone = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Advertisement))));
+    on(Era::Today, TheirsWithPool, &[Bootstrap(PLAIN, gone)]);
+    let set = SetsSetting("vm/overcommit_memory", "2");
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, CtrlC(16)), set]);
+    on(Era::Today, TheirsWithPool, &[Bootstrap(PLAIN, Whole), Teardown(Reset, Dies(PowerCut, 0, 200)), RemovesSnap]);
+    on(Era::Today, TheirsWithPool, &[Bootstrap(PLAIN, Whole), Deletes(Part::MetallbController)]);
+    let without = [
+        Bootstrap(PLAIN, Whole),
+        Makes(Service),
+        Deletes(Part::MetallbNamespace),
+        Teardown(App, Whole),
+        Bootstrap(Wish { abreast: Some(117), ..PLAIN }, CtrlC(4)),
+    ];
+    on(Era::Today, Fresh, &without);
+    let of_class = Wish { class: Some("microk8s-hostpath"), ..PLAIN };
+    on(Era::Today, Released("theirs"), &[Bootstrap(of_class, Whole), Bootstrap(PLAIN, Whole)]);
+    let removed = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Secret))));
+    on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Secret), Teardown(Data, removed)]);
 }

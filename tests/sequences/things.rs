@@ -148,6 +148,10 @@ pub enum Part {
 }
 
 impl Part {
+    pub fn is_of_metallb(self) -> bool {
+        matches!(self, Self::Of(Ours::Pool | Ours::Advertisement) | Self::MetallbController | Self::MetallbNamespace)
+    }
+
     pub const ALL: [Self; 21] = [
         Self::Of(Ours::Set),
         Self::Of(Ours::Service),

@@ -8,9 +8,10 @@ use super::{Play, Rule, before_json};
 use crate::{
     check,
     model::{
-        cluster::{Cluster, Key, key_of},
+        cluster::{Cluster, Key, key_of, services_stop},
         compare::facts,
         initial,
+        microk8s::STOPPED,
         world::{Era, World, s},
     },
     op::{End, Op, Reach},
@@ -24,9 +25,16 @@ impl Play {
         if self.twin.snapd.snaps.get("microk8s").is_some_and(|snap| !snap.active) {
             return;
         }
-        self.heal();
+        let enabled = self.heal();
         let mut done = false;
         for round in 0..3 {
+            // What was enabled for the sake of the volumes alone keeps what it needs.
+            if round == 1 && enabled {
+                for world in [&mut self.world, &mut self.twin] {
+                    let name = storage_of(world.era);
+                    while_it_runs(world, |world| initial::person(world, &["microk8s", "disable", name]));
+                }
+            }
             if round == 2 {
                 for who in self.world.residents.clone() {
                     _ = self.others(&Op::Leaves(who));
@@ -57,8 +65,8 @@ impl Play {
         }
     }
 
-    /// Everybody takes away what is theirs and lies in ours, and MicroK8s runs.
-    fn heal(&mut self) {
+    /// Everybody takes away what is theirs and lies in ours, and MicroK8s runs. Whether storage had to be enabled again.
+    fn heal(&mut self) -> bool {
         if let Some(journal) = self.backup.take() {
             self.world.files.write_as(State::default().journal().to_str().expect("UTF-8"), journal, 0o600, "root");
         }
@@ -75,6 +83,10 @@ impl Play {
             };
             self.switched |= off(&self.world);
             if off(&self.world) || matches!(op, Op::Waits(_)) {
+                // Kubernetes sets its values when it starts, on this host alone.
+                if off(&self.world) {
+                    self.took.extend(self.settings.iter().map(|(path, ..)| path.clone()));
+                }
                 doings::does(&mut self.world, &op, &self.sight);
                 if off(&self.twin) {
                     doings::does(&mut self.twin, &op, &self.sight);
@@ -83,15 +95,33 @@ impl Play {
         }
         self.settings_that_kubernetes_took(&Op::Waits(0));
         // Volumes go only with what made them.
+        let mut enabled = false;
         let storage = |cluster: &Cluster, kind, namespace, name| cluster.find(kind, namespace, name).is_some();
         for world in [&mut self.world, &mut self.twin] {
-            let half = world.api().is_some_and(|c| {
+            let half = world.cluster.as_ref().is_some_and(|c| {
                 storage(c, &kinds::STORAGE_CLASS, "", "microk8s-hostpath")
                     && !storage(c, &kinds::DEPLOYMENT, "kube-system", "hostpath-provisioner")
             });
             if half {
-                let name = if world.era == Era::Today { "hostpath-storage" } else { "storage" };
-                initial::person(world, &["microk8s", "enable", name]);
+                enabled = true;
+                let name = storage_of(world.era);
+                while_it_runs(world, |world| initial::person(world, &["microk8s", "enable", name]));
+            }
+        }
+        // No webhook takes a pool where somebody deleted the controller.
+        let deaf = |world: &World| {
+            world.era == Era::Today
+                && world.cluster.as_ref().is_some_and(|c| {
+                    storage(c, &kinds::NAMESPACE, "", "metallb-system")
+                        && !storage(c, &kinds::DEPLOYMENT, "metallb-system", "controller")
+                })
+        };
+        if deaf(&self.world) && deaf(&self.twin) {
+            for world in [&mut self.world, &mut self.twin] {
+                while_it_runs(world, |world| {
+                    initial::person(world, &["microk8s", "disable", "metallb"]);
+                    initial::person(world, &["microk8s", "enable", &format!("metallb:{}", initial::THEIR_RANGE)]);
+                });
             }
         }
         let now = self.world.now;
@@ -150,5 +180,26 @@ impl Play {
         let is = facts(&self.world);
         self.theirs.retain(|fact| is.contains(fact));
         self.story.push("what stood in the way is gone".to_owned());
+        enabled
+    }
+}
+
+fn storage_of(era: Era) -> &'static str {
+    if era == Era::Today { "hostpath-storage" } else { "storage" }
+}
+
+/// A person starts what is stopped, and stops it again.
+fn while_it_runs(world: &mut World, does: impl FnOnce(&mut World)) {
+    let off = world.cluster.as_ref().is_some_and(|c| !c.running);
+    let by_a_person = world.files.has(STOPPED);
+    if off {
+        initial::person(world, &["microk8s", "start"]);
+        world.advance(s(60));
+    }
+    does(world);
+    if off && by_a_person {
+        initial::person(world, &["microk8s", "stop"]);
+    } else if off {
+        services_stop(world);
     }
 }

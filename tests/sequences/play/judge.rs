@@ -44,7 +44,8 @@ impl Play {
         let op = Op::Teardown(reach, end.clone());
         self.judge(&op, end, &shown, &ran, reach != Reach::App);
         if matches!(reach, Reach::App | Reach::Data) {
-            let gone = edited.iter().filter(|key| !self.has(key));
+            // Others may delete it meanwhile.
+            let gone = edited.iter().filter(|key| self.edited.contains_key(*key) && !self.has(key));
             let gone = gone.map(|key| format!("somebody changed it, and it went: {key:?}")).collect();
             self.violates(Rule::NotOurs, gone);
         }
@@ -136,6 +137,7 @@ impl Play {
                 booted = true;
                 self.booted = true;
                 self.twin.power_cut();
+                self.twin.advance(s(u64::from(*gap)));
             }
         }
         // Commands that end well leave nothing of their own to do, and those that do not may leave one at work.
@@ -163,7 +165,9 @@ impl Play {
             self.violates(Rule::Broken, vec![format!("{} changes: it spins", ran.changes)]);
         }
         let blind = matches!(op, Op::Teardown(Reach::Blind, _)) && ran.asked.contains("UNSEEN");
-        let named = if agreed { format!("{}{}", shown.text, ran.asked) } else { String::new() };
+        let mut named = if agreed { format!("{}{}", shown.text, ran.asked) } else { String::new() };
+        // snapd goes on with what a command that died was agreed to do.
+        named.push_str(&self.agreed);
         self.others_unharmed(&before, booted, blind, &named);
         let lost = data(&before).into_iter().filter(|(folder, claim)| {
             // Of a cluster that cannot be asked, the folders of its volumes are named.
@@ -191,7 +195,9 @@ impl Play {
 
     fn others_unharmed(&mut self, before: &World, booted: bool, blind: bool, named: &str) {
         let (was, is) = (facts(before), facts(&self.world));
-        let snap = self.world.snapd.snaps.contains_key("microk8s");
+        let authority = |world: &World| world.files.text("/var/snap/microk8s/current/certs/ca.crt");
+        let is_same = authority(before).is_empty() || authority(before) == authority(&self.world);
+        let snap = self.world.snapd.snaps.contains_key("microk8s") && is_same;
         let ended = |fact: &str| booted && is_of_this_boot(fact);
         let worthless = |fact: &str| !snap && goes_with_the_snap(fact);
         let settings = |fact: &str| named.contains(&format!("GOES   {}:", fact.split(' ').next().unwrap_or_default()));

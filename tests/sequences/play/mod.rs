@@ -23,7 +23,7 @@ use crate::{
         longhorn,
         world::{Era, World},
     },
-    op::{End, Op, Sequence, Start},
+    op::{End, Op, Part, Sequence, Start},
     others::{self as doings, Sight},
     program::{self, Ran, Shown},
     releases,
@@ -84,7 +84,7 @@ pub struct Play {
     booted: bool,
     /// Somebody who needed it left, and the kernel still forwards: nobody can tell for whom.
     forwards: bool,
-    /// Kernel settings that Kubernetes took over, or that somebody set to the very value that Kubernetes sets.
+    /// Kernel settings that Kubernetes took over, or that somebody set to the very value that Kubernetes sets, or while it was on its way.
     took: BTreeSet<String>,
     /// Somebody switched MicroK8s on: nobody can tell that from what it was already.
     switched: bool,
@@ -207,13 +207,15 @@ impl Play {
             // The first release did not write down which MicroK8s it was.
             Op::Reinstalls if self.first_release => return false,
             _ => {
+                let is_coming = self.world.snapd.change.is_some() || self.world.snapd.snaps.contains_key("microk8s");
+                let starts = is_coming && self.world.files.text("/proc/sys/vm/overcommit_memory") == "0\n";
                 if !self.others(op) {
                     return false;
                 }
                 self.stopped_by_person |= matches!(op, Op::Microk8sStop);
                 self.booted |= matches!(op, Op::Reboots);
                 if let Op::SetsSetting(name, value) = op
-                    && ["1", "10"].contains(value)
+                    && (["1", "10"].contains(value) || starts)
                 {
                     self.took.insert(format!("/proc/sys/{name}"));
                 }
@@ -253,13 +255,20 @@ impl Play {
 
     /// Runs a command on the host, to the end that it is to have.
     fn run(&mut self, end: &End, command: impl FnOnce(World, Option<Hook>) -> Ran) -> Ran {
-        let new: Arc<Mutex<Facts>> = Arc::default();
+        let new: New = Arc::default();
         let hook = hook(end, &new, &self.sight);
         let ran = command(self.world.clone(), hook);
         if let End::Meanwhile(_, op) = end {
+            if let Op::Deletes(Part::Of(which)) = **op {
+                let key = self.world.cluster.as_ref().and_then(|c| key_of_ours(c, which));
+                self.edited.retain(|edited, _| Some(edited) != key.as_ref());
+            }
+            let did = new.lock().expect("its run has ended").take();
+            if did.is_some() && matches!(**op, Op::Deletes(_)) {
+                self.twin_does(op, true);
+            }
             let mut twin = self.twin.clone();
-            let made: Facts = std::mem::take(&mut *new.lock().expect("its run has ended"));
-            if !made.is_empty() {
+            if let Some(made) = did.filter(|made| !made.is_empty()) {
                 doings::does(&mut twin, op, &self.sight);
                 self.twin = twin;
                 if others::leaves_things(op) {
@@ -295,8 +304,11 @@ impl Play {
     }
 }
 
+/// Facts that came by what happened meanwhile; none while it has not happened.
+type New = Arc<Mutex<Option<Facts>>>;
+
 /// What happens at the moments of a run.
-fn hook(end: &End, new: &Arc<Mutex<Facts>>, sight: &Sight) -> Option<Hook> {
+fn hook(end: &End, new: &New, sight: &Sight) -> Option<Hook> {
     let (new, sight) = (Arc::clone(new), sight.clone());
     match end.clone() {
         End::Whole => None,
@@ -313,7 +325,7 @@ fn hook(end: &End, new: &Arc<Mutex<Facts>>, sight: &Sight) -> Option<Hook> {
             if n == u32::from(at) {
                 let was = facts(world);
                 if doings::does(world, &op, &sight) {
-                    new.lock().expect("one thread").extend(facts(world).difference(&was).cloned());
+                    *new.lock().expect("one thread") = Some(facts(world).difference(&was).cloned().collect());
                 }
             }
             Then::GoesOn

@@ -59,6 +59,10 @@ impl Play {
                 self.guests.extend(edits);
                 self.theirs.extend(is.difference(&was).filter(|fact| is_thing(fact)).cloned());
             }
+            // Without MetalLB nobody keeps an address for them.
+            Op::Deletes(part) if part.is_of_metallb() => {
+                self.theirs.retain(|fact| !(fact.starts_with("Service ") && fact.contains("loadBalancer")));
+            }
             Op::JoinsGroup(user) => _ = self.joined.insert(user),
             Op::Spoils(file) => self.spoiled(*file, &without),
             Op::Microk8sStart => self.switched = true,
@@ -74,7 +78,7 @@ impl Play {
     }
 
     /// The same on the host without us: a person starts what is stopped there, and stops it again.
-    fn twin_does(&mut self, op: &Op, in_cluster: bool) -> bool {
+    pub(super) fn twin_does(&mut self, op: &Op, in_cluster: bool) -> bool {
         let off = in_cluster && self.twin.cluster.as_ref().is_some_and(|c| !c.running);
         if off {
             cluster::services_start(&mut self.twin);

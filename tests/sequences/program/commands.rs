@@ -125,22 +125,12 @@ fn scope(reach: Reach) -> Scope {
     }
 }
 
-fn stopped(model: &Model, reach: Reach) -> Result<()> {
-    if scope(reach) < Scope::Host && steps::is_stopped(model) {
-        return Err(Error::failed(
-            "MicroK8s is stopped: what IRIS has in the cluster can be removed only while it runs",
-        ));
-    }
-    Ok(())
-}
-
 /// What `teardown` shows before it asks, which `--dry-run` shows as well.
 pub fn undo_plan(world: &World, reach: Reach) -> Shown {
     let blind = reach == Reach::Blind;
     let shown = look(world, |model, world| {
         let Some(known) = remembered(&world)? else { return Ok(Shown::default()) };
         let stages = steps::recall(&known.contents.ledger)?;
-        stopped(model, reach)?;
         let sight = data::look(model, &known.contents.ledger, scope(reach), !blind, &mut |_| {})?;
         let (events, agreed) = (Events::channel().0, sight.planned(blind));
         let engine = Engine { agreed: &agreed, ..engine(model, &stages, &events) };
@@ -178,7 +168,6 @@ pub fn teardown(world: World, reach: Reach, hook: Option<Hook>) -> Ran {
         };
         let ledger = &known.contents.ledger;
         let stages = steps::recall(ledger)?;
-        stopped(model, reach)?;
         let sight = data::look(&**model, ledger, scope(reach), !blind, &mut |_| {})?;
         let agreed = sight.planned(blind);
         let plan = Engine { agreed: &agreed, ..engine(&**model, &stages, events) }.undo_plan(ledger, scope(reach))?;
