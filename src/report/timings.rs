@@ -1,6 +1,6 @@
 //! Where the time of a run went, out of its events: a chart for people, and the trace-event JSON that Perfetto and Chrome open.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -17,6 +17,10 @@ const WORTH_A_LINE: u64 = 50;
 
 /// A stage begins so many milliseconds after the one that it waited for, at the most.
 const AT_ONCE: u64 = 5;
+
+fn seconds(ms: u64) -> f64 {
+    Duration::from_millis(ms).as_secs_f64()
+}
 
 /// From when to when, in milliseconds since the run began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +113,6 @@ impl<'a> Timings<'a> {
     /// The chart.
     pub fn chart(&self) -> String {
         let critical = self.critical();
-        let seconds = |ms: u64| ms as f64 / 1000.0;
         let mut text = format!("{:.1} s; # is the critical path, = went beside it\n", seconds(self.end));
         let first = self.lines.first().map_or(self.end, |line| line.from);
         text.push_str(&self.bar("looks", 0, first, '#'));
@@ -132,8 +135,8 @@ impl<'a> Timings<'a> {
     fn bar(&self, name: &str, from: u64, to: u64, sign: char) -> String {
         let column = |ms: u64| usize::try_from(ms * WIDTH / self.end.max(1)).unwrap_or_default();
         let bar = sign.to_string().repeat((column(to) - column(from)).max(1));
-        let seconds = to.saturating_sub(from) as f64 / 1000.0;
-        format!("{name:<12}{seconds:>6.1} s |{}{bar}\n", " ".repeat(column(from)))
+        let took = seconds(to.saturating_sub(from));
+        format!("{name:<12}{took:>6.1} s |{}{bar}\n", " ".repeat(column(from)))
     }
 
     /// The trace: one row for each stage.
