@@ -217,6 +217,7 @@ fn plan(global: &Global, flags: &cli::SpecFlags, data: bool, until: Option<&str>
     let (spec, credentials) = wanted(flags, true, data)?;
     let stages = stages_of(&spec, &credentials, until)?;
     let host = looking("plan")?;
+    data::settle(&host, &mut |text| report::prompt(&format!("{text}\n")))?;
     let (events, _) = Events::channel();
     let plan = engine_that_looks(&host, &stages, &events).plan()?;
     let lost = if data { question::of_another_class(&host, &spec)? } else { Vec::new() };

@@ -20,7 +20,7 @@ mod volumes;
 pub use agreed::Agreed;
 pub use foreign::Theirs;
 pub use needs::needed;
-pub use sight::{Sight, Stake, Unseen, look};
+pub use sight::{Sight, Stake, Unseen, look, settle};
 pub use volumes::{Volume, on_longhorn, volumes, volumes_of};
 
 /// What snapd gives MicroK8s to keep its data in, across revisions.

@@ -190,7 +190,10 @@ fn deletes_data(ledger: &Ledger, reach: Scope) -> bool {
 }
 
 /// Waits for commands of an earlier, killed run: what one of them makes right now would be in no plan.
-fn settle(host: &dyn Host, tell: &mut dyn FnMut(&str)) -> Result<()> {
+///
+/// # Errors
+/// The person interrupts the wait.
+pub fn settle(host: &dyn Host, tell: &mut dyn FnMut(&str)) -> Result<()> {
     let begun = host.now();
     let mut changes = None;
     while !host.leftovers().is_empty() && host.now().saturating_sub(begun) < LEFTOVERS_WITHIN {

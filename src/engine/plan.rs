@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Engine, abreast::Looks};
 use crate::{
     error::{Error, ExitCode, Result},
+    microk8s,
     step::{Act, Probe, Scope, Stage},
 };
 
@@ -143,6 +144,7 @@ impl Engine<'_> {
             let before = self.needed(stage);
             let keeps = |id: &str| steps.iter().all(|s: &StepPlan| s.step != id || s.verdict == Verdict::Keep);
             let reachable = before.iter().flat_map(|s| &s.steps).all(|step| !step.opens() || keeps(step.id()));
+            let mut is_replaced = false;
             for step in &stage.steps {
                 self.check_stop()?;
                 let of_before = |s: &&StepPlan| s.stage == stage.id || before.iter().any(|b| b.id == s.stage);
@@ -155,14 +157,18 @@ impl Engine<'_> {
                 } else {
                     None
                 };
+                // With a MicroK8s that is on its way out goes what is as wanted in it.
+                let goes = |probe: &Probe| matches!(probe, Probe::Satisfied { .. }) && is_replaced;
                 let acts_for = |probe: &Probe| -> Result<Vec<String>> {
                     let acts = step.apply(self.host, probe)?;
                     let follow = if acts.is_empty() { Vec::new() } else { step.follows(self.host, probe)? };
                     let new = follow.iter().filter(|act| !acts.contains(act));
                     Ok(acts.iter().chain(new).map(Act::show).collect())
                 };
+                let (id, title) = (step.id().to_owned(), step.title());
                 let mut warnings = Vec::new();
                 let (verdict, note, acts, hint) = match found {
+                    Some(found) if goes(&found) => (Verdict::Later, String::new(), acts_for(&Probe::Absent)?, None),
                     None => (Verdict::Later, String::new(), acts_for(&Probe::Absent)?, None),
                     Some(Probe::Satisfied { note, warnings: found }) => {
                         warnings = found;
@@ -181,7 +187,8 @@ impl Engine<'_> {
                     Some(Probe::Hopeless { why, .. }) => (Verdict::Wait, why, Vec::new(), None),
                     Some(Probe::Refused { why, hint }) => (Verdict::Refuse, why, Vec::new(), Some(hint)),
                 };
-                let (id, title) = (step.id().to_owned(), step.title());
+                is_replaced |=
+                    step.opens() && verdict != Verdict::Keep && self.host.snapd_get(microk8s::SNAP)?.is_some();
                 steps.push(StepPlan { stage: stage.id, step: id, title, verdict, note, acts, hint, settled, warnings });
             }
         }

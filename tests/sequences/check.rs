@@ -131,8 +131,11 @@ pub fn in_the_end(more: &[String], told: &str) -> Vec<String> {
 /// Objects of ours that a teardown of that reach leaves, and does not name.
 pub fn unnamed(world: &World, reach: Reach, said: &str) -> Vec<String> {
     let Some(cluster) = &world.cluster else { return Vec::new() };
-    // Longhorn is of the host.
-    let of_reach = |name: &str| matches!(reach, Reach::Reset | Reach::Blind) || !name.contains("longhorn-system/");
+    // Longhorn is of the host, and so are the addons, with what of them was mended.
+    let of_host = ["longhorn-system/", "kube-system/", "container-registry/", "metallb-system/"];
+    let of_reach = |name: &str| {
+        matches!(reach, Reach::Reset | Reach::Blind) || !of_host.iter().any(|namespace| name.contains(namespace))
+    };
     let goes = |kind: &str| reach != Reach::App || kind != "PersistentVolumeClaim";
     let left = our_objects(cluster).into_iter().filter(|(kind, name)| goes(kind) && of_reach(name));
     let silent = left.filter(|(kind, name)| {

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use crate::{
     inside,
     model::{
-        cluster, foreign, network, snapd,
+        cluster, foreign,
+        microk8s::STOPPED,
+        network, snapd,
         world::{World, s},
     },
     op::{Op, OurFile},
@@ -93,7 +95,7 @@ fn has_microk8s(world: &World) -> bool {
 
 fn person(world: &mut World, verb: &str) -> bool {
     // What is so already leaves no trace, and nobody can know of it.
-    let runs = world.cluster.as_ref().is_some_and(|c| c.running);
+    let runs = world.cluster.as_ref().is_some_and(|c| c.running) && !(verb == "start" && world.files.has(STOPPED));
     let there = has_microk8s(world) && runs == (verb == "stop");
     if there {
         crate::model::initial::person(world, &["microk8s", verb]);

@@ -392,6 +392,16 @@ fn what_was_found_once_stays_found() {
     on(Era::Today, Fresh, &without);
     let of_class = Wish { class: Some("microk8s-hostpath"), ..PLAIN };
     on(Era::Today, Released("theirs"), &[Bootstrap(of_class, Whole), Bootstrap(PLAIN, Whole)]);
+    for part in [Part::RegistryService, Part::DnsService] {
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Deletes(part), Bootstrap(PLAIN, Whole), Teardown(App, Whole)]);
+    }
+    on(Era::Today, TheirsStopped, &[Bootstrap(PLAIN, Dies(PowerCut, 38, 4)), RemovesSnap]);
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Stop(Whole), Bootstrap(PLAIN, CtrlCTwice(10))]);
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Stop(Dies(Killed, 16, 0)), Bootstrap(PLAIN, Whole)]);
+    let blind = Teardown(Blind, CtrlC(4));
+    on(Era::Today, NewSnapd, &[Bootstrap(PLAIN, Whole), ApiDies, blind, Bootstrap(PLAIN, Whole)]);
+    let edited = [Bootstrap(PLAIN, Whole), Makes(ClaimBesideIris), Edits(Ours::Pool), Teardown(Reset, Whole)];
+    on(Era::Old, TheirsWithPool, &edited);
     let removed = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Secret))));
     on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Secret), Teardown(Data, removed)]);
 }

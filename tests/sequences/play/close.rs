@@ -79,7 +79,9 @@ impl Play {
         for op in [Op::EnablesSnap, Op::Microk8sStart, Op::Waits(120)] {
             let disabled = |world: &World| world.snapd.snaps.get("microk8s").is_some_and(|snap| !snap.active);
             let off = |world: &World| {
-                world.cluster.as_ref().is_some_and(|c| !c.running) && (matches!(op, Op::EnablesSnap) == disabled(world))
+                let stopped = world.files.has(STOPPED) && !disabled(world);
+                world.cluster.as_ref().is_some_and(|c| !c.running || stopped)
+                    && (matches!(op, Op::EnablesSnap) == disabled(world))
             };
             self.switched |= off(&self.world);
             if off(&self.world) || matches!(op, Op::Waits(_)) {

@@ -88,6 +88,8 @@ pub struct Play {
     took: BTreeSet<String>,
     /// Somebody switched MicroK8s on: nobody can tell that from what it was already.
     switched: bool,
+    /// MicroK8s was there before us.
+    not_ours: bool,
     /// The journal is the first release's.
     pub first_release: bool,
     /// Somebody stopped it with its own command.
@@ -165,6 +167,7 @@ impl Play {
             took: BTreeSet::new(),
             switched: false,
             stopped_by_person: false,
+            not_ours: matches!(start, Start::Theirs | Start::TheirsWithPool | Start::TheirsStopped),
             first_release: false,
             password_is_lost: false,
             at: 0,

@@ -81,6 +81,7 @@ pub fn plan(world: &World, wish: &Wish) -> Shown {
         contents(&world)?;
         let spec = spec(world.era, wish);
         let stages = stages(&spec, &credentials(&mut world, wish.password)?, wish)?;
+        data::settle(model, &mut |_| {})?;
         let plan = engine(model, &stages, &Events::channel().0).plan()?;
         let refused = plan.refusals().err();
         let mut shown = of_plan(&plan);

@@ -16,7 +16,7 @@ use iris_mk8s::{
     error::{ExitCode, Result},
     event::{Event, Events},
     host::Host,
-    journal::{Contents, Journal, Place},
+    journal::{Contents, Journal, Ledger, Place},
     spec::Spec,
     step::Stage,
     steps,
@@ -86,6 +86,11 @@ fn contents(world: &World) -> Result<Contents> {
     } else {
         Ok(Contents::default())
     }
+}
+
+/// What the journal says; nothing when it cannot be read.
+pub fn ledger(world: &World) -> Ledger {
+    contents(world).map(|contents| contents.ledger).unwrap_or_default()
 }
 
 fn remembered(world: &World) -> Result<Option<Remembered>> {
