@@ -469,3 +469,16 @@ fn looks_side_by_side_come_to_the_same_plan() {
         assert_eq!(plan(true), plan(false), "{what}");
     }
 }
+
+/// A login that somebody gave to the namespace is kubelet's: without it a registry would refuse what kubelet may pull.
+#[test]
+fn an_image_that_kubelet_has_a_login_for_is_left_to_it() {
+    let tool = Tool::new(Policy::Proposed);
+    let private = another_image("registry.lan/private:1");
+    let mut world = tool.bootstrap(world()).world;
+    let verdict = |world: &World| tool.plan_of(world.clone(), &private).unwrap().step("image.iris").unwrap().verdict;
+    assert_eq!(verdict(&world), iris_mk8s::engine::Verdict::Create);
+    world.cluster.as_mut().unwrap().put(json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "default", "namespace": "default"}, "imagePullSecrets": [{"name": "login"}]}));
+    assert_eq!(verdict(&world), iris_mk8s::engine::Verdict::Keep);
+}
