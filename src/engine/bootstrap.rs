@@ -140,7 +140,7 @@ impl Engine<'_> {
     fn reach(&self, journal: &Journal, step: &dyn Step, plan: &Plan) -> Result<Reached> {
         let planned = plan
             .step(step.id())
-            .filter(|p| p.verdict == Verdict::Keep && p.settled && !journal.ledger().is_open(&step.key()));
+            .filter(|p| p.verdict == Verdict::Keep && p.settled && !journal.ledger().is_unsettled(&step.key()));
         if let Some(kept) = planned {
             let (step, title, note) = (kept.step.clone(), kept.title.clone(), kept.note.clone());
             self.events.send(Event::StepKept { step, title, note, seconds: 0.0 });

@@ -19,7 +19,7 @@ use crate::{
     journal::{Journal, Record},
     microk8s::{self, Identity},
     secrets,
-    step::{Act, Probe, Progress, Stage, Step},
+    step::{Act, Memo, Probe, Progress, Stage, Step},
 };
 
 mod abreast;
@@ -87,7 +87,7 @@ impl Engine<'_> {
             let why = match &found {
                 Probe::Satisfied { note, warnings } => {
                     self.warn(warnings);
-                    if change.is_some() || journal.ledger().is_open(&step.key()) {
+                    if change.is_some() || journal.ledger().is_unsettled(&step.key()) {
                         self.claim(journal, step, &found)?;
                         journal.append(&Record::Done { step: step.key(), microk8s: self.microk8s_of(step) })?;
                     }
@@ -165,14 +165,16 @@ impl Engine<'_> {
         }
     }
 
-    /// Writes down that what is there is what this step wants, where a command that was broken off wanted something else.
+    /// Writes down that what is there is what this step wants, where a command that was broken off wanted something else, or wanted it gone.
     fn claim(&self, journal: &Journal, step: &dyn Step, found: &Probe) -> Result<()> {
-        if !step.newest_want_counts() {
-            return Ok(());
-        }
-        let memo = step.memo(self.host, found)?;
-        let last = journal.ledger().memory(&step.key()).and_then(|memory| memory.wants.last().cloned());
-        if last.as_ref() == Some(&memo.want) {
+        let ledger = journal.ledger();
+        let Some(memory) = ledger.memory(&step.key()) else { return Ok(()) };
+        let last = memory.wants.last();
+        let memo = match last {
+            Some(want) if !step.newest_want_counts() => Memo { prior: memory.prior.clone(), want: want.clone() },
+            _ => step.memo(self.host, found)?,
+        };
+        if last == Some(&memo.want) && !ledger.is_undoing(&step.key()) {
             return Ok(());
         }
         let (recipe, microk8s) = (step.recipe(), self.microk8s_of(step));

@@ -1,12 +1,13 @@
 //! What a bootstrap would do: every step's probe, and the acts that would follow. Reads only.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Engine, abreast::Looks};
 use crate::{
     error::{Error, ExitCode, Result},
     microk8s,
-    step::{Act, Probe, Scope, Stage},
+    step::{Act, Probe, Scope, Stage, Step},
 };
 
 /// What would happen to a step.
@@ -132,6 +133,29 @@ impl Plan {
     }
 }
 
+/// What comes before a step in its stage.
+#[derive(Default)]
+struct Ahead {
+    /// MicroK8s is there, and is made anew.
+    is_replaced: bool,
+    /// Acts that delete something.
+    deletions: Vec<Act>,
+}
+
+impl Ahead {
+    /// Whether something that these acts would make is deleted before.
+    fn deletes(&self, made: &[Act]) -> bool {
+        let is_same = |object: &Value, act: &Act| {
+            let Act::Delete { kind, namespace, name } = act else { return false };
+            object["kind"] == kind.kind
+                && object["metadata"]["name"] == name.as_str()
+                && object["metadata"]["namespace"].as_str() == namespace.as_deref()
+        };
+        let mut objects = made.iter().filter_map(|act| if let Act::Apply(object) = act { Some(object) } else { None });
+        objects.any(|object| self.deletions.iter().any(|act| is_same(object, act)))
+    }
+}
+
 impl Engine<'_> {
     /// Looks at every step that can be looked at.
     ///
@@ -144,7 +168,7 @@ impl Engine<'_> {
             let before = self.needed(stage);
             let keeps = |id: &str| steps.iter().all(|s: &StepPlan| s.step != id || s.verdict == Verdict::Keep);
             let reachable = before.iter().flat_map(|s| &s.steps).all(|step| !step.opens() || keeps(step.id()));
-            let mut is_replaced = false;
+            let mut ahead = Ahead::default();
             for step in &stage.steps {
                 self.check_stop()?;
                 let of_before = |s: &&StepPlan| s.stage == stage.id || before.iter().any(|b| b.id == s.stage);
@@ -157,42 +181,56 @@ impl Engine<'_> {
                 } else {
                     None
                 };
-                // With a MicroK8s that is on its way out goes what is as wanted in it.
-                let goes = |probe: &Probe| matches!(probe, Probe::Satisfied { .. }) && is_replaced;
-                let acts_for = |probe: &Probe| -> Result<Vec<String>> {
-                    let acts = step.apply(self.host, probe)?;
-                    let follow = if acts.is_empty() { Vec::new() } else { step.follows(self.host, probe)? };
-                    let new = follow.iter().filter(|act| !acts.contains(act));
-                    Ok(acts.iter().chain(new).map(Act::show).collect())
-                };
-                let (id, title) = (step.id().to_owned(), step.title());
-                let mut warnings = Vec::new();
-                let (verdict, note, acts, hint) = match found {
-                    Some(found) if goes(&found) => (Verdict::Later, String::new(), acts_for(&Probe::Absent)?, None),
-                    None => (Verdict::Later, String::new(), acts_for(&Probe::Absent)?, None),
-                    Some(Probe::Satisfied { note, warnings: found }) => {
-                        warnings = found;
-                        (Verdict::Keep, note, Vec::new(), None)
-                    }
-                    Some(Probe::Absent) => (Verdict::Create, String::new(), acts_for(&Probe::Absent)?, None),
-                    Some(Probe::Differs { now, why }) => {
-                        let acts = acts_for(&Probe::Differs { now, why: why.clone() })?;
-                        (if acts.is_empty() { Verdict::Wait } else { Verdict::Change }, why, acts, None)
-                    }
-                    Some(Probe::Pending { why, progress }) => {
-                        let pending = Probe::Pending { why: why.clone(), progress };
-                        let acts = step.follows(self.host, &pending)?;
-                        (Verdict::Wait, why, acts.iter().map(Act::show).collect(), None)
-                    }
-                    Some(Probe::Hopeless { why, .. }) => (Verdict::Wait, why, Vec::new(), None),
-                    Some(Probe::Refused { why, hint }) => (Verdict::Refuse, why, Vec::new(), Some(hint)),
-                };
-                is_replaced |=
-                    step.opens() && verdict != Verdict::Keep && self.host.snapd_get(microk8s::SNAP)?.is_some();
-                steps.push(StepPlan { stage: stage.id, step: id, title, verdict, note, acts, hint, settled, warnings });
+                let plan = self.plan_step(&**step, found, &mut ahead)?;
+                steps.push(StepPlan { stage: stage.id, settled, ..plan });
             }
         }
         Ok(Plan { steps })
+    }
+
+    /// What would be done for a step where this was found; none: it cannot be looked at yet.
+    fn plan_step(&self, step: &dyn Step, found: Option<Probe>, ahead: &mut Ahead) -> Result<StepPlan> {
+        let all_acts = |probe: &Probe| -> Result<Vec<Act>> {
+            let mut acts = step.apply(self.host, probe)?;
+            let follow = if acts.is_empty() { Vec::new() } else { step.follows(self.host, probe)? };
+            let new: Vec<Act> = follow.into_iter().filter(|act| !acts.contains(act)).collect();
+            acts.extend(new);
+            Ok(acts)
+        };
+        let mut warnings = Vec::new();
+        let (verdict, note, acts, hint) = match found {
+            None => (Verdict::Later, String::new(), all_acts(&Probe::Absent)?, None),
+            // With a MicroK8s that is on its way out goes what is as wanted in it.
+            Some(Probe::Satisfied { .. }) if ahead.is_replaced => {
+                (Verdict::Later, String::new(), all_acts(&Probe::Absent)?, None)
+            }
+            Some(Probe::Satisfied { .. })
+                if !ahead.deletions.is_empty() && ahead.deletes(&step.apply(self.host, &Probe::Absent)?) =>
+            {
+                let why = "it goes before, and is made anew".to_owned();
+                (Verdict::Change, why, all_acts(&Probe::Absent)?, None)
+            }
+            Some(Probe::Satisfied { note, warnings: found }) => {
+                warnings = found;
+                (Verdict::Keep, note, Vec::new(), None)
+            }
+            Some(Probe::Absent) => (Verdict::Create, String::new(), all_acts(&Probe::Absent)?, None),
+            Some(Probe::Differs { now, why }) => {
+                let acts = all_acts(&Probe::Differs { now, why: why.clone() })?;
+                (if acts.is_empty() { Verdict::Wait } else { Verdict::Change }, why, acts, None)
+            }
+            Some(Probe::Pending { why, progress }) => {
+                let pending = Probe::Pending { why: why.clone(), progress };
+                (Verdict::Wait, why, step.follows(self.host, &pending)?, None)
+            }
+            Some(Probe::Hopeless { why, .. }) => (Verdict::Wait, why, Vec::new(), None),
+            Some(Probe::Refused { why, hint }) => (Verdict::Refuse, why, Vec::new(), Some(hint)),
+        };
+        ahead.is_replaced |= step.opens() && verdict != Verdict::Keep && self.host.snapd_get(microk8s::SNAP)?.is_some();
+        let shown = acts.iter().map(Act::show).collect();
+        ahead.deletions.extend(acts.into_iter().filter(|act| matches!(act, Act::Delete { .. })));
+        let (id, title) = (step.id().to_owned(), step.title());
+        Ok(StepPlan { stage: "", step: id, title, verdict, note, acts: shown, hint, settled: false, warnings })
     }
 
     /// All stages that a stage needs, and those that these need.

@@ -144,6 +144,11 @@ impl Ledger {
         self.steps.get(step).is_some_and(|(state, _)| matches!(state, State::Undoing { .. }))
     }
 
+    /// Whether something about the step began and its end was not written.
+    pub fn is_unsettled(&self, step: &str) -> bool {
+        self.is_open(step) || self.is_undoing(step)
+    }
+
     /// Whether nothing is ours.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()

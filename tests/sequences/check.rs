@@ -63,7 +63,10 @@ fn own_names(fact: &str) -> Vec<String> {
     let first = fact.split(' ').next().unwrap_or_default();
     if first.starts_with('/') {
         let parts: Vec<&str> = first.split('/').collect();
-        return (3..=parts.len()).map(|n| parts[..n].join("/")).collect();
+        // The folder of a volume is known by its claim, too.
+        let folder = parts.iter().find_map(|part| Some(&part[part.find("-dbv-")? + 1..]));
+        let claim = folder.map(|name| name.split("-pvc-").next().unwrap_or(name).to_owned());
+        return (3..=parts.len()).map(|n| parts[..n].join("/")).chain(claim).collect();
     }
     let second = fact.split(' ').nth(1).unwrap_or_default();
     match first {

@@ -402,6 +402,17 @@ fn what_was_found_once_stays_found() {
     on(Era::Today, NewSnapd, &[Bootstrap(PLAIN, Whole), ApiDies, blind, Bootstrap(PLAIN, Whole)]);
     let edited = [Bootstrap(PLAIN, Whole), Makes(ClaimBesideIris), Edits(Ours::Pool), Teardown(Reset, Whole)];
     on(Era::Old, TheirsWithPool, &edited);
+    on(Era::Today, TheirsStopped, &[Bootstrap(PLAIN, Whole), Edits(Ours::Set), Start(Whole), Teardown(Reset, Whole)]);
+    let set = SetsSetting("kernel/panic", "30");
+    on(Era::Today, Theirs, &[Bootstrap(PLAIN, Whole), Stop(Whole), set, Start(Whole)]);
+    let set = SetsSetting("net/netfilter/nf_conntrack_tcp_timeout_established", "7200");
+    let set = Stop(Meanwhile(1, Box::new(set)));
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), set, Bootstrap(PLAIN, Whole)]);
+    let of_longhorn = Wish { class: Some("longhorn"), ..PLAIN };
+    let back = Wish { data: true, ..PLAIN };
+    on(Era::Today, Fresh, &[Bootstrap(of_longhorn, Whole), Bootstrap(back, Whole)]);
+    let (dies, cut) = (Bootstrap(PLAIN, Dies(Killed, 12, 0)), Teardown(Reset, Dies(PowerCut, 6, 0)));
+    on(Era::Today, Fresh, &[dies, cut, Bootstrap(PLAIN, Whole)]);
     let removed = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Secret))));
     on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Secret), Teardown(Data, removed)]);
 }

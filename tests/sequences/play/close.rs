@@ -86,9 +86,7 @@ impl Play {
             self.switched |= off(&self.world);
             if off(&self.world) || matches!(op, Op::Waits(_)) {
                 // Kubernetes sets its values when it starts, on this host alone.
-                if off(&self.world) {
-                    self.took.extend(self.settings.iter().map(|(path, ..)| path.clone()));
-                }
+                self.kubernetes_starts();
                 doings::does(&mut self.world, &op, &self.sight);
                 if off(&self.twin) {
                     doings::does(&mut self.twin, &op, &self.sight);

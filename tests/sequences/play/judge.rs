@@ -23,6 +23,7 @@ use crate::{
 impl Play {
     pub(super) fn bootstrap(&mut self, wish: &Wish, end: &End) {
         self.switched |= self.stopped_by_person;
+        self.kubernetes_starts();
         let shown = self.looks(&Op::Plan(*wish), |world| program::plan(world, wish));
         wish.namespace.clone_into(&mut self.sight.namespace);
         let ran = self.run(end, |world, hook| program::bootstrap(world, wish, hook));

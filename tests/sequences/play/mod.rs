@@ -199,6 +199,7 @@ impl Play {
             }
             Op::Start(end) => {
                 self.switched |= self.stopped_by_person;
+                self.kubernetes_starts();
                 let ran = self.run(end, program::start);
                 self.judge(op, end, &Shown::default(), &ran, false);
             }
@@ -226,6 +227,13 @@ impl Play {
         }
         self.at += 1;
         true
+    }
+
+    /// What a person set while it was off, Kubernetes sets again.
+    fn kubernetes_starts(&mut self) {
+        if self.world.cluster.as_ref().is_none_or(|c| !c.running) {
+            self.took.extend(self.settings.iter().map(|(path, ..)| path.clone()));
+        }
     }
 
     fn violates(&mut self, rule: Rule, what: Vec<String>) {
@@ -286,6 +294,7 @@ impl Play {
                     ]),
                     Op::SetsSetting(name, value) => {
                         let path = format!("/proc/sys/{name}");
+                        self.took.insert(path.clone());
                         self.settings.push((path.clone(), value.to_owned(), self.twin.files.text(&path)));
                         self.tolerated
                             .extend(facts(&self.twin).into_iter().filter(|f| f.starts_with(&format!("{path} "))));

@@ -11,7 +11,7 @@ use crate::{
         compare::facts,
         world::{World, s},
     },
-    op::{Op, OurFile},
+    op::{Op, OurFile, Ours},
     others as doings,
 };
 
@@ -46,6 +46,8 @@ impl Play {
         self.world = with;
         self.theirs.retain(|fact| is.contains(fact));
         match op {
+            // A label holds nothing.
+            Op::Edits(Ours::Namespace) => {}
             Op::Edits(_) => {
                 let there = |key: Key| Some((key.clone(), self.world.cluster.as_ref()?.get(&key)?.clone()));
                 self.edited.extend(edits.clone().and_then(there));
