@@ -22,15 +22,15 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The step.
 pub(super) struct Image {
-    image: String,
+    name: String,
     namespace: String,
     deadline: Duration,
 }
 
 impl Image {
     pub(super) fn new(spec: &Spec) -> Self {
-        let (image, namespace) = (spec.iris.image.clone(), spec.iris.namespace.clone());
-        Self { image, namespace, deadline: spec.timeouts.iris.into() }
+        let (name, namespace) = (spec.iris.image.clone(), spec.iris.namespace.clone());
+        Self { name, namespace, deadline: spec.timeouts.iris.into() }
     }
 
     /// Whether somebody gave kubelet logins for this namespace, which are not ours to use. A cluster that does not answer yet has none.
@@ -40,7 +40,7 @@ impl Image {
     }
 
     fn pull(&self) -> Vec<Act> {
-        vec![Act::Pull { image: self.image.clone() }]
+        vec![Act::Pull { image: self.name.clone() }]
     }
 }
 
@@ -50,19 +50,19 @@ impl Step for Image {
     }
 
     fn key(&self) -> String {
-        format!("{}@{}", self.id(), self.image)
+        format!("{}@{}", self.id(), self.name)
     }
 
     fn recipe(&self) -> Value {
-        json!({"iris": {"image": self.image, "namespace": self.namespace}, "timeouts": {"iris": self.deadline.as_secs()}})
+        json!({"iris": {"image": self.name, "namespace": self.namespace}, "timeouts": {"iris": self.deadline.as_secs()}})
     }
 
     fn title(&self) -> String {
-        format!("image {}", self.image)
+        format!("image {}", self.name)
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        Ok(if host.has_image(&self.image)? {
+        Ok(if host.has_image(&self.name)? {
             Probe::satisfied("")
         } else if self.has_logins(host) {
             Probe::satisfied("left to kubelet, which has logins of its own (imagePullSecrets)")
@@ -81,12 +81,12 @@ impl Step for Image {
     }
 
     fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
-        Ok(Memo { prior: Value::Null, want: json!({"image": self.image}) })
+        Ok(Memo { prior: Value::Null, want: json!({"image": self.name}) })
     }
 
     fn undo(&self, host: &dyn Host, _: &Memory) -> Result<Undo> {
         // A containerd that does not answer keeps what it has.
-        let gone = host.snapd_get(microk8s::SNAP)?.is_none() || host.has_image(&self.image).is_ok_and(|there| !there);
+        let gone = host.snapd_get(microk8s::SNAP)?.is_none() || host.has_image(&self.name).is_ok_and(|there| !there);
         Ok(if gone {
             Undo::Done
         } else {
