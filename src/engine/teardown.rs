@@ -209,15 +209,15 @@ impl Engine<'_> {
                 steps.iter().filter(|s| is_named(&s.key, name)).map(|s| s.keep.is_some()).collect()
             };
             let stays = |s: &&Removal| s.keep.as_deref().is_some_and(|why| why != REPLACED);
-            let uses = |s: &&Removal| {
+            let needs = |s: &&Removal| {
                 if s.theirs { step.is_needed_by(&s.key) } else { step.is_needed_while_ours(&s.key) }
             };
-            let user = steps.iter().filter(stays).find(uses).map(|s| (s.key.clone(), s.step.clone()));
+            let user = steps.iter().filter(stays).find(needs).map(|s| (s.key.clone(), s.step.clone()));
             let of = step.clears().filter(|name| named(name).contains(&false));
             let why_used = |(key, user): (String, String)| self.why_used(ledger, *step, (&key, &user));
-            let used = user.map(why_used).transpose()?.flatten();
-            if used.is_some() {
-                removal.keep = used;
+            let in_use = user.map(why_used).transpose()?.flatten();
+            if in_use.is_some() {
+                removal.keep = in_use;
             } else if let Some(carrier) = self.carrier(&ours, ledger, *step)? {
                 removal.with = Some(carrier.id().to_owned());
             } else if let Some(of) = of {

@@ -159,6 +159,8 @@ fn spoils(world: &mut World, file: OurFile) -> bool {
         OurFile::BeforeEmptied | OurFile::JournalEmptied => write(world, String::new()),
         OurFile::JournalZeroed => write(world, "\0".repeat(text.len())),
         OurFile::JournalOfTomorrow => {
+            // A program of tomorrow cuts a torn line off before it goes on.
+            let text = text.rfind('\n').map_or("", |end| &text[..=end]);
             write(world, format!("{text}{{\"record\":\"moved\",\"step\":\"iris.claims\"}}\n"))
         }
     }

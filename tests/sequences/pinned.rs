@@ -413,6 +413,15 @@ fn what_was_found_once_stays_found() {
     on(Era::Today, Fresh, &[Bootstrap(of_longhorn, Whole), Bootstrap(back, Whole)]);
     let (dies, cut) = (Bootstrap(PLAIN, Dies(Killed, 12, 0)), Teardown(Reset, Dies(PowerCut, 6, 0)));
     on(Era::Today, Fresh, &[dies, cut, Bootstrap(PLAIN, Whole)]);
+    let replaced = [Bootstrap(PLAIN, Whole), Replaces(Ours::Secret), Teardown(App, Whole), Teardown(Reset, Whole)];
+    on(Era::Today, Theirs, &replaced);
+    let blind = Teardown(Blind, CtrlC(10));
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Replaces(Ours::Set), Reboots, blind, Start(Whole)]);
+    let spoiled = [Bootstrap(PLAIN, Dies(Killed, 30, 0)), Spoils(JournalOfTomorrow), Teardown(Reset, Whole)];
+    on(Era::Today, Fresh, &spoiled);
+    let dies = Bootstrap(PLAIN, Dies(PowerCut, 6, 0));
+    on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Set), dies, Teardown(Data, Whole)]);
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), DisablesSnap, RemovesSnap]);
     let removed = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Secret))));
     on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Secret), Teardown(Data, removed)]);
 }

@@ -46,7 +46,9 @@ impl Play {
                 self.twin.mounts.clear();
             }
             self.world.advance(Duration::from_secs(60));
-            self.teardown(Reach::Reset, &End::Whole);
+            // Where nobody can look any more, the person says so in the end.
+            let is_unseen = round == 2 && self.code == Some(ExitCode::NotOurs);
+            self.teardown(if is_unseen { Reach::Blind } else { Reach::Reset }, &End::Whole);
             done = self.code == Some(ExitCode::Done);
             if done || !self.violations.is_empty() {
                 break;

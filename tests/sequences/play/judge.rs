@@ -51,6 +51,7 @@ impl Play {
             self.violates(Rule::NotOurs, gone);
         }
         if !ran.died && matches!(ran.code, ExitCode::Done | ExitCode::Residue) {
+            self.is_told(&ran);
             let named = check::unnamed(&self.world, reach, &ran.said);
             self.violates(Rule::Forgotten, named);
         }
@@ -64,20 +65,25 @@ impl Play {
             twin.settle();
             let (more, less) = self.left(&settled, &twin);
             let done = ran.code == ExitCode::Done;
-            let ledger = program::ledger(&self.world);
-            let is_forgotten = |line: &str| {
-                let step = line.strip_prefix("left ").and_then(|rest| rest.split(' ').next());
-                step.is_some_and(|step| !ledger.steps().any(|key| key.split('@').next() == Some(step)))
-            };
-            for line in ran.said.lines().filter(|line| done || is_forgotten(line.trim())) {
-                self.told.push_str(&format!("{line}\n"));
-            }
             let said = format!("{}{}", self.told, ran.said);
             self.violates(Rule::Forgotten, check::unexplained(&more, done, &said));
             self.violates(Rule::NotOurs, check::missing(&less, &said));
         }
         if self.backup.is_some() && !ran.died && ran.code != ExitCode::Journal {
             self.violates(Rule::Forgotten, vec![format!("a damaged journal is taken for none: {:?}", ran.code)]);
+        }
+    }
+
+    /// What was said to stay, and is not in the journal any more.
+    fn is_told(&mut self, ran: &Ran) {
+        let done = ran.code == ExitCode::Done;
+        let ledger = program::ledger(&self.world);
+        let is_forgotten = |line: &str| {
+            let step = line.strip_prefix("left ").and_then(|rest| rest.split(' ').next());
+            step.is_some_and(|step| !ledger.steps().any(|key| key.split('@').next() == Some(step)))
+        };
+        for line in ran.said.lines().filter(|line| done || is_forgotten(line.trim())) {
+            self.told.push_str(&format!("{line}\n"));
         }
     }
 
@@ -174,7 +180,8 @@ impl Play {
         if ran.changes > check::MANY {
             self.violates(Rule::Broken, vec![format!("{} changes: it spins", ran.changes)]);
         }
-        let blind = matches!(op, Op::Teardown(Reach::Blind, _)) && ran.asked.contains("UNSEEN");
+        let blind = matches!(op, Op::Teardown(Reach::Blind, _)) && ran.asked.contains("UNSEEN")
+            || self.agreed.contains("UNSEEN");
         let mut named = if agreed { format!("{}{}", shown.text, ran.asked) } else { String::new() };
         // snapd goes on with what a command that died was agreed to do.
         named.push_str(&self.agreed);
