@@ -171,7 +171,12 @@ fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     let stages = stages_of(&spec, &credentials, options.until.as_deref())?;
     let agreed = if options.data { question::may_change_class(&spec, options.yes)? } else { Agreed::default() };
     let mut shown = None;
+    let mut told = None;
     let code = in_run(global, "bootstrap", stage_names(&stages), |run, outcome| {
+        if options.timings || options.trace.is_some() {
+            run.events.keep();
+            told = Some(run.events.clone());
+        }
         let engine =
             Engine { host: &run.host, stages: &stages, events: &run.events, workers: WORKERS, agreed: &agreed };
         let (done, ended) = engine.bootstrap(|| Journal::open(&Place::default(), steps::origin), &run.name, &spec);
@@ -187,7 +192,22 @@ fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     if let (Some(summary), Format::Text) = (shown, global.output) {
         results(&summary.to_string())?;
     }
+    if let Some(told) = told {
+        timings(options, &stages, &told)?;
+    }
     Ok(code)
+}
+
+/// Where the time of a run went, as far as that was asked for.
+fn timings(options: &cli::Bootstrap, stages: &[Stage], told: &Events) -> Result<()> {
+    let events = told.kept();
+    let timings = report::Timings::new(stages, &events);
+    if options.timings {
+        report::prompt(&timings.chart());
+    }
+    let Some(file) = &options.trace else { return Ok(()) };
+    std::fs::write(file, timings.trace().to_string())
+        .map_err(|e| Error::failed(format!("the trace cannot be written to {}", file.display())).because(e))
 }
 
 fn plan(global: &Global, flags: &cli::SpecFlags, data: bool, until: Option<&str>, check: bool) -> Result<ExitCode> {

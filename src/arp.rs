@@ -16,14 +16,11 @@ use std::{
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
 use serde::Deserialize;
 
-use crate::{lb_range::LbRange, network::Network};
+use crate::{host::poll, lb_range::LbRange, network::Network};
 
 /// Of a larger range only so many addresses are asked about, from the first on: the kernel's table holds 1024 neighbours,
 /// of this machine and of its containers together.
 pub const MOST_ASKED: u32 = 512;
-
-/// How often the answers are looked at.
-const POLL: Duration = Duration::from_millis(100);
 
 /// A datagram that waits for its answer counts against its socket's buffer, so one socket takes few of them.
 const PER_SOCKET: usize = 64;
@@ -51,10 +48,10 @@ pub fn in_use(range: &LbRange, budget: Duration) -> io::Result<BTreeMap<Ipv4Addr
         for question in &questions {
             settled &= question.read_answers(&mut answers)?;
         }
-        if settled || Instant::now() + POLL >= last_look {
+        if settled || Instant::now() + poll::EVERY >= last_look {
             break;
         }
-        std::thread::sleep(POLL);
+        poll::again_in_thread();
     }
     for question in &questions {
         question.tidy()?;

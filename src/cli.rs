@@ -121,13 +121,19 @@ pub enum Command {
 /// Options of `bootstrap`.
 #[derive(Args, Debug)]
 pub struct Bootstrap {
-    /// Stop after this stage (and all that it needs): preflight, snap, group, alias, start, basics, longhorn, iris, pods, metallb, addons,
-    /// ready
+    /// Stop after this stage (and all that it needs): preflight, snap, group, alias, start, images, enable, basics, longhorn, objects, iris,
+    /// pods, registry, metallb, addons, ready
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
     /// Show what would be done and change nothing (the same as `plan`)
     #[arg(long)]
     pub dry_run: bool,
+    /// At the end, show where the time went: stages and steps, what each waited for, and the critical path
+    #[arg(long, conflicts_with = "dry_run")]
+    pub timings: bool,
+    /// At the end, write the same into a file that Perfetto and Chrome open (trace-event JSON)
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub trace: Option<PathBuf>,
     /// Do not ask: take the addresses that `--lb auto` finds, and with --data delete the volumes (needed where there is no terminal)
     #[arg(long)]
     pub yes: bool,

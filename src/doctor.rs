@@ -55,7 +55,7 @@ pub fn examine(host: &dyn Host, spec: &Spec, known: Option<Known<'_>>) -> Report
     let cluster = known.is_some() || facts.installed();
     let (ground, of_cluster, of_host, of_range) = thread::scope(|scope| {
         let run = |list: &'static [Check]| {
-            let now = |check: &&Check| check.when == When::Always || !facts.installed();
+            let now = |check: &&Check| check.when != When::Before || !facts.installed();
             checks::run(&facts, &list.iter().filter(now).collect::<Vec<_>>())
         };
         let ground = cluster.then(|| scope.spawn(move || run(checks::GROUND)));
@@ -81,16 +81,19 @@ fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
 
 /// The cluster, and what differs from what we made of it.
 fn judge(facts: &Facts<'_>, known: Option<Known<'_>>) -> (Vec<Finding>, Vec<Drifted>) {
-    let (findings, answers) = match Cluster::read(facts) {
-        Ok(cluster) => (cluster.judge(), true),
+    let compared = |answers| known.map(|known| drift(facts, known, answers)).unwrap_or_default();
+    match Cluster::read(facts) {
+        // Both wait for answers, and neither for the other.
+        Ok(cluster) => thread::scope(|scope| {
+            let drifted = scope.spawn(|| compared(true));
+            (cluster.judge(), joined(drifted))
+        }),
         Err(e) => {
             let hint = "`microk8s inspect`, and `journalctl -u snap.microk8s.daemon-kubelite -u snap.microk8s.daemon-containerd`";
             let message = format!("the cluster cannot be asked: {}", one_line(&e));
-            (vec![Finding::refused(message, hint).named("api")], false)
+            (vec![Finding::refused(message, hint).named("api")], compared(false))
         }
-    };
-    let drifted = known.map(|known| drift(facts, known, answers)).unwrap_or_default();
-    (findings, drifted)
+    }
 }
 
 /// Steps of ours that are no longer as we made them.

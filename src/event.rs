@@ -142,24 +142,48 @@ pub struct Stamped {
 /// The sending end: cheap to clone, and never fails (a reporter that is gone must not stop the work).
 #[derive(Clone)]
 pub struct Events {
-    inner: Arc<Mutex<(u64, mpsc::Sender<Stamped>)>>,
+    inner: Arc<Mutex<Inner>>,
     start: Instant,
+}
+
+struct Inner {
+    /// How many were sent.
+    count: u64,
+    to: mpsc::Sender<Stamped>,
+    /// Those that are kept for the end, when they are.
+    kept: Option<Vec<Stamped>>,
 }
 
 impl Events {
     /// A channel: the engine keeps the one end, a reporter reads the other.
     pub fn channel() -> (Self, mpsc::Receiver<Stamped>) {
         let (tx, rx) = mpsc::channel();
-        (Self { inner: Arc::new(Mutex::new((0, tx))), start: Instant::now() }, rx)
+        let inner = Inner { count: 0, to: tx, kept: None };
+        (Self { inner: Arc::new(Mutex::new(inner)), start: Instant::now() }, rx)
     }
 
     /// Sends one event.
     pub fn send(&self, event: Event) {
         let Ok(mut inner) = self.inner.lock() else { return };
         let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let stamped = Stamped { seq: inner.0, ms, event };
-        inner.0 += 1;
-        let _ = inner.1.send(stamped);
+        let stamped = Stamped { seq: inner.count, ms, event };
+        inner.count += 1;
+        if let Some(kept) = &mut inner.kept {
+            kept.push(stamped.clone());
+        }
+        let _ = inner.to.send(stamped);
+    }
+
+    /// Keeps what is sent from now on, for [`Events::kept`].
+    pub fn keep(&self) {
+        if let Ok(mut inner) = self.inner.lock() {
+            inner.kept.get_or_insert_with(Vec::new);
+        }
+    }
+
+    /// What was kept.
+    pub fn kept(&self) -> Vec<Stamped> {
+        self.inner.lock().ok().and_then(|mut inner| inner.kept.take()).unwrap_or_default()
     }
 
     /// Seconds since the run began.

@@ -14,6 +14,8 @@
 //! 10. The table of all stages and steps is [`steps`]: read it first.
 
 #![forbid(unsafe_code)]
+// A watch, or `host::poll`. Tests may wait as they like.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod app;
 pub mod arp;

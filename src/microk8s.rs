@@ -19,6 +19,9 @@ pub const ARGS: &str = "/var/snap/microk8s/current/args";
 /// The certificates that it makes for itself when it is installed.
 pub const CERTIFICATES: &str = "/var/snap/microk8s/current/certs";
 
+/// The socket of its containerd, which is never another one's.
+pub const CONTAINERD: &str = "/var/snap/microk8s/common/run/containerd.sock";
+
 /// The folder below `certs.d` in which containerd looks for a registry's mirror: a port stands between underscores (containerd,
 /// docs/hosts.md; `hostDirectory` in its source).
 pub fn registry_folder(registry: &str) -> String {

@@ -11,7 +11,7 @@ use crate::{
     cluster::Kind,
     error::Result,
     host::{Cmd, FileWrite, Host, Process, Watch},
-    microk8s::Identity,
+    microk8s::{self, Identity},
 };
 
 /// One fact about the host.
@@ -277,6 +277,11 @@ pub enum Act {
     },
     /// Fetch a file over HTTPS; it is written only when its checksum is the right one.
     Download(Download),
+    /// Pull an image into MicroK8s' containerd.
+    Pull {
+        /// Its name.
+        image: String,
+    },
     /// Server-side apply of an object.
     Apply(Box<Value>),
     /// Change some fields of an object (merge patch): what holds it, for example.
@@ -355,6 +360,9 @@ impl Act {
             Self::Remove { path, all } => format!("rm {}{}", if *all { "-r " } else { "" }, path.display()),
             Self::Download(Download { url, path, sha256 }) => {
                 format!("curl --fail --location --output {} {url} # SHA-256 {sha256}", path.display())
+            }
+            Self::Pull { image } => {
+                format!("crictl --image-endpoint unix://{} pull {image}", microk8s::CONTAINERD)
             }
             Self::Patch { kind, namespace, name, patch } => {
                 let ns = namespace.as_ref().map(|n| format!(" --namespace {n}")).unwrap_or_default();

@@ -359,3 +359,126 @@ fn a_change_of_snapd_that_does_not_end_is_left_to_it_at_the_deadline() {
     result.unwrap();
     assert_eq!((outcome.created, outcome.kept), (0, 1), "{outcome:?}");
 }
+
+fn another_image(image: &str) -> iris_mk8s::spec::Spec {
+    let mut spec = spec(Era::Today, false).clone();
+    image.clone_into(&mut spec.iris.image);
+    spec
+}
+
+fn image_of_the_set(world: &World) -> Value {
+    let cluster = world.cluster.as_ref().unwrap();
+    let set = cluster.of(&iris_mk8s::cluster::STATEFUL_SET).next().unwrap();
+    set["spec"]["template"]["spec"]["containers"][0]["image"].clone()
+}
+
+/// A new image is there before the StatefulSet asks for it: one that nobody has takes no working database down.
+#[test]
+fn a_wrong_image_leaves_the_database_that_runs_alone() {
+    let tool = Tool::new(Policy::Proposed);
+    let mut world = tool.bootstrap(world()).world;
+    let before = image_of_the_set(&world);
+    let ready = |world: &World| {
+        let pods = world.cluster.as_ref().unwrap().of(&iris_mk8s::cluster::POD);
+        pods.filter(|p| p["metadata"]["namespace"] == "default" && iris_mk8s::cluster::state::is(p, "Ready")).count()
+    };
+    assert!(ready(&world) > 0);
+    let wrong = "intersystems/iris-community:no-such-tag";
+    world.cluster.as_mut().unwrap().no_images.insert(wrong.to_owned());
+    let plan = tool.plan_of(world.clone(), &another_image(wrong)).unwrap();
+    assert!(plan.step("image.iris").unwrap().acts[0].contains(wrong), "{plan:?}");
+    let begun = world.now;
+    let ran = tool.bootstrap_of(world, &another_image(wrong));
+    let error = ran.error.unwrap();
+    assert_eq!((error.code, error.step.as_deref()), (ExitCode::Unverified, Some("image.iris")), "{error}");
+    assert!(error.what.contains("the registry does not have the image"), "{error}");
+    assert!(ran.world.now - begun < Duration::from_secs(5), "it is said at once: {:?}", ran.world.now - begun);
+    assert_eq!(image_of_the_set(&ran.world), before);
+    let mut world = ran.world;
+    world.settle();
+    assert_eq!(ready(&world), 2, "a pod that worked is gone");
+
+    // One that there is comes before its pods.
+    let good = "intersystems/iris-community:2026.1";
+    let ran = tool.collecting().bootstrap_of(world, &another_image(good));
+    assert_eq!(ran.code, ExitCode::Done, "{:?}", ran.error);
+    let at =
+        |what: &str| ran.moments.iter().position(|m| m.at.starts_with(what)).unwrap_or_else(|| panic!("no {what}"));
+    assert!(at(&format!("after pull {good}, its end")) < at("before apply StatefulSet"), "touched too early");
+    assert_eq!(image_of_the_set(&ran.world), good);
+}
+
+/// The image is pulled as soon as containerd answers: the cluster need not be there.
+#[test]
+fn the_image_is_pulled_while_the_cluster_starts() {
+    let stages = steps::until(catalogue(&password(), |step| step), "images").unwrap();
+    let (_, result, _, mut world) = bootstrap(world(), 1, stages);
+    result.unwrap();
+    let image = &spec(Era::Today, false).iris.image;
+    let stages = |last| steps::until(catalogue(&password(), |step| step), last).unwrap();
+    assert!(stages("images").iter().all(|stage| stage.id != "start"));
+    assert!(world.cluster.as_ref().unwrap().images.contains(image));
+    // The second run has nothing to pull.
+    world.cluster.as_mut().unwrap().no_images.insert(image.clone());
+    let (outcome, result, ..) = bootstrap(world, 1, stages("images"));
+    result.unwrap();
+    assert_eq!((outcome.created, outcome.changed), (0, 0), "{outcome:?}");
+}
+
+/// A plan whose looks were made side by side is the same plan, whatever there is.
+#[test]
+fn looks_side_by_side_come_to_the_same_plan() {
+    let tool = Tool::new(Policy::Proposed);
+    let password = password();
+    let fresh = world();
+    let done = tool.bootstrap(fresh.clone()).world;
+    let mut worlds = vec![("fresh", fresh), ("done", done.clone())];
+    let broken = |what, change: &dyn Fn(&mut World)| {
+        let mut world = done.clone();
+        change(&mut world);
+        (what, world)
+    };
+    worlds.push(broken("without a service", &|world| {
+        world.cluster.as_mut().unwrap().drop_object(&model::cluster::key(
+            &iris_mk8s::cluster::SERVICE,
+            "default",
+            "iris",
+        ));
+    }));
+    worlds.push(broken("without the StatefulSet", &|world| {
+        world.cluster.as_mut().unwrap().drop_object(&model::cluster::key(
+            &iris_mk8s::cluster::STATEFUL_SET,
+            "default",
+            "data",
+        ));
+    }));
+    worlds.push(broken("stopped", &|world| {
+        model::cluster::services_stop(world);
+        world.files.write(model::microk8s::STOPPED, "");
+    }));
+    for (what, world) in worlds {
+        let stages = catalogue(&password, |step| step);
+        let plan = |abreast| {
+            let mut model = Model::new(world.clone(), "plan", false);
+            (model.read_only, model.abreast) = (true, abreast);
+            let events = Events::channel().0;
+            let engine =
+                Engine { host: &model, stages: &stages, events: &events, workers: 1, agreed: Agreed::nothing() };
+            engine.plan().map(|plan| plan.show())
+        };
+        assert_eq!(plan(true), plan(false), "{what}");
+    }
+}
+
+/// A login that somebody gave to the namespace is kubelet's: without it a registry would refuse what kubelet may pull.
+#[test]
+fn an_image_that_kubelet_has_a_login_for_is_left_to_it() {
+    let tool = Tool::new(Policy::Proposed);
+    let private = another_image("registry.lan/private:1");
+    let mut world = tool.bootstrap(world()).world;
+    let verdict = |world: &World| tool.plan_of(world.clone(), &private).unwrap().step("image.iris").unwrap().verdict;
+    assert_eq!(verdict(&world), iris_mk8s::engine::Verdict::Create);
+    world.cluster.as_mut().unwrap().put(json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "default", "namespace": "default"}, "imagePullSecrets": [{"name": "login"}]}));
+    assert_eq!(verdict(&world), iris_mk8s::engine::Verdict::Keep);
+}

@@ -74,9 +74,11 @@ pub enum When {
     Always,
     /// Before MicroK8s is there: it is about what it takes to get it.
     Before,
+    /// The same, and when somebody wants to know what is wrong: it takes its time, and what runs does not hang on it.
+    First,
 }
 
-use When::{Always, Before};
+use When::{Always, Before, First};
 
 /// A check that may be skipped.
 const fn may(id: &'static str, when: When, look: Look) -> Check {
@@ -112,7 +114,7 @@ pub const HOST: &[Check] = &[
     may("hidepid", Always, mounts::hidepid),
     // Room.
     may("disk", Always, room::disk),
-    may("disk-latency", Always, disk_speed::latency),
+    may("disk-latency", First, disk_speed::latency),
     may("huge-pages", Always, machine::huge_pages),
     may("memory", Always, room::memory),
     may("swap", Always, room::swap),
@@ -139,8 +141,8 @@ pub const HOST: &[Check] = &[
     may("ports", Always, network_of_host::ports),
     may("default-route", Always, network_of_host::default_route),
     may("dns", Always, network_of_host::dns),
-    may("name-servers", Always, resolver::servers),
-    may("search-domains", Always, resolver::search_domains),
+    may("name-servers", First, resolver::servers),
+    may("search-domains", First, resolver::search_domains),
     may("forwarding", Always, network_of_host::forwarding),
     may("firewall", Always, firewall::firewalls),
     may("iptables", Before, firewall::backends),

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::error::{Error, ExitCode};
+
 /// The kinds of failure that ask for different cures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -47,6 +49,30 @@ const WORDS: &[(Failure, &[&str])] = &[
 /// What a message of containerd's means.
 pub fn read(message: &str) -> Option<Failure> {
     WORDS.iter().find(|(_, words)| words.iter().any(|word| message.contains(word))).map(|(failure, _)| *failure)
+}
+
+/// A pull that failed, with what it means. A registry that is down, slow or counts too many pulls may come back: that one is waited for.
+pub fn refused(image: &str, words: &str) -> Error {
+    let (means, hint) = match read(words) {
+        Some(Failure::NotFound) => {
+            ("the registry does not have the image", format!("see the name and the tag: --image (now {image})"))
+        }
+        Some(Failure::Login) => (
+            "the registry wants a login for the image",
+            "give it one (registries.login in the profile), or take an image that everybody may pull".to_owned(),
+        ),
+        Some(Failure::NoRoom) => (
+            "there is no room for the image",
+            "free some space under /var/snap/microk8s, and run the same command again".to_owned(),
+        ),
+        Some(Failure::TooMany) => {
+            return Error::transient(format!("the registry counts too many pulls of {image}")).because(words);
+        }
+        Some(Failure::Away) | None => {
+            return Error::transient(format!("image {image} cannot be pulled yet")).because(words);
+        }
+    };
+    Error::new(ExitCode::Unverified, format!("{means} ({image})")).because(words).hint(hint)
 }
 
 /// The image of a container that waits for it, and the words of who refused.

@@ -22,6 +22,7 @@ use crate::{
     step::{Act, Memo, Probe, Progress, Stage, Step},
 };
 
+mod abreast;
 mod bootstrap;
 mod plan;
 mod teardown;
@@ -263,18 +264,8 @@ impl Engine<'_> {
                 }
                 Err(Error::failed(format!("`{}` {}", cmd.show(), output.ended())).because(output.tail()))
             }
-            Act::Snapd(change) => {
-                let mut wait = Wait::default();
-                let begun = self.host.now();
-                self.host.snapd_change(change, &mut |what, progress| {
-                    match progress {
-                        Some(progress) => self.tell_progress(step, what, &progress),
-                        None => wait.tell(self.events, step, what),
-                    }
-                    let late = self.host.now().saturating_sub(begun) >= step.deadline();
-                    if late { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                })
-            }
+            Act::Snapd(change) => self.host.snapd_change(change, &mut self.follower(step)),
+            Act::Pull { image } => self.host.pull(image, &mut self.follower(step)),
             Act::Write(file) => self.host.write(file),
             Act::Kill { processes, .. } => self.host.kill(processes),
             Act::Remove { path, all } => self.host.remove(path, *all),
@@ -282,6 +273,20 @@ impl Engine<'_> {
             Act::Patch { kind, namespace, name, patch } => self.host.patch(kind, namespace.as_deref(), name, patch),
             Act::Apply(object) => self.host.apply(object, false).map(|_| ()),
             Act::Delete { kind, namespace, name } => self.host.delete(kind, namespace.as_deref(), name),
+        }
+    }
+
+    /// Tells how far others are with an act, and breaks off at the step's deadline.
+    fn follower<'s>(&'s self, step: &'s dyn Step) -> impl FnMut(&str, Option<Progress>) -> ControlFlow<()> + 's {
+        let mut wait = Wait::default();
+        let begun = self.host.now();
+        move |what, progress| {
+            match progress {
+                Some(progress) => self.tell_progress(step, what, &progress),
+                None => wait.tell(self.events, step, what),
+            }
+            let late = self.host.now().saturating_sub(begun) >= step.deadline();
+            if late { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
     }
 

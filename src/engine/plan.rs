@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Engine;
+use super::{Engine, abreast::Looks};
 use crate::{
     error::{Error, ExitCode, Result},
     microk8s,
@@ -163,6 +163,7 @@ impl Engine<'_> {
     /// A probe fails for good.
     pub fn plan(&self) -> Result<Plan> {
         let mut steps: Vec<StepPlan> = Vec::new();
+        let mut looks = if self.host.takes_questions_abreast() { self.look_abreast() } else { Looks::default() };
         for stage in self.stages {
             let before = self.needed(stage);
             let keeps = |id: &str| steps.iter().all(|s: &StepPlan| s.step != id || s.verdict == Verdict::Keep);
@@ -175,7 +176,8 @@ impl Engine<'_> {
                 // A check says nothing of value before the steps ahead of it have done their work.
                 let too_early = stage.id != "preflight" && step.scope() == Scope::Nothing && !settled;
                 let found = if reachable && !too_early {
-                    Some(self.look(&**step).map_err(|e| e.in_step(step.id()))?)
+                    let found = looks.remove(step.id()).unwrap_or_else(|| self.look(&**step));
+                    Some(found.map_err(|e| e.in_step(step.id()))?)
                 } else {
                     None
                 };
@@ -232,7 +234,7 @@ impl Engine<'_> {
     }
 
     /// All stages that a stage needs, and those that these need.
-    fn needed(&self, stage: &Stage) -> Vec<&Stage> {
+    pub(super) fn needed(&self, stage: &Stage) -> Vec<&Stage> {
         let mut names: Vec<&str> = stage.needs.to_vec();
         let mut found = Vec::new();
         // Each stage comes after those it needs: one walk backwards finds them all.

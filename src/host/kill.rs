@@ -41,10 +41,7 @@ pub(super) fn kill(processes: &[Process]) -> io::Result<()> {
     }
     let until = Instant::now() + GRACE;
     for (process, handle) in &ending {
-        let left = until.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: left.as_secs().try_into().unwrap_or(0), tv_nsec: left.subsec_nanos().into() };
-        let mut wait = [PollFd::new(handle, PollFlags::IN)];
-        if poll(&mut wait, Some(&left))? == 0 {
+        if !wait(handle, until.saturating_duration_since(Instant::now()))? {
             let what = format!("process {} ({}) does not end: the kernel is busy with it", process.pid, process.name);
             return Err(io::Error::other(what));
         }
@@ -52,13 +49,31 @@ pub(super) fn kill(processes: &[Process]) -> io::Result<()> {
     Ok(())
 }
 
+/// Waits until a child of ours has ended, not longer than that.
+pub(super) fn ended(pid: i32, within: Duration) -> io::Result<()> {
+    // One that was waited for already is gone.
+    let Some(handle) = opened(pid)? else { return Ok(()) };
+    wait(&handle, within).map(drop)
+}
+
+/// Waits for an end; whether it came.
+fn wait(handle: &OwnedFd, within: Duration) -> io::Result<bool> {
+    let within = Timespec { tv_sec: within.as_secs().try_into().unwrap_or(0), tv_nsec: within.subsec_nanos().into() };
+    Ok(poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&within))? > 0)
+}
+
+/// The kernel's handle of the process with that number; none when there is none.
+fn opened(pid: i32) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = Pid::from_raw(pid) else { return Ok(None) };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH | Errno::INVAL) => Ok(None),
+        other => Ok(Some(other?)),
+    }
+}
+
 /// The kernel's handle of this very process; none when it is gone.
 fn handle(process: &Process) -> io::Result<Option<OwnedFd>> {
-    let Some(pid) = Pid::from_raw(process.pid) else { return Ok(None) };
-    let handle = match pidfd_open(pid, PidfdFlags::empty()) {
-        Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
-        other => other?,
-    };
+    let Some(handle) = opened(process.pid)? else { return Ok(None) };
     let stat = fs::read_to_string(Path::new("/proc").join(process.pid.to_string()).join("stat"));
     let same = stat.is_ok_and(|stat| began(&stat) == Some(process.began));
     Ok(same.then_some(handle))

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::{cluster::Kind, error::Result, lb_range::LbRange, step::Progress};
 
 mod command;
+mod cri;
 mod disk;
 mod download;
 mod files;
@@ -23,6 +24,7 @@ mod kill;
 mod leftover;
 mod log;
 mod names;
+pub mod poll;
 mod reach;
 mod real;
 mod remove;
@@ -104,6 +106,18 @@ pub trait Host: Send + Sync {
         change: &crate::step::SnapdChange,
         seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
     ) -> Result<()>;
+
+    /// Whether MicroK8s' containerd has an image of that name.
+    ///
+    /// # Errors
+    /// containerd does not answer (transient).
+    fn has_image(&self, name: &str) -> Result<bool>;
+
+    /// Pulls an image as kubelet does, or until who sees it breaks off: what was fetched is kept, and the next pull goes on with it.
+    ///
+    /// # Errors
+    /// containerd or the registry does not answer (transient), or the registry refuses.
+    fn pull(&self, name: &str, seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>) -> Result<()>;
 
     /// One object; none when it, its namespace or its kind is not there.
     ///
@@ -216,6 +230,11 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// One of them does not end.
     fn kill(&self, processes: &[Process]) -> Result<()>;
+
+    /// Whether it may be asked several things at a time. A host of a test is asked one after the other unless it says otherwise.
+    fn takes_questions_abreast(&self) -> bool {
+        false
+    }
 
     /// A clock that only goes forward.
     fn now(&self) -> Duration;

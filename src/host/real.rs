@@ -22,8 +22,8 @@ use serde_json::Value;
 use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
-    Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Log, Output, Process, Watch, download, files,
-    http, kill, leftover, remove, run_name,
+    Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Log, Output, Process, Watch, cri, download,
+    files, http, kill, leftover, poll, remove, run_name,
     signals::{self, Groups, Manner},
     snapd,
     watch::Bell,
@@ -47,6 +47,9 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// The kernel asks three times, a second apart; who is silent then has not got the address.
 const NEIGHBOURS_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long a command may take to end after the end of its output.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a process group may take to end when asked.
 const GRACE: Duration = Duration::from_secs(10);
@@ -284,6 +287,20 @@ impl Host for Real {
         result
     }
 
+    fn has_image(&self, name: &str) -> Result<bool> {
+        self.runtime.block_on(cri::is_there(name))
+    }
+
+    fn pull(&self, name: &str, seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>) -> Result<()> {
+        self.log.change(&format!("pull {name}"));
+        let result = self.runtime.block_on(cri::pull(name, seen, || self.stopping()));
+        self.log.change(&format!(
+            "pull {name}: {}",
+            result.as_ref().map_or_else(ToString::to_string, |()| "done".to_owned())
+        ));
+        result
+    }
+
     fn get(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>> {
         self.runtime.block_on(self.client.get(kind, namespace, name))
     }
@@ -372,6 +389,10 @@ impl Host for Real {
         kill::kill(processes).map_err(|e| Error::failed("not all processes could be ended").because(e))
     }
 
+    fn takes_questions_abreast(&self) -> bool {
+        true
+    }
+
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -435,14 +456,10 @@ fn follow(
         }
     }
     // After the end of its output the command itself ends at once; its code comes with the handle.
-    let mut code = None;
-    for _ in 0..200 {
-        if let Some(output) = reader.try_wait()? {
-            code = output.status.code();
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
+    if let Some(group) = group {
+        kill::ended(group, ENDS_WITHIN)?;
     }
+    let code = reader.try_wait()?.and_then(|output| output.status.code());
     Ok(Some(Output { code, stdout, stderr: String::new() }))
 }
 
@@ -455,7 +472,7 @@ fn end_group(group: i32) {
         if killpg(group, None).is_err() {
             return;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        poll::again_in_thread();
     }
     let _ = killpg(group, Signal::SIGKILL);
 }

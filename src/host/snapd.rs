@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::http;
+use super::{http, poll};
 use crate::{
     error::{Error, ExitCode, Result},
     step::{Progress, SnapdChange},
@@ -21,9 +21,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// Before it answers a request to install or refresh, snapd asks the store, again and again for some 40 s when that has a bad moment.
 const ASKED_THE_STORE_WITHIN: Duration = Duration::from_secs(120);
-
-/// snapd 2.57 has no way to be told of a change's progress; its socket is local and answers in a millisecond.
-const LOOK_EVERY: Duration = Duration::from_millis(150);
 
 /// How long snapd may be away while it refreshes itself.
 const AWAY_AT_MOST: Duration = Duration::from_secs(60);
@@ -100,7 +97,8 @@ async fn follow(
                 }
             }
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        // snapd 2.57 has no way to be told of a change's progress; its socket is local and answers in a millisecond.
+        poll::again().await;
     }
 }
 

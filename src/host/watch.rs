@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 
-use super::{Changes, Watch};
+use super::{Changes, Watch, poll};
 use crate::cluster::Client;
 
 /// Changes come in bursts (a pod's status changes several times within a moment): one look serves them all.
@@ -41,7 +41,7 @@ impl Bell {
                         let api = loop {
                             match client.api(kind, namespace.as_deref()).await {
                                 Ok(api) => break api,
-                                Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+                                Err(_) => poll::again().await,
                             }
                         };
                         let mut stream = pin!(watcher(api, watcher::Config::default()).default_backoff());
@@ -65,9 +65,9 @@ impl Changes for Bell {
         let Self { runtime, rings, stop, .. } = self;
         runtime.block_on(async {
             tokio::select! {
-                () = tokio::time::sleep(limit) => {}
+                () = poll::pause(limit) => {}
                 _ = stop.wait_for(|level| *level > 0) => {}
-                Some(()) = rings.recv() => tokio::time::sleep(BURST).await,
+                Some(()) = rings.recv() => poll::pause(BURST).await,
             }
             while rings.try_recv().is_ok() {}
         });

@@ -6,6 +6,7 @@
 mod json;
 mod lines;
 mod terminal;
+mod timings;
 mod words;
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
 pub use json::Json;
 pub use lines::Lines;
 pub use terminal::Terminal;
+pub use timings::Timings;
 
 use crate::{
     cli::{Format, Global},

@@ -1,5 +1,5 @@
 //! MicroK8s' addons, one per call, judged by what they should bring and never by MicroK8s' own "enabled", which only means that
-//! some object exists.
+//! some object exists. Whether what they brought works is a check of its own, so that the next addon does not wait for the pods of the last.
 //!
 //! An addon that is partially installed is completed and never disabled: with the registry its images would go.
 
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     SNAP,
     addon_objects::{Brings, KUBELET, brings, is_workload, missing_object},
+    check::{Check, Question},
     image, iris,
 };
 use crate::{
@@ -35,14 +36,67 @@ fn pods_are_told(host: &dyn Host) -> Result<bool> {
 /// What IRIS itself needs, in the order in which one needs the other.
 const BASICS: &[&str] = &["dns", "hostpath-storage"];
 
-/// The addons without which no pod of IRIS starts.
-pub(super) fn basics(spec: &Spec) -> Vec<Box<dyn Step>> {
-    steps(spec, BASICS.iter().copied().filter(|name| spec.addons.iter().any(|a| a == name)))
+/// The registry is no part of it. It would enable storage as a side effect of its own: by then that is there.
+const REGISTRY: &str = "registry";
+
+fn wanted<'a>(spec: &'a Spec, of: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    of.iter().copied().filter(|name| spec.addons.iter().any(|addon| addon == name))
 }
 
-/// All others. The registry would enable storage as a side effect of its own: by now it is there.
+/// The addons without which no pod of IRIS starts.
+pub(super) fn basics(spec: &Spec) -> Vec<Box<dyn Step>> {
+    steps(spec, wanted(spec, BASICS))
+}
+
+/// The registry. Its command takes seconds, MetalLB's does not end before its pods run.
+pub(super) fn registry(spec: &Spec) -> Vec<Box<dyn Step>> {
+    steps(spec, wanted(spec, &[REGISTRY]))
+}
+
+/// All others.
 pub(super) fn others(spec: &Spec) -> Vec<Box<dyn Step>> {
-    steps(spec, spec.addons.iter().map(String::as_str).filter(|name| !BASICS.contains(name)))
+    let others = |name: &&str| !BASICS.contains(name) && *name != REGISTRY;
+    steps(spec, spec.addons.iter().map(String::as_str).filter(others))
+}
+
+/// Whether the basics work.
+pub(super) fn basics_work(spec: &Spec) -> Vec<Box<dyn Step>> {
+    wanted(spec, BASICS).filter_map(|name| works(spec, name)).collect()
+}
+
+/// Whether the registry works.
+pub(super) fn registry_works(spec: &Spec) -> Vec<Box<dyn Step>> {
+    wanted(spec, &[REGISTRY]).filter_map(|name| works(spec, name)).collect()
+}
+
+/// Whether what an addon brought works.
+fn works(spec: &Spec, name: &str) -> Option<Box<dyn Step>> {
+    let brings = brings(name)?;
+    let id = match name {
+        "dns" => "works.dns",
+        "hostpath-storage" => "works.hostpath-storage",
+        _ => "works.registry",
+    };
+    let question: Question = Box::new(move |host| {
+        Ok(match judge(host, brings)? {
+            Probe::Absent | Probe::Differs { .. } => Probe::pending("its objects are not there yet"),
+            found => found,
+        })
+    });
+    let title = format!("{name} works");
+    Some(Box::new(Check { id, title, question, deadline: spec.timeouts.addon.into(), watches: watches(brings) }))
+}
+
+fn watches(brings: &[Brings]) -> Vec<Watch> {
+    let mut watches: Vec<Watch> = Vec::new();
+    for (kind, namespace, _) in brings {
+        let namespace = namespace.map(str::to_owned);
+        watches.push(Watch::Objects(kind, namespace.clone()));
+        watches.push(Watch::Objects(&cluster::POD, namespace));
+    }
+    watches.dedup();
+    watches.push(Watch::Pause(Duration::from_secs(1)));
+    watches
 }
 
 fn steps<'a>(spec: &Spec, names: impl Iterator<Item = &'a str>) -> Vec<Box<dyn Step>> {
@@ -139,6 +193,11 @@ pub(super) fn take_away(host: &dyn Host, addon: &str, enable: Act, disable: Act)
 
 /// Looks at objects that must be there; a workload among them must be rolled out.
 pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
+    look(host, brings, true)
+}
+
+/// Looks at objects that must be there, and where `works` is asked for at what comes of them.
+fn look(host: &dyn Host, brings: &[Brings], works: bool) -> Result<Probe> {
     let mut missing = Vec::new();
     let mut found = 0;
     let mut waiting = None;
@@ -151,6 +210,9 @@ pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
             return Ok(Probe::pending(format!("{} {name} is being deleted", kind.kind)));
         }
         found += 1;
+        if !works {
+            continue;
+        }
         if is_workload(&(kind, *namespace, name)) && !state::rolled_out(&object) {
             let pods = host.list(&cluster::POD, *namespace, &state::selector(&object))?;
             if let Some(missing) =
@@ -173,7 +235,7 @@ pub(super) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
     }
     Ok(match (found, missing.as_slice(), waiting) {
         (0, _, _) => Probe::Absent,
-        (_, [], None) => Probe::satisfied("works"),
+        (_, [], None) => Probe::satisfied(if works { "works" } else { "" }),
         (_, [], Some(why)) => Probe::pending(why),
         (_, missing, _) => {
             Probe::differs(json!({"missing": missing}), format!("partially installed: {} missing", missing.join(", ")))
@@ -196,7 +258,7 @@ impl Step for Addon {
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         let found = match self.brings {
-            Some(brings) => match judge(host, brings)? {
+            Some(brings) => match look(host, brings, false)? {
                 Probe::Satisfied { .. } | Probe::Pending { .. } if self.is_untold(host)? => Probe::differs(
                     json!({"missing": NO_CLUSTER_DNS}),
                     "partially installed: kubelet does not tell pods of it",
@@ -295,15 +357,7 @@ impl Step for Addon {
     }
 
     fn watches(&self) -> Vec<Watch> {
-        let mut watches: Vec<Watch> = Vec::new();
-        for (kind, namespace, _) in self.brings.unwrap_or_default() {
-            let namespace = namespace.map(str::to_owned);
-            watches.push(Watch::Objects(kind, namespace.clone()));
-            watches.push(Watch::Objects(&cluster::POD, namespace));
-        }
-        watches.dedup();
-        watches.push(Watch::Pause(Duration::from_secs(1)));
-        watches
+        watches(self.brings.unwrap_or_default())
     }
 
     fn scope(&self) -> Scope {

@@ -119,8 +119,14 @@ pub(super) fn external(iris: &Iris) -> String {
     format!("{}-ext", iris.service)
 }
 
-/// The steps.
-pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> {
+/// The StatefulSet.
+pub(super) fn set(spec: &Spec) -> Box<dyn Step> {
+    let set = stateful_set_of(&spec.iris);
+    Box::new(set_object(&spec.iris, essential(&set), spec.timeouts.remove.into()))
+}
+
+/// What the StatefulSet needs.
+pub(super) fn objects(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> {
     let iris = &spec.iris;
     let removal: Duration = spec.timeouts.remove.into();
     let mut steps: Vec<Box<dyn Step>> = vec![Box::new(elsewhere(iris))];
@@ -130,8 +136,6 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
     if iris.namespace != "default" {
         steps.push(Box::new(Namespace::new(spec)));
     }
-    let set = stateful_set_of(iris);
-    let set_step = set_object(iris, essential(&set), removal);
     let cpf = object(&secret(iris, credentials));
     // All of it counts: another one would bring another password.
     let all_of_cpf = json!({"data": cpf["data"]});
@@ -163,7 +167,6 @@ pub(super) fn all(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Step>> 
         to_microk8s: bound_to(metallb_pools::made_by_microk8s(api)),
         to_own: bound_to(metallb_pools::OWN),
     }));
-    steps.push(Box::new(set_step));
     steps
 }
 

@@ -7,12 +7,16 @@
 //! | group | snap | | the user may use MicroK8s |
 //! | alias | snap | snapd | `kubectl`, or `kubectl2` when there is another one |
 //! | start | snap | | services run, the API answers, node and network are ready |
-//! | basics | start | addons | dns and storage, by what they should bring |
+//! | images | snap | | the image of IRIS is pulled, while the cluster starts |
+//! | enable | start | addons | dns and storage are there, by what they should bring |
+//! | basics | enable | | dns and storage work |
 //! | longhorn | basics | | when the volumes shall lie on it: what it needs of the host, its objects, every rung until it stores |
-//! | iris | basics, longhorn | | place, storage class, memory, namespace, password, claims, CPF, services, StatefulSet |
-//! | pods | iris | | pods ready, volumes writable, names resolved |
-//! | metallb | basics | addons | the addon; the pool *equals* the range asked for |
-//! | addons | basics | addons | registry, and what else the spec names |
+//! | objects | enable, longhorn | | place, storage class, memory, namespace, password, claims, CPF, services |
+//! | iris | objects, images | | the StatefulSet: what runs goes on until the image of what comes is there |
+//! | pods | basics, iris | | pods ready, volumes writable, names resolved |
+//! | registry | enable | addons | the registry is there: its command is short, and MetalLB's waits for pods |
+//! | metallb | enable | addons | the addon; the pool *equals* the range asked for |
+//! | addons | registry | addons | the registry works; what else the spec names |
 //! | ready | pods, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers, the password is taken |
 
 use std::time::Duration;
@@ -37,6 +41,7 @@ mod cpf;
 mod foreign;
 mod group;
 mod image;
+mod images;
 mod iris;
 mod labels;
 mod longhorn;
@@ -82,6 +87,10 @@ const SOON: Duration = Duration::from_secs(60);
 pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
     let stage = |id, needs, lock, steps: Vec<Box<dyn Step>>| Stage { id, needs, lock, steps };
     let known = Known::wanted(spec);
+    let others = addons::others(spec);
+    // A look needs no lock.
+    let others_lock = if others.is_empty() { None } else { Some(Lock::Addons) };
+    let others = addons::registry_works(spec).into_iter().chain(others).collect();
     vec![
         stage("preflight", &[], None, preflight::all(spec).map(|check| Box::new(check) as Box<dyn Step>).into()),
         stage(
@@ -104,14 +113,19 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
         stage("group", &["snap"], None, vec![Box::new(group::Member::new(spec))]),
         stage("alias", &["snap"], Some(Lock::Snapd), vec![Box::new(alias::Alias::new(spec))]),
         stage("start", &["snap"], None, vec![Box::new(cluster::Running::new(spec))]),
-        stage("basics", &["start"], Some(Lock::Addons), addons::basics(spec)),
+        stage("images", &["snap"], None, vec![Box::new(images::Image::new(spec))]),
+        stage("enable", &["start"], Some(Lock::Addons), addons::basics(spec)),
+        stage("basics", &["enable"], None, addons::basics_work(spec)),
         stage("longhorn", &["basics"], None, longhorn::all(spec)),
-        // The image of IRIS is what takes longest: its pull runs beside the other addons.
-        stage("iris", &["basics", "longhorn"], None, longhorn::before_it(spec, iris::all(spec, credentials))),
+        stage("objects", &["enable", "longhorn"], None, longhorn::before_it(spec, iris::objects(spec, credentials))),
+        // The image of IRIS is what takes longest: until it is there, nothing that works is touched.
+        stage("iris", &["objects", "images"], None, longhorn::before_it(spec, vec![iris::set(spec)])),
         // Apart from `ready`: what ails the pods is told while the addons are still on their way.
-        stage("pods", &["iris"], None, ready::of_pods(spec)),
-        stage("metallb", &["basics"], Some(Lock::Addons), metallb::all(spec, &known)),
-        stage("addons", &["basics"], Some(Lock::Addons), addons::others(spec)),
+        stage("pods", &["basics", "iris"], None, ready::of_pods(spec)),
+        // Of those that want the same lock the first one has it first.
+        stage("registry", &["enable"], Some(Lock::Addons), addons::registry(spec)),
+        stage("metallb", &["enable"], Some(Lock::Addons), metallb::all(spec, &known)),
+        stage("addons", &["registry"], others_lock, others),
         stage("ready", &["pods", "metallb"], None, ready::all(spec)),
     ]
 }
@@ -165,7 +179,7 @@ mod tests {
         assert_eq!(ids(&until(all(), "start").expect("a stage")), ["preflight", "snap", "start"]);
         assert_eq!(
             ids(&until(all(), "iris").expect("a stage")),
-            ["preflight", "snap", "start", "basics", "longhorn", "iris"]
+            ["preflight", "snap", "start", "images", "enable", "basics", "longhorn", "objects", "iris"]
         );
         assert!(until(all(), "Start").is_err());
     }

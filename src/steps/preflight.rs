@@ -1,41 +1,26 @@
 //! Whether the host and the range are fit, before anything is touched (the checks are in [`crate::checks`]). Everything that is wrong
 //! is told at once.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-};
+use std::collections::BTreeSet;
 
 use super::{SOON, check::Check, settled};
 use crate::{
     checks::{self, Facts, When},
-    error::Result,
     finding::{Finding, Severity},
     host::Host,
     spec::Spec,
     step::Probe,
 };
 
-/// The steps: what ends by itself is waited for; then the host, and the range. These two look at the same time, because both wait for
-/// others to answer.
+/// The steps: what ends by itself is waited for; then the host, and the range.
 pub(super) fn all(spec: &Spec) -> [Check; 3] {
-    let of_range: Arc<Mutex<Option<Vec<Finding>>>> = Arc::default();
-    let (for_later, spec_of_host, spec_of_range) = (Arc::clone(&of_range), spec.clone(), spec.clone());
-    let question = move |host: &dyn Host| {
-        let (range, of_host) = look(host, &spec_of_host).into_iter().partition(|f| f.id.starts_with("lb"));
-        if let Ok(mut later) = for_later.lock() {
-            *later = Some(range);
-        }
-        Ok(judge(&of_host))
-    };
-    let range = move |host: &dyn Host| -> Result<Probe> {
-        let found = of_range.lock().ok().and_then(|mut found| found.take());
-        Ok(judge(&found.unwrap_or_else(|| run(host, &spec_of_range, |_| vec![&checks::RANGE]))))
-    };
+    let (spec_of_host, spec_of_range) = (spec.clone(), spec.clone());
+    let host = move |host: &dyn Host| Ok(judge(&look(host, &spec_of_host)));
+    let range = move |host: &dyn Host| Ok(judge(&run(host, &spec_of_range, |_| vec![&checks::RANGE])));
     let check = |id, title, question| Check { id, title, question, deadline: SOON, watches: Vec::new() };
     [
         settled::snapd(spec),
-        check("preflight.host", "the host is fit".to_owned(), Box::new(question)),
+        check("preflight.host", "the host is fit".to_owned(), Box::new(host)),
         check("preflight.range", format!("the range {} suits the network", spec.lb), Box::new(range)),
     ]
 }
@@ -47,7 +32,7 @@ fn look(host: &dyn Host, spec: &Spec) -> Vec<Finding> {
         let certified =
             |check: &&checks::Check| facts.installed() && ["certificates", "certificate-start"].contains(&check.id);
         let ground = checks::GROUND.iter().filter(certified);
-        checks::HOST.iter().filter(now).chain(ground).chain([&checks::RANGE]).collect()
+        checks::HOST.iter().filter(now).chain(ground).collect()
     })
 }
 

@@ -57,6 +57,8 @@ pub(super) fn of_pods(spec: &Spec) -> Vec<Box<dyn Step>> {
         rung(spec, "ready.pods", "IRIS runs", pods, pods_ready),
         rung(spec, "ready.volumes", "IRIS can write to its volumes", pause(), inside::volumes),
         rung(spec, "ready.names", "the pods find each other by name", pause(), inside::names),
+        // It may take seconds, in which MetalLB is still on its way.
+        rung(spec, "ready.resolver", "names of the world, in a pod", pause(), names::judge),
     ]
 }
 
@@ -82,7 +84,6 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
         rung(spec, "ready.licence", "the licence", pause(), metrics::licence),
         rung(spec, "ready.database", "the CPF's databases and namespaces", pause(), metrics::databases),
         rung(spec, "ready.terminal", "a terminal answers", pause(), inside::terminal),
-        rung(spec, "ready.resolver", "names of the world, in a pod", pause(), names::judge),
         // Last: where all licence units are in use, the terminal has said so.
         door::rung(spec),
     ]

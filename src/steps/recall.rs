@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 
 use super::{
-    addons, alias, before, catalog, claims, cluster, group, iris::SET, longhorn, metallb, namespace, object, password,
-    registries, snap,
+    addons, alias, before, catalog, claims, cluster, group, images, iris::SET, longhorn, metallb, namespace, object,
+    password, registries, snap,
 };
 use crate::{
     credentials::Credentials,
@@ -25,7 +25,8 @@ const ORDER: &[(&str, &[&str])] = &[
     ("group", &["group.member"]),
     ("alias", &["alias.kubectl"]),
     ("start", &["cluster.running"]),
-    ("basics", &["addon.dns", "addon.hostpath-storage"]),
+    ("images", &["image."]),
+    ("enable", &["addon.dns", "addon.hostpath-storage"]),
     (
         "longhorn",
         &[
@@ -45,18 +46,9 @@ const ORDER: &[(&str, &[&str])] = &[
             "longhorn.trial-end",
         ],
     ),
-    (
-        "iris",
-        &[
-            "iris.namespace",
-            "iris.password",
-            "iris.claims",
-            "iris.cpf",
-            "iris.service",
-            "iris.service-ext",
-            "iris.statefulset",
-        ],
-    ),
+    ("objects", &["iris.namespace", "iris.password", "iris.claims", "iris.cpf", "iris.service", "iris.service-ext"]),
+    ("iris", &["iris.statefulset"]),
+    ("registry", &["addon.registry"]),
     ("metallb", &["addon.metallb", "metallb.pool"]),
     ("addons", &["addon."]),
 ];
@@ -119,6 +111,7 @@ fn one(id: &str, memory: &Memory, known: &Known) -> Result<Option<Box<dyn Step>>
         "group.member" => Box::new(group::Member::new(&spec)),
         "alias.kubectl" => Box::new(alias::Alias::new(&spec)),
         "cluster.running" => Box::new(cluster::Running::new(&spec)),
+        "image.iris" => Box::new(images::Image::new(&spec)),
         "iris.namespace" => Box::new(namespace::Namespace::new(&spec)),
         "iris.password" => Box::new(password::Password::new(&spec, &Credentials::placeholder())),
         "iris.claims" => Box::new(claims::Claims::recalled(&spec)),

@@ -4,7 +4,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{SNAP, SOON};
+use super::{SNAP, SOON, before};
 use crate::{
     data::{Known, List},
     error::Result,
@@ -211,7 +211,8 @@ impl Step for Snap {
         }
         if memory.prior["enabled"] == false {
             let disable = Self::change(json!({"action": "disable"}), "snap disable microk8s");
-            return Ok(if snap["status"] == "active" { Undo::Acts(vec![disable]) } else { Undo::Done });
+            let act = if snap["status"] == "active" { Some(disable) } else { before::end_services(host)? };
+            return Ok(act.map_or(Undo::Done, |act| Undo::Acts(vec![act])));
         }
         let tracking = snap["tracking-channel"].as_str().unwrap_or("");
         let is_ours = |want: &Value| {

@@ -106,8 +106,8 @@ fn missing_images(machine: &Machine, good: &str) {
     Case {
         what: "a wrong tag",
         args: "--image intersystems/iris-community:no-such-tag",
-        cause: Cause::Pull("default"),
-        step: "ready.pods",
+        cause: Cause::Run,
+        step: "image.iris",
         says: &["the registry does not have the image", "no-such-tag", "see the name and the tag"],
     }
     .run(machine, "default");
@@ -116,8 +116,8 @@ fn missing_images(machine: &Machine, good: &str) {
     Case {
         what: "a registry without the image",
         args: &format!("--image {good}"),
-        cause: Cause::Pull("default"),
-        step: "ready.pods",
+        cause: Cause::Run,
+        step: "image.iris",
         says: &["the registry does not have the image", good],
     }
     .run(machine, "default");
@@ -170,8 +170,27 @@ fn what_cannot_heal_is_told_in_seconds(era: Era) {
         says: &["all of its licence units are in use", "close sessions"],
     }
     .run(&machine, "default");
+    if era == Era::Current {
+        a_wrong_tag_takes_nothing_down(&machine, &args.replace(good, "intersystems/iris-community:no-such-tag"));
+    }
     // It is no fault of the network: metrics are there, and say how many units are left.
     machine.root(&format!("curl -sf http://{pod}:52773/api/monitor/metrics | grep 'iris_license_available 0'")).ok();
+}
+
+/// A database that works goes on until the image that is to come is there.
+fn a_wrong_tag_takes_nothing_down(machine: &Machine, args: &str) {
+    let pods = || machine.kubectl("get pods -l app=iris -o jsonpath={.items[*].metadata.uid}").ok();
+    let before = pods();
+    Case {
+        what: "a wrong tag, beside a database that works",
+        args,
+        cause: Cause::Run,
+        step: "image.iris",
+        says: &["the registry does not have the image", "no-such-tag"],
+    }
+    .run(machine, "default");
+    assert_eq!(pods(), before, "pods were replaced");
+    machine.kubectl("wait --for=condition=Ready pod/data-0 pod/data-1 --timeout=1s").ok();
 }
 
 /// Volumes made by hand, in directories that even root cannot write to.

@@ -80,7 +80,10 @@ pub fn read(world: &mut World, words: &[&str]) -> Output {
                 None => output(1, "microk8s is not running. Use microk8s inspect for a deeper inspection.\n"),
             }
         }
-        ["systemctl", "list-units", "--state=active", "--plain", "--no-legend", "snap.microk8s.*"] => output(0, ""),
+        ["systemctl", "list-units", "--state=active", "--plain", "--no-legend", "snap.microk8s.*"] => {
+            let active = "snap.microk8s.daemon-containerd.service loaded active running Service for snap application\n";
+            output(0, if world.cluster.as_ref().is_some_and(|cluster| cluster.running) { active } else { "" })
+        }
         ["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend", "snap.microk8s.*"] => {
             let failed =
                 "snap.microk8s.daemon-kubelite.service not-found failed failed snap.microk8s.daemon-kubelite.service\n";
@@ -170,6 +173,10 @@ pub fn change(world: &mut World, words: &[&str], input: &str) -> Output {
         ["systemctl", "reload-or-restart", _] => output(0, ""),
         ["systemctl", "disable", unit] => {
             world.units.entry((*unit).to_owned()).or_default().0 = false;
+            output(0, "")
+        }
+        ["systemctl", "stop", "snap.microk8s.daemon-containerd.service"] => {
+            super::cluster::services_stop(world);
             output(0, "")
         }
         ["systemctl", "stop", unit] => {

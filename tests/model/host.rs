@@ -79,6 +79,8 @@ pub struct Model {
     run: String,
     /// The host may only be looked at.
     pub read_only: bool,
+    /// It is asked several things at a time.
+    pub abreast: bool,
 }
 
 impl Model {
@@ -92,6 +94,7 @@ impl Model {
             turns: None,
             run: run.to_owned(),
             read_only: false,
+            abreast: false,
         }
     }
 
@@ -373,6 +376,43 @@ impl Host for Model {
         }
     }
 
+    fn has_image(&self, name: &str) -> Result<bool> {
+        Ok(containerd(&mut self.world())?.images.contains(name))
+    }
+
+    fn pull(&self, name: &str, seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>) -> Result<()> {
+        let until = self.act(&format!("pull {name}"), |world| {
+            let now = world.now;
+            let cluster = containerd(world)?;
+            if cluster.no_images.contains(name) {
+                return Err(kinds::pull::refused(name, &format!("{name}: not found")));
+            }
+            Ok(if cluster.images.contains(name) { now } else { now + super::pods::pull_of(name) })
+        })?;
+        loop {
+            let second = (self.world().now + Duration::from_secs(1)).min(until);
+            self.pass_time(second, |_| false);
+            let mut world = self.world();
+            // A containerd that ends breaks its pulls off.
+            containerd(&mut world)?;
+            if world.now >= until {
+                break;
+            }
+            self.moment(&mut world, || format!("within pull {name}"));
+            drop(world);
+            if self.stopping() {
+                return Err(Error::new(ExitCode::Interrupted, "interrupted"));
+            }
+            if seen(&format!("pulls {name}"), None).is_break() {
+                return Err(Error::new(ExitCode::TimedOut, format!("image {name}: not pulled in time")));
+            }
+        }
+        self.act(&format!("pull {name}, its end"), |world| {
+            containerd(world)?.images.insert(name.to_owned());
+            Ok(())
+        })
+    }
+
     fn get(&self, kind: &'static Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>> {
         self.with_api(|world| {
             let cluster = world.cluster.as_ref().filter(|c| c.knows(kind));
@@ -543,6 +583,10 @@ impl Host for Model {
         Ok(())
     }
 
+    fn takes_questions_abreast(&self) -> bool {
+        self.abreast
+    }
+
     fn now(&self) -> Duration {
         self.world().now
     }
@@ -555,6 +599,12 @@ impl Host for Model {
     fn stopping(&self) -> bool {
         self.interrupted.load(Relaxed)
     }
+}
+
+/// What MicroK8s' containerd has, when it runs.
+fn containerd(world: &mut World) -> Result<&mut Cluster> {
+    let cluster = world.cluster.as_mut().filter(|cluster| cluster.running);
+    cluster.ok_or_else(|| Error::transient("containerd does not answer yet").because("connection refused"))
 }
 
 /// The ready pod that answers at an address: its own, or one that MetalLB announces for a service.

@@ -25,7 +25,7 @@ fn start_of(pod: &Value) -> Duration {
 }
 
 /// How long the pull of an image takes.
-fn pull_of(image: &str) -> Duration {
+pub fn pull_of(image: &str) -> Duration {
     if image.contains("iris") { s(15) } else { s(3) }
 }
 

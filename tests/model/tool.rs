@@ -292,7 +292,8 @@ pub enum Death {
 pub fn after(death: Death, world: &World, gap: Duration) -> World {
     let mut world = world.clone();
     match death {
-        Death::Killed => world.processes.values_mut().for_each(|p| p.unheard = true),
+        // What MicroK8s runs by itself never had us to hear it.
+        Death::Killed => world.processes.values_mut().filter(|p| p.run.is_some()).for_each(|p| p.unheard = true),
         Death::ChildGoesOn => {}
         Death::PowerCut => world.power_cut(),
     }

@@ -176,7 +176,13 @@ impl<'a> Cluster<'a> {
             }
             findings
         };
-        ALL.iter().flat_map(of).collect()
+        // Some of them wait for an answer.
+        std::thread::scope(|scope| {
+            let looks: Vec<_> = ALL.iter().map(|check| scope.spawn(move || of(check))).collect();
+            let joined =
+                looks.into_iter().map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            joined.flatten().collect()
+        })
     }
 
     /// Pods that the database needs: of IRIS, and of the cluster itself. What else runs there is its owner's concern.

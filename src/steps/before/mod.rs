@@ -283,24 +283,27 @@ enum When {
     Now,
 }
 
-/// Whether a unit has a file. snapd takes away those of its services with the snap, so one that still has its file is somebody's.
+/// Whether a unit has a file. snapd takes away those of its services with the snap, also when that is disabled: one that still has its file is
+/// somebody's.
 fn has_a_file(host: &dyn Host, unit: &str) -> bool {
     let folders =
         ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/lib/systemd/system"];
     folders.iter().any(|folder| host.exists(&Path::new(folder).join(unit)))
 }
 
-/// What the services of the snap left with systemd.
-fn units(host: &dyn Host, failed: &[String]) -> Result<Vec<Act>> {
-    let mut acts = Vec::new();
-    // A machine that boots in the middle of a removal starts services again, and snapd has stopped them already.
+/// What ends the snap's services, where they run although snapd has ended them: a machine that boots in the middle of a removal or a disabling
+/// starts them again, and snapd does not look back.
+pub(super) fn end_services(host: &dyn Host) -> Result<Option<Act>> {
     let active = ["systemctl", "list-units", "--state=active", "--plain", "--no-legend", UNITS];
     let active = host.ask(&Cmd::reads(active))?.stdout;
-    let left: Vec<&str> = active.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    let left: Vec<&str> = left.into_iter().filter(|unit| !has_a_file(host, unit)).collect();
-    if !left.is_empty() {
-        acts.push(Act::Run(Cmd::changes(SOON, ["systemctl", "stop"].into_iter().chain(left))));
-    }
+    let units = active.lines().filter_map(|line| line.split_whitespace().next());
+    let left: Vec<&str> = units.filter(|unit| !has_a_file(host, unit)).collect();
+    Ok((!left.is_empty()).then(|| Act::Run(Cmd::changes(SOON, ["systemctl", "stop"].into_iter().chain(left)))))
+}
+
+/// What the services of the snap left with systemd.
+fn units(host: &dyn Host, failed: &[String]) -> Result<Vec<Act>> {
+    let mut acts: Vec<Act> = end_services(host)?.into_iter().collect();
     // systemd remembers a service that failed while it was stopped for good.
     acts.extend(forget_failed(host, &[UNITS], failed)?);
     Ok(acts)

@@ -1,0 +1,24 @@
+//! The one place where time is waited away. What can be watched is watched; where nobody tells of a change, it is looked for again after
+//! [`EVERY`], and nowhere else does this program sleep (clippy's `disallowed-methods` sees to that).
+
+use std::time::Duration;
+
+/// Between two looks.
+pub const EVERY: Duration = Duration::from_millis(100);
+
+/// Until the next look.
+pub async fn again() {
+    pause(EVERY).await;
+}
+
+/// The same, for a thread.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+pub fn again_in_thread() {
+    std::thread::sleep(EVERY);
+}
+
+/// A limit of something that is watched.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+pub async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
+}
