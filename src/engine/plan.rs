@@ -133,12 +133,12 @@ impl Plan {
     }
 }
 
-/// What comes before a step in its stage.
+/// What comes before a step.
 #[derive(Default)]
 struct Ahead {
-    /// MicroK8s is there, and is made anew.
+    /// In the same stage: MicroK8s is there, and is made anew.
     is_replaced: bool,
-    /// Acts that delete something.
+    /// In the same stage or before it: acts that delete something.
     deletions: Vec<Act>,
 }
 
@@ -164,11 +164,12 @@ impl Engine<'_> {
     pub fn plan(&self) -> Result<Plan> {
         let mut steps: Vec<StepPlan> = Vec::new();
         let mut looks = if self.host.takes_questions_abreast() { self.look_abreast() } else { Looks::default() };
+        let mut ahead = Ahead::default();
         for stage in self.stages {
             let before = self.needed(stage);
             let keeps = |id: &str| steps.iter().all(|s: &StepPlan| s.step != id || s.verdict == Verdict::Keep);
             let reachable = before.iter().flat_map(|s| &s.steps).all(|step| !step.opens() || keeps(step.id()));
-            let mut ahead = Ahead::default();
+            ahead.is_replaced = false;
             for step in &stage.steps {
                 self.check_stop()?;
                 let of_before = |s: &&StepPlan| s.stage == stage.id || before.iter().any(|b| b.id == s.stage);

@@ -132,9 +132,11 @@ impl Step for Object {
         if !cluster::is_ours(&now) {
             return Ok(Undo::Theirs("somebody replaced it since by one of their own".to_owned()));
         }
-        // An apply is done as a whole or not at all: what is there is as one of them made it, or somebody changed it.
+        // An apply is done as a whole or not at all: what is there is as one of them made it, or somebody changed it. Journals of the first
+        // format do not say what was applied.
+        let is_known = memory.wants.iter().all(|want| want["applied"].is_object());
         let changes = changed(memory, &now);
-        if !changes.is_empty() {
+        if !changes.is_empty() && (is_known || !memory.open) {
             let how = format!("somebody changed it since ({})", changes.join(", "));
             return Ok(Undo::Keep(format!("{how}; delete it yourself where it is not needed")));
         }
