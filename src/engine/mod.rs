@@ -215,7 +215,9 @@ impl Engine<'_> {
 
     /// The MicroK8s that a step is about, if it is about one. What cannot be asked right now is not written down, and proves nothing later.
     fn microk8s_of(&self, step: &dyn Step) -> Option<Identity> {
-        let is_about = step.id() == microk8s::STEP || step.inside() == Some(microk8s::STEP);
+        // What of IRIS goes before Longhorn does is in MicroK8s all the same.
+        let is_about =
+            step.id() == microk8s::STEP || step.inside() == Some(microk8s::STEP) || step.id().starts_with("iris.");
         is_about.then(|| Identity::now(self.host).ok().flatten()).flatten()
     }
 

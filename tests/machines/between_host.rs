@@ -87,7 +87,7 @@ fn in_the_container_lives(machine: &Machine) {
 }
 
 /// They go again, so that what is left can be compared with the machine of before.
-fn they_leave(machine: &Machine) {
+fn they_leave(machine: &Machine, hold: &str) {
     machine
         .root("pkill -f '[s]leep 86413'; pkill -f '[8]6414'; umount /var/log/containers/of-mine; ip netns delete container")
         .ok();
@@ -100,9 +100,10 @@ fn they_leave(machine: &Machine) {
     machine.root("iptables -t nat -D POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE").ok();
     machine
         .root(
-            "rm -r /run/containerd /run/docker.sock; snap unset system refresh.hold; sysctl -qw net.ipv4.ip_forward=0",
+            "rm -r /run/containerd /run/docker.sock; sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0; umount /run/netns",
         )
         .ok();
+    machine.root(&format!("snap set system refresh.hold={hold}")).ok();
 }
 
 /// Why the run left something, as one text.
@@ -127,6 +128,7 @@ fn an_emptied_record_is_told(machine: &Machine) {
 fn nothing_of_others_is_harmed(era: Era) {
     let Some(machine) = Machine::up("between", era) else { return };
     let before = machine.snapshot("before");
+    let hold = machine.root("snap get system refresh.hold").ok();
     machine.root(IN_A_CONTAINER).ok();
     let bootstrap = format!("bootstrap --lb {}", machine.range());
     let planned = machine.product(&format!("plan --lb {}", machine.range())).exits(0);
@@ -171,7 +173,7 @@ fn nothing_of_others_is_harmed(era: Era) {
     let run = machine.start("teardown --reset --yes").finish();
     run.exits(0);
     all_of_theirs_is_there(&machine);
-    they_leave(&machine);
+    they_leave(&machine, hold.trim());
     machine.is_restored_to(&before);
 }
 

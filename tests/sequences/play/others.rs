@@ -86,6 +86,10 @@ impl Play {
             cluster::services_start(&mut self.twin);
             self.twin.advance(s(60));
         }
+        if in_cluster && self.twin.api().is_none() {
+            // Whoever can ask the one after a boot can ask the other.
+            self.twin.advance(s(60));
+        }
         let did = doings::does(&mut self.twin, op, &self.sight);
         if in_cluster && did {
             self.twin.advance(s(60));
