@@ -24,9 +24,6 @@ pub use needs::needed;
 pub use sight::{Sight, Stake, Unseen, look, settle};
 pub use volumes::{Volume, on_longhorn, volumes, volumes_of};
 
-/// What snapd gives MicroK8s to keep its data in, across revisions.
-const COMMON: &str = "/var/snap/microk8s/common";
-
 /// Where MicroK8s' own storage puts its volumes, each in a folder `NAMESPACE-CLAIM-pvc-UID`.
 const FOLDERS: &str = "/var/snap/microk8s/common/default-storage";
 

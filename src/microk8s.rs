@@ -72,13 +72,15 @@ impl Doing {
     }
 }
 
-/// What kubelet and containerd mount, below `/var/snap/microk8s/common`. Anything else there somebody mounted for themselves.
+/// What snapd gives MicroK8s to keep its data in, across revisions.
+pub(crate) const COMMON: &str = "/var/snap/microk8s/common";
+
+/// What kubelet and containerd mount, below [`COMMON`]. Anything else there somebody mounted for themselves.
 const MOUNTED: &[&str] = &["pods", "run/containerd", "var/lib/containerd", "var/lib/kubelet"];
 
 /// Whether kubelet or containerd mounts something at this place.
 pub(crate) fn mounts_at(point: &Path) -> bool {
-    let common = Path::new("/var/snap/microk8s/common");
-    MOUNTED.iter().any(|part| point.starts_with(common.join(part)))
+    MOUNTED.iter().any(|part| point.starts_with(Path::new(COMMON).join(part)))
 }
 
 /// Which MicroK8s it is. A refresh changes the time and `refresh-certs` the authority; another installation alone changes both.

@@ -12,13 +12,13 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{COMMON, Known, volumes::namespace};
+use super::{Known, volumes::namespace};
 use crate::{
     cluster::{self, Kind, state},
     error::Result,
     host::Host,
     longhorn,
-    microk8s::ARGS,
+    microk8s::{ARGS, COMMON},
 };
 
 /// Things of somebody else's in one place.

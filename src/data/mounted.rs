@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::FOLDERS;
 use crate::{
     error::{Error, ExitCode, Result},
-    host::{Host, mounts},
+    host::{Host, mount_points},
     microk8s,
 };
 
@@ -27,8 +27,7 @@ fn inside(points: Vec<PathBuf>, all: bool) -> Vec<PathBuf> {
 /// # Errors
 /// Something is, or the mounts cannot be read.
 pub(super) fn refuse(host: &dyn Host, all: bool) -> Result<()> {
-    let text = host.read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
-    let points = inside(mounts(&String::from_utf8_lossy(&text)), all);
+    let points = inside(mount_points(host)?, all);
     if points.is_empty() {
         return Ok(());
     }

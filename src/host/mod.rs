@@ -296,6 +296,15 @@ pub struct Process {
     pub name: String,
 }
 
+/// Everything at which something is mounted on this host.
+///
+/// # Errors
+/// The list cannot be read.
+pub fn mount_points(host: &dyn Host) -> Result<Vec<PathBuf>> {
+    let text = host.read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
+    Ok(mounts(&String::from_utf8_lossy(&text)))
+}
+
 /// The mount points of a text of `/proc/self/mountinfo`.
 pub fn mounts(text: &str) -> Vec<PathBuf> {
     text.lines().filter_map(|line| Some(PathBuf::from(unescaped(line.split(' ').nth(4)?)))).collect()

@@ -13,7 +13,7 @@ use regex::Regex;
 use super::{Left, Others};
 use crate::{
     error::Result,
-    host::{FileKind, Host, mounts},
+    host::{FileKind, Host, mount_points},
     step::Act,
 };
 
@@ -269,13 +269,11 @@ struct Sweep<'a> {
 
 impl<'a> Sweep<'a> {
     fn new(host: &'a dyn Host, others: &'a Others) -> Result<Self> {
-        let text = |path: &str| -> Result<String> {
-            Ok(host.read(Path::new(path))?.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default())
-        };
         // `Num RefCount Protocol Flags Type St Inode Path`
-        let sockets = text("/proc/net/unix")?;
+        let sockets = host.read(Path::new("/proc/net/unix"))?.unwrap_or_default();
+        let sockets = String::from_utf8_lossy(&sockets);
         let listening = sockets.lines().filter_map(|l| l.split_whitespace().nth(7)).map(str::to_owned).collect();
-        let mounted = mounts(&text("/proc/self/mountinfo")?);
+        let mounted = mount_points(host)?;
         Ok(Self { host, others, mounted, listening, spared: BTreeSet::new(), acts: Vec::new(), left: Vec::new() })
     }
 

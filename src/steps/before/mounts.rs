@@ -1,11 +1,11 @@
 //! What kubelet and containerd had mounted and nobody unmounted: it would keep the snap's folders from going.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Left, run};
 use crate::{
     error::Result,
-    host::{Host, mounts},
+    host::{Host, mount_points},
     microk8s,
     step::Act,
 };
@@ -15,8 +15,7 @@ const SNAP: &[&str] = &["/var/snap/microk8s", "/snap/microk8s"];
 
 /// What to unmount, and what stays.
 pub(super) fn left(host: &dyn Host) -> Result<(Vec<Act>, Vec<Left>)> {
-    let text = host.read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
-    Ok(judge(mounts(&String::from_utf8_lossy(&text))))
+    Ok(judge(mount_points(host)?))
 }
 
 fn judge(mut points: Vec<PathBuf>) -> (Vec<Act>, Vec<Left>) {
