@@ -10,10 +10,12 @@ use clap::{
 };
 
 use crate::{
-    checks,
+    config::{
+        lb_range::{LbRange, ParseError},
+        version::Channel,
+    },
     error::{Error, Result},
-    lb_range::{LbRange, ParseError},
-    version::Channel,
+    stack::preflight,
 };
 
 /// Takes an Ubuntu host to InterSystems IRIS Community Edition on MicroK8s, in one command, and back
@@ -239,7 +241,7 @@ pub struct SpecFlags {
     #[arg(long, value_name = "FILE|-")]
     pub password_file: Option<PathBuf>,
     /// Only warn of what this check of the host or the range finds (repeatable); a refusal names the check
-    #[arg(long, value_name = "CHECK", hide_possible_values = true, value_parser = PossibleValuesParser::new(checks::skippable()))]
+    #[arg(long, value_name = "CHECK", hide_possible_values = true, value_parser = PossibleValuesParser::new(preflight::skippable()))]
     pub skip_check: Vec<String>,
 }
 

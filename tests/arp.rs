@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iris_mk8s::{arp, lb_range::LbRange};
+use iris_mk8s::{config::lb_range::LbRange, host::neighbours};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ fn question() {
     let range: LbRange = env::var("ARP_RANGE").unwrap().parse().unwrap();
     let budget = Duration::from_millis(env::var("ARP_BUDGET_MS").unwrap().parse().unwrap());
     let begun = Instant::now();
-    let in_use = arp::in_use(&range, budget).unwrap();
+    let in_use = neighbours::in_use(&range, budget).unwrap();
     let took = begun.elapsed();
     let connect = |address: &Ipv4Addr| match TcpStream::connect_timeout(
         &SocketAddr::from((*address, 9)),

@@ -5,7 +5,7 @@
 use std::process::{Command, Output, Stdio};
 
 use clap::CommandFactory;
-use iris_mk8s::{cli::Cli, profile::KEYS};
+use iris_mk8s::{cli::Cli, config::profile::KEYS};
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_iris-mk8s"));
@@ -219,9 +219,9 @@ fn programs_read_profiles_too() {
     assert_eq!((run(&args).status.code(), &json(&args)["error"]["code"]), (Some(2), &2.into()));
 }
 
-/// The numbers in `src/error.rs`, which are the truth.
+/// The numbers in `src/error/mod.rs`, which are the truth.
 fn exit_codes() -> Vec<String> {
-    let source = include_str!("../src/error.rs");
+    let source = include_str!("../src/error/mod.rs");
     let codes =
         source.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = ")?.1.parse::<u8>().ok());
     let codes: Vec<String> = codes.map(|code| code.to_string()).collect();
@@ -262,7 +262,7 @@ fn the_documents_name_all_keys_commands_and_stages_that_there_are() {
             let last = key.name.rsplit('.').next().unwrap();
             assert!(readme.contains(&format!("{last}`")), "{name} lacks {}", key.name);
         }
-        let catalogue = include_str!("../src/steps/mod.rs")
+        let catalogue = include_str!("../src/stack/mod.rs")
             .lines()
             .filter_map(|line| line.strip_prefix("//! | ")?.split(" |").next());
         for stage in catalogue.skip(1) {

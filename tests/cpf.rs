@@ -5,11 +5,11 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use iris_mk8s::{
-    error::ExitCode,
-    profile::{
-        self,
+    config::{
         cpf::{self, Cpf},
+        profile,
     },
+    error::ExitCode,
 };
 use proptest::prelude::*;
 

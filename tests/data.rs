@@ -5,11 +5,13 @@
 mod recorded;
 
 use iris_mk8s::{
-    cluster as kinds,
-    data::{self, Agreed, Known, List, Whose},
+    engine::{
+        journal::{FORMAT, Ledger, Record},
+        step::{Act, Memo, Scope, SnapdChange},
+    },
     error::ExitCode,
-    journal::{FORMAT, Ledger, Record},
-    step::{Act, Memo, Scope, SnapdChange},
+    kube as kinds,
+    stack::data::{self, Agreed, Known, List, Whose},
 };
 use recorded::{Facts, Recorded, good};
 use serde_json::{Value, json};

@@ -7,13 +7,15 @@ mod recorded;
 use std::{collections::BTreeSet, time::Duration};
 
 use iris_mk8s::{
-    checks,
     doctor::{self, Bundle},
+    engine::{
+        finding::{Finding, Severity},
+        journal::{self, Record},
+        step,
+    },
     error::Result,
-    finding::{Finding, Severity},
     host::Host,
-    journal::{self, Record},
-    step,
+    stack::preflight,
 };
 use recorded::{Facts, Recorded, TODAY, good, spec};
 use serde_json::{Value, json};
@@ -204,7 +206,7 @@ fn a_good_cluster_has_nothing_to_tell_and_every_check_was_run() {
     let bad: Vec<&Finding> = report.findings.iter().filter(|f| f.severity != Severity::Fine).collect();
     assert!(bad.is_empty() && report.problems == 0, "{bad:#?}");
     let ran: BTreeSet<&str> = report.findings.iter().map(|f| f.id).collect();
-    for id in checks::GROUND.iter().map(|c| c.id).chain(checks::CLUSTER.iter().map(|c| c.id)) {
+    for id in preflight::GROUND.iter().map(|c| c.id).chain(preflight::CLUSTER.iter().map(|c| c.id)) {
         assert!(ran.contains(id), "the check {id} was not run");
     }
 }
@@ -540,7 +542,7 @@ fn what_is_broken_is_the_first_finding() {
         assert!(!first.hint.is_empty(), "{id} says what to do next");
     }
     let told: BTreeSet<&str> = CASES.iter().map(|(id, ..)| *id).collect();
-    let all = checks::GROUND.iter().map(|c| c.id).chain(checks::CLUSTER.iter().map(|c| c.id));
+    let all = preflight::GROUND.iter().map(|c| c.id).chain(preflight::CLUSTER.iter().map(|c| c.id));
     let untold: Vec<&str> = all.filter(|id| !told.contains(id)).collect();
     assert!(untold.is_empty(), "no case for {untold:?}");
 }

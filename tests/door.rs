@@ -4,7 +4,11 @@
 
 mod recorded;
 
-use iris_mk8s::{credentials::Credentials, journal::Place, spec::Spec, step::Probe, steps};
+use iris_mk8s::{
+    config::{credentials::Credentials, spec::Spec},
+    engine::{journal::Place, step::Probe},
+    stack,
+};
 use recorded::{Facts, Recorded, good, spec};
 use serde_json::json;
 
@@ -32,7 +36,7 @@ fn ask(mut facts: Facts, spec: &Spec, answer: impl FnOnce(&mut Facts)) -> Probe 
     answer(&mut facts);
     let dir = tempfile::tempdir().unwrap();
     let credentials = Credentials::load_or_make(&Place { dir: dir.path().to_owned() }, None, None).unwrap();
-    let stages = steps::catalog(spec, &credentials);
+    let stages = stack::catalog(spec, &credentials);
     let step = stages.iter().flat_map(|stage| &stage.steps).find(|step| step.id() == "ready.door").unwrap();
     step.probe(&Recorded::new(facts)).unwrap()
 }

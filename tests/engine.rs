@@ -22,15 +22,16 @@ use std::{
 };
 
 use iris_mk8s::{
-    credentials::Credentials,
-    data::Agreed,
-    engine::Engine,
+    config::credentials::Credentials,
+    engine::{
+        Engine,
+        event::{Event, Events, Outcome},
+        journal::{Contents, Journal, Place},
+        step::{Act, Memo, Memory, Probe, Scope, SnapdChange, Stage, Step, Undo},
+    },
     error::{Error, ExitCode, Result},
-    event::{Event, Events, Outcome},
     host::{FileWrite, Host},
-    journal::{Contents, Journal, Place},
-    step::{Act, Memo, Memory, Probe, Scope, SnapdChange, Stage, Step, Undo},
-    steps,
+    stack::{self, data::Agreed},
 };
 use model::{
     host::Model,
@@ -121,7 +122,7 @@ fn bootstrap(world: World, workers: usize, stages: Vec<Stage>) -> (Outcome, Resu
         let engine = Engine { host: &*host, stages: &stages, events: &events, workers, agreed: Agreed::nothing() };
         let open = || {
             let store = Box::new(ModelStore::open(&host, Policy::Proposed, true));
-            Journal::over(store, Place::default().journal(), steps::origin)
+            Journal::over(store, Place::default().journal(), stack::origin)
         };
         let (outcome, result) = engine.bootstrap(open, &run, spec(Era::Today, false));
         drop(events);
@@ -133,7 +134,7 @@ fn bootstrap(world: World, workers: usize, stages: Vec<Stage>) -> (Outcome, Resu
 }
 
 fn journal(world: &World) -> Contents {
-    Contents::parse(&bytes(world), steps::origin).unwrap()
+    Contents::parse(&bytes(world), stack::origin).unwrap()
 }
 
 #[test]
@@ -245,7 +246,7 @@ impl Step for Panics {
 
 /// The stages of the product, with each step made into another one.
 fn catalogue(credentials: &Credentials, mut change: impl FnMut(Box<dyn Step>) -> Box<dyn Step>) -> Vec<Stage> {
-    let mut stages = steps::catalog(spec(Era::Today, false), credentials);
+    let mut stages = stack::catalog(spec(Era::Today, false), credentials);
     for stage in &mut stages {
         stage.steps = std::mem::take(&mut stage.steps).into_iter().map(&mut change).collect();
     }
@@ -360,7 +361,7 @@ fn a_change_of_snapd_that_does_not_end_is_left_to_it_at_the_deadline() {
     assert_eq!((outcome.created, outcome.kept), (0, 1), "{outcome:?}");
 }
 
-fn another_image(image: &str) -> iris_mk8s::spec::Spec {
+fn another_image(image: &str) -> iris_mk8s::config::spec::Spec {
     let mut spec = spec(Era::Today, false).clone();
     image.clone_into(&mut spec.iris.image);
     spec
@@ -368,7 +369,7 @@ fn another_image(image: &str) -> iris_mk8s::spec::Spec {
 
 fn image_of_the_set(world: &World) -> Value {
     let cluster = world.cluster.as_ref().unwrap();
-    let set = cluster.of(&iris_mk8s::cluster::STATEFUL_SET).next().unwrap();
+    let set = cluster.of(&iris_mk8s::kube::STATEFUL_SET).next().unwrap();
     set["spec"]["template"]["spec"]["containers"][0]["image"].clone()
 }
 
@@ -379,8 +380,8 @@ fn a_wrong_image_leaves_the_database_that_runs_alone() {
     let mut world = tool.bootstrap(world()).world;
     let before = image_of_the_set(&world);
     let ready = |world: &World| {
-        let pods = world.cluster.as_ref().unwrap().of(&iris_mk8s::cluster::POD);
-        pods.filter(|p| p["metadata"]["namespace"] == "default" && iris_mk8s::cluster::state::is(p, "Ready")).count()
+        let pods = world.cluster.as_ref().unwrap().of(&iris_mk8s::kube::POD);
+        pods.filter(|p| p["metadata"]["namespace"] == "default" && iris_mk8s::kube::state::is(p, "Ready")).count()
     };
     assert!(ready(&world) > 0);
     let wrong = "intersystems/iris-community:no-such-tag";
@@ -411,11 +412,11 @@ fn a_wrong_image_leaves_the_database_that_runs_alone() {
 /// The image is pulled as soon as containerd answers: the cluster need not be there.
 #[test]
 fn the_image_is_pulled_while_the_cluster_starts() {
-    let stages = steps::until(catalogue(&password(), |step| step), "images").unwrap();
+    let stages = stack::until(catalogue(&password(), |step| step), "images").unwrap();
     let (_, result, _, mut world) = bootstrap(world(), 1, stages);
     result.unwrap();
     let image = &spec(Era::Today, false).iris.image;
-    let stages = |last| steps::until(catalogue(&password(), |step| step), last).unwrap();
+    let stages = |last| stack::until(catalogue(&password(), |step| step), last).unwrap();
     assert!(stages("images").iter().all(|stage| stage.id != "start"));
     assert!(world.cluster.as_ref().unwrap().images.contains(image));
     // The second run has nothing to pull.
@@ -439,15 +440,11 @@ fn looks_side_by_side_come_to_the_same_plan() {
         (what, world)
     };
     worlds.push(broken("without a service", &|world| {
-        world.cluster.as_mut().unwrap().drop_object(&model::cluster::key(
-            &iris_mk8s::cluster::SERVICE,
-            "default",
-            "iris",
-        ));
+        world.cluster.as_mut().unwrap().drop_object(&model::cluster::key(&iris_mk8s::kube::SERVICE, "default", "iris"));
     }));
     worlds.push(broken("without the StatefulSet", &|world| {
         world.cluster.as_mut().unwrap().drop_object(&model::cluster::key(
-            &iris_mk8s::cluster::STATEFUL_SET,
+            &iris_mk8s::kube::STATEFUL_SET,
             "default",
             "data",
         ));

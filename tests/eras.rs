@@ -6,16 +6,16 @@
 mod recorded;
 
 use iris_mk8s::{
-    checks,
-    credentials::Credentials,
-    data::Agreed,
-    engine::Engine,
-    event::Events,
-    finding::Severity,
-    journal::Place,
-    proposal,
-    step::{Act, Probe, Step},
-    steps,
+    commands::proposal,
+    config::credentials::Credentials,
+    engine::{
+        Engine,
+        event::Events,
+        finding::Severity,
+        journal::Place,
+        step::{Act, Probe, Step},
+    },
+    stack::{self, data::Agreed, preflight},
 };
 use recorded::{Facts, Recorded, good, spec};
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ fn step_of(flags: &[&str], id: &str) -> Box<dyn Step> {
     let place = Place { dir: dir.path().to_owned() };
     // Hashing takes its time, and no step here looks at it.
     let credentials = Credentials::load_or_make(&place, None, Some("hash,salt")).unwrap();
-    let all = steps::catalog(&spec, &credentials).into_iter().flat_map(|stage| stage.steps);
+    let all = stack::catalog(&spec, &credentials).into_iter().flat_map(|stage| stage.steps);
     all.into_iter().find(|step| step.id() == id).unwrap_or_else(|| panic!("there is no step {id}"))
 }
 
@@ -213,8 +213,8 @@ fn auto_is_what_is_there_or_was_wanted_or_the_newest_that_this_host_runs() {
 fn a_life_that_has_ended_is_told_with_the_way_on() {
     let told = |facts: &Facts, flags: &[&str]| {
         let (host, spec) = (host(facts.clone()), spec(flags));
-        let check = checks::HOST.iter().find(|check| check.id == "channel").unwrap();
-        let found = checks::run(&checks::Facts::read(&host, &spec), &[check]);
+        let check = preflight::HOST.iter().find(|check| check.id == "channel").unwrap();
+        let found = preflight::run(&preflight::Facts::read(&host, &spec), &[check]);
         assert!(found.iter().all(|f| f.severity != Severity::Refused), "{found:?}");
         found
             .into_iter()
@@ -257,7 +257,7 @@ fn a_life_that_has_ended_is_told_with_the_way_on() {
     let (host, spec) = (host(good()), spec(&["--channel", "1.34"]));
     let place = Place { dir: tempfile::tempdir().unwrap().path().to_owned() };
     let credentials = Credentials::load_or_make(&place, None, Some("hash,salt")).unwrap();
-    let preflight = steps::until(steps::catalog(&spec, &credentials), "preflight").unwrap();
+    let preflight = stack::until(stack::catalog(&spec, &credentials), "preflight").unwrap();
     let (events, _) = Events::channel();
     let plan = Engine { host: &host, stages: &preflight, events: &events, workers: 1, agreed: Agreed::nothing() }
         .plan()

@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, fs, io::Write as _, path::Path, process::Command};
 
 use iris_mk8s::{
+    engine::{
+        journal::{Contents, FORMAT, Journal, Ledger, Place, Record, Store},
+        step::Memo,
+    },
     error::ExitCode,
-    journal::{Contents, FORMAT, Journal, Ledger, Place, Record, Store},
-    step::Memo,
-    steps::{origin, recall},
+    stack::{origin, recall},
 };
 use proptest::prelude::*;
 use serde_json::json;

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
-use iris_mk8s::lb_range::{Interval, LbRange};
+use iris_mk8s::config::lb_range::{Interval, LbRange};
 use proptest::prelude::*;
 use serde::Deserialize;
 

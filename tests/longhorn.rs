@@ -1,12 +1,12 @@
 //! Longhorn's manifest as objects: what is changed for one node with MicroK8s, and that nothing else is.
 
 use iris_mk8s::{
-    cluster::kind_of,
-    longhorn::{
-        KUBELET,
+    config::version::{LonghornVersion, Minor},
+    kube::kind_of,
+    stack::longhorn::{
         manifest::{Manifest, Part},
+        state::KUBELET,
     },
-    version::{LonghornVersion, Minor},
 };
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use iris_mk8s::{
-    lb_range::LbRange,
+    config::lb_range::LbRange,
     network::{Kind, Network, ORDER, Reserved, Severity, answered, check, propose, window},
 };
 use proptest::prelude::*;

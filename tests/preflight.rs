@@ -8,24 +8,28 @@ use std::collections::BTreeSet;
 
 use clap::Parser;
 use iris_mk8s::{
-    checks::{self, Facts as Seen},
     cli::{Cli, Command, Lb},
-    credentials::Credentials,
+    commands::proposal,
+    config::credentials::Credentials,
+    engine::{
+        finding::{Finding, Severity},
+        journal::Place,
+        step::Probe,
+    },
     error::ExitCode,
-    finding::{Finding, Severity},
-    journal::Place,
-    proposal,
-    step::Probe,
-    steps,
+    stack::{
+        self,
+        preflight::{self, Facts as Seen},
+    },
 };
 use recorded::{Facts, Recorded, df, free, good, spec};
 use serde_json::json;
 
 fn look(facts: Facts, flags: &[&str]) -> Vec<Finding> {
     let (host, spec) = (Recorded::new(facts), spec(flags));
-    let all: Vec<&checks::Check> = checks::HOST.iter().chain([&checks::RANGE]).collect();
-    let mut findings = checks::run(&Seen::read(&host, &spec), &all);
-    checks::heed_skips(&mut findings, &spec.skip_checks);
+    let all: Vec<&preflight::Check> = preflight::HOST.iter().chain([&preflight::RANGE]).collect();
+    let mut findings = preflight::run(&Seen::read(&host, &spec), &all);
+    preflight::heed_skips(&mut findings, &spec.skip_checks);
     findings
 }
 
@@ -58,8 +62,9 @@ fn a_good_host_is_fine_and_each_check_says_what_it_measured() {
     assert!(bad.is_empty(), "{bad:#?}");
     let told: Vec<&str> = findings.iter().map(|f| f.id).collect();
     // Longhorn's are asked only where it is wanted.
-    let host =
-        |longhorn: bool| checks::HOST.iter().map(|c| c.id).filter(move |id| longhorn || !id.starts_with("longhorn-"));
+    let host = |longhorn: bool| {
+        preflight::HOST.iter().map(|c| c.id).filter(move |id| longhorn || !id.starts_with("longhorn-"))
+    };
     assert_eq!(told, host(false).chain(["lb"]).collect::<Vec<_>>(), "each check once, in the order of the table");
 
     let findings = look(with_longhorn(), ON_LONGHORN);
@@ -1074,7 +1079,7 @@ fn every_check_fires() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let fired: BTreeSet<&str> = CASES.iter().map(|c| c.id).collect();
-    let silent: Vec<&str> = checks::HOST.iter().map(|c| c.id).filter(|id| !fired.contains(id)).collect();
+    let silent: Vec<&str> = preflight::HOST.iter().map(|c| c.id).filter(|id| !fired.contains(id)).collect();
     assert!(silent.is_empty(), "never seen to fire: {silent:?}");
 }
 
@@ -1259,7 +1264,7 @@ fn preflight(facts: Facts, flags: &[&str]) -> Vec<Probe> {
     let (host, spec) = (Recorded::new(facts), spec(flags));
     let dir = tempfile::tempdir().unwrap();
     let credentials = Credentials::load_or_make(&Place { dir: dir.path().to_owned() }, None, None).unwrap();
-    let stage = steps::catalog(&spec, &credentials).swap_remove(0);
+    let stage = stack::catalog(&spec, &credentials).swap_remove(0);
     assert_eq!(stage.id, "preflight");
     stage.steps.iter().map(|step| step.probe(&host).unwrap()).collect()
 }
@@ -1296,12 +1301,12 @@ fn what_is_skipped_is_still_told() {
 
 #[test]
 fn what_is_vital_cannot_be_skipped() {
-    let known = checks::skippable();
+    let known = preflight::skippable();
     for vital in ["snapd", "cgroups", "host-name", "architecture", "snapd-version", "lb.gateway", "lb.node"] {
         assert!(!known.contains(&vital), "{vital}");
     }
     assert!(known.contains(&"memory") && known.contains(&"lb.in-use"));
-    let vital: Vec<&str> = checks::HOST.iter().filter(|c| c.vital).map(|c| c.id).collect();
+    let vital: Vec<&str> = preflight::HOST.iter().filter(|c| c.vital).map(|c| c.id).collect();
     assert_eq!(vital, ["architecture", "cgroups", "host-name", "snapd", "snapd-version"]);
 }
 
@@ -1317,7 +1322,7 @@ fn the_lan_is_asked_only_about_addresses_that_metallb_has_not_got() {
         }
         let host = Recorded::new(facts);
         let spec = spec(&[]);
-        checks::run(&Seen::read(&host, &spec), &[&checks::RANGE]);
+        preflight::run(&Seen::read(&host, &spec), &[&preflight::RANGE]);
         host.asked.into_inner().unwrap()
     };
     assert_eq!(asked(None), ["192.168.11.110-192.168.11.130"], "a cluster that does not answer");

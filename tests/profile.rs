@@ -6,9 +6,11 @@ use std::{fs, path::Path};
 
 use iris_mk8s::{
     cli::SpecFlags,
+    config::{
+        profile::{self, Input, KEYS, Origin, Settings, Value},
+        spec::{Seconds, Spec},
+    },
     error::{Error, ExitCode},
-    profile::{self, Input, KEYS, Origin, Settings, Value},
-    spec::{Seconds, Spec},
 };
 
 const LB: &str = "192.168.11.110-130";

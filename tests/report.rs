@@ -11,8 +11,8 @@ use std::{
 
 use indicatif::{InMemoryTerm, ProgressDrawTarget};
 use iris_mk8s::{
+    engine::event::{Change, ErrorRecord, Event, Outcome, Stamped},
     error::{Error, ExitCode},
-    event::{Change, ErrorRecord, Event, Outcome, Stamped},
     report::{Json, Lines, Reporter, Terminal, Verbosity},
 };
 

@@ -6,11 +6,12 @@
 mod recorded;
 
 use iris_mk8s::{
-    credentials::Credentials,
-    journal::Place,
-    spec::Spec,
-    step::{Act, Probe, Step},
-    steps,
+    config::{credentials::Credentials, spec::Spec},
+    engine::{
+        journal::Place,
+        step::{Act, Probe, Step},
+    },
+    stack,
 };
 use recorded::{Facts, Recorded, good, spec};
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 fn with_step<T>(spec: &Spec, id: &str, then: impl FnOnce(&dyn Step) -> T) -> T {
     let dir = tempfile::tempdir().unwrap();
     let credentials = Credentials::load_or_make(&Place { dir: dir.path().to_owned() }, None, None).unwrap();
-    let stages = steps::catalog(spec, &credentials);
+    let stages = stack::catalog(spec, &credentials);
     let step =
         stages.iter().flat_map(|stage| &stage.steps).find(|step| step.id() == id).unwrap_or_else(|| panic!("no {id}"));
     then(&**step)
@@ -174,7 +175,7 @@ fn only_pods_of_the_stateful_set_are_instances() {
         pod("x", of("ReplicaSet", "data")),
     ];
     facts.objects("pods", pods.to_vec());
-    let found = steps::instances(&Recorded::new(facts), &spec(&[]).iris).unwrap();
+    let found = stack::instances(&Recorded::new(facts), &spec(&[]).iris).unwrap();
     let names: Vec<&str> = found.iter().filter_map(|pod| pod["metadata"]["name"].as_str()).collect();
     assert_eq!(names, ["data-0", "data-1"]);
 }

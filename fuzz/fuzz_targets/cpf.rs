@@ -2,14 +2,14 @@
 
 #![no_main]
 
-#[path = "../../src/profile"]
+#[path = "../../src/config"]
 #[allow(dead_code, unused_imports)]
-mod profile {
+mod config {
     pub mod cpf;
 }
 
 use libfuzzer_sys::fuzz_target;
-use profile::cpf::{Cpf, decode, essence, normalise};
+use config::cpf::{Cpf, decode, essence, normalise};
 
 const HASH: &str = "hash,salt,10000,SHA512";
 

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../src"]
+#[path = "../../src/config"]
 mod product {
     #[allow(dead_code, unused_imports)]
     pub mod lb_range;

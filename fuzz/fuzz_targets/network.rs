@@ -6,22 +6,29 @@
 #[path = "../../src"]
 #[allow(dead_code, unused_imports)]
 mod product {
+    #[path = "engine/finding.rs"]
     pub mod finding;
+    #[path = "config/lb_range/mod.rs"]
     pub mod lb_range;
     pub mod network;
 }
+mod config {
+    pub use crate::product::lb_range;
+}
+mod engine {
+    pub use crate::product::finding;
+}
 /// What the proposals need of the module that asks the LAN.
-mod arp {
-    pub const MOST_ASKED: u32 = 512;
+mod host {
+    pub mod neighbours {
+        pub const MOST_ASKED: u32 = 512;
+    }
 }
 
 use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
-use product::{
-    finding, lb_range,
-    network::{Network, Reserved, Severity, check, propose, window},
-};
+use product::network::{Network, Reserved, Severity, check, propose, window};
 
 // Four texts with NUL between them: addresses, routes, name servers, DHCP.
 fuzz_target!(|text: &str| {

@@ -12,32 +12,34 @@ use serde_json::{Value, json};
 
 use super::{Redactor, Report, redact};
 use crate::{
-    cluster::{self, Kind},
-    engine::Plan,
+    config::spec::Spec,
+    engine::{
+        Plan,
+        journal::{Contents, Place},
+    },
     error::{Error, Result},
     host::{Cmd, Host, LOG_DIR},
-    journal::{Contents, Place},
-    microk8s,
-    spec::Spec,
+    kube::{self, Kind},
+    stack::microk8s::state as microk8s,
 };
 
 /// Kinds whose objects go in, of all namespaces.
 const KINDS: &[&Kind] = &[
-    &cluster::NODE,
-    &cluster::POD,
-    &cluster::EVENT,
-    &cluster::SERVICE,
-    &cluster::STATEFUL_SET,
-    &cluster::DEPLOYMENT,
-    &cluster::DAEMON_SET,
-    &cluster::PERSISTENT_VOLUME_CLAIM,
-    &cluster::PERSISTENT_VOLUME,
-    &cluster::STORAGE_CLASS,
-    &cluster::CONFIG_MAP,
-    &cluster::SECRET,
-    &cluster::IP_ADDRESS_POOL,
-    &cluster::L2_ADVERTISEMENT,
-    &cluster::SERVICE_L2_STATUS,
+    &kube::NODE,
+    &kube::POD,
+    &kube::EVENT,
+    &kube::SERVICE,
+    &kube::STATEFUL_SET,
+    &kube::DEPLOYMENT,
+    &kube::DAEMON_SET,
+    &kube::PERSISTENT_VOLUME_CLAIM,
+    &kube::PERSISTENT_VOLUME,
+    &kube::STORAGE_CLASS,
+    &kube::CONFIG_MAP,
+    &kube::SECRET,
+    &kube::IP_ADDRESS_POOL,
+    &kube::L2_ADVERTISEMENT,
+    &kube::SERVICE_L2_STATUS,
 ];
 
 /// What commands print of the host and of MicroK8s' services.
@@ -113,7 +115,7 @@ impl Bundle {
     fn journal(&mut self, host: &dyn Host) {
         let path = Place::default().journal();
         let bytes = host.read(&path).ok().flatten().unwrap_or_default();
-        match Contents::parse(&bytes, crate::steps::origin) {
+        match Contents::parse(&bytes, crate::stack::origin) {
             Ok(contents) => self.add("journal.txt", &contents.to_string()),
             Err(e) => self.add("journal.txt", &e.to_string()),
         }
@@ -169,7 +171,7 @@ impl Bundle {
             let name = format!("cluster/{}.json", kind.plural);
             match host.list(kind, None, "") {
                 Ok(objects) => {
-                    let objects: Vec<Value> = objects.into_iter().map(|o| cluster::with_kind(o, kind)).collect();
+                    let objects: Vec<Value> = objects.into_iter().map(|o| kube::with_kind(o, kind)).collect();
                     if kind.kind == "Pod" {
                         pods.clone_from(&objects);
                     }
@@ -185,7 +187,7 @@ impl Bundle {
 
     /// Logs of the pods that matter: of IRIS, and of the cluster itself.
     fn logs(&mut self, host: &dyn Host, spec: Option<&Spec>, pod: &Value) {
-        let (namespace, name) = (pod["metadata"]["namespace"].as_str().unwrap_or(""), cluster::state::name(pod));
+        let (namespace, name) = (pod["metadata"]["namespace"].as_str().unwrap_or(""), kube::state::name(pod));
         let of_iris = spec.is_some_and(|s| {
             s.iris.namespace == namespace && pod["metadata"]["labels"]["app"] == s.iris.service.as_str()
         });

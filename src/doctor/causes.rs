@@ -1,6 +1,6 @@
 //! Which finding explains which others. The cause comes first; what follows from it is marked, since its own advice would not help.
 
-use crate::finding::{Finding, Severity};
+use crate::engine::finding::{Finding, Severity};
 
 /// What a cause explains.
 enum Explains {
@@ -86,7 +86,8 @@ fn is_in_cluster(stage: &str) -> bool {
 
 /// Marks what follows from something else.
 pub(super) fn explain(findings: &mut [Finding], drifted: &mut [Drifted]) {
-    let of_cluster = |id: &str| BELOW.contains(&id) || crate::checks::CLUSTER.iter().any(|check| check.id == id);
+    let of_cluster =
+        |id: &str| BELOW.contains(&id) || crate::stack::preflight::CLUSTER.iter().any(|check| check.id == id);
     for (at, (cause, explains)) in CAUSES.iter().enumerate() {
         // What follows from something itself is marked by that: the first cause explains all.
         let holds = |f: &Finding| f.id == *cause && f.severity == Severity::Refused && f.because.is_none();

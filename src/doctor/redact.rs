@@ -6,9 +6,9 @@ use k8s_openapi::ByteString;
 use serde_json::Value;
 
 use crate::{
-    cluster,
+    engine::journal::Place,
     host::Host,
-    journal::Place,
+    kube,
     secrets::{self, REDACTED},
 };
 
@@ -47,7 +47,7 @@ impl Redactor {
                 redactor.know(line.split([',', '|']).take(1).map(str::to_owned).collect());
             }
         }
-        for secret in host.list(&cluster::SECRET, None, "").unwrap_or_default() {
+        for secret in host.list(&kube::SECRET, None, "").unwrap_or_default() {
             for (_, value) in secret["data"].as_object().cloned().unwrap_or_default() {
                 let decoded =
                     serde_json::from_value::<ByteString>(value.clone()).ok().and_then(|b| String::from_utf8(b.0).ok());

@@ -1,7 +1,7 @@
 //! A teardown that did not come to its end: what is missing since then is no puzzle, and one command goes on with it.
 
 use super::Known;
-use crate::{
+use crate::engine::{
     finding::Finding,
     journal::Record,
     step::{Scope, is_named},

@@ -9,9 +9,8 @@ use std::{
 
 use super::Engine;
 use crate::{
-    defect,
-    error::Result,
-    step::{Probe, Scope, Stage, Step},
+    engine::step::{Probe, Scope, Stage, Step},
+    error::{Result, defect},
 };
 
 /// What was found, by the step's name.

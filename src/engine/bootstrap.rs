@@ -7,12 +7,13 @@ use std::{
 
 use super::{Engine, Plan, Reached, Verdict};
 use crate::{
-    defect,
-    error::{Error, ExitCode, Result},
-    event::{Event, Outcome},
-    journal::{Journal, Record},
-    spec::Spec,
-    step::{Stage, Step},
+    config::spec::Spec,
+    engine::{
+        event::{Event, Outcome},
+        journal::{Journal, Record},
+        step::{Stage, Step},
+    },
+    error::{Error, ExitCode, Result, defect},
 };
 
 /// What a stage brought.

@@ -12,19 +12,28 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use crate::{
-    data::Agreed,
+    engine::{
+        event::{Change, Event, Events, Outcome},
+        journal::{Journal, Record},
+        step::{Act, Memo, Probe, Progress, Stage, Step},
+    },
     error::{Error, ExitCode, Result},
-    event::{Change, Event, Events, Outcome},
     host::{Changes, Heard, Host},
-    journal::{Journal, Record},
-    microk8s::{self, Identity},
     secrets,
-    step::{Act, Memo, Probe, Progress, Stage, Step},
+    stack::{
+        data::Agreed,
+        microk8s::state::{self as microk8s, Identity},
+    },
 };
 
 mod abreast;
 mod bootstrap;
+pub(crate) mod check;
+pub mod event;
+pub mod finding;
+pub mod journal;
 mod plan;
+pub mod step;
 mod teardown;
 
 pub use plan::{Plan, StepPlan, Verdict};

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::{Engine, abreast::Looks};
 use crate::{
+    engine::step::{Act, Probe, Scope, Stage, Step},
     error::{Error, ExitCode, Result},
-    microk8s,
-    step::{Act, Probe, Scope, Stage, Step},
+    stack::microk8s::state as microk8s,
 };
 
 /// What would happen to a step.

@@ -6,12 +6,14 @@ use serde::Serialize;
 
 use super::{Engine, Wait, one_line};
 use crate::{
+    engine::{
+        event::{Event, Outcome},
+        journal::{Journal, Ledger, Place, Record},
+        step::{Act, Memory, Scope, Step, Undo, is_named},
+    },
     error::{Error, ExitCode, Result},
-    event::{Event, Outcome},
     host::{LOG_DIR, is_log},
-    journal::{Journal, Ledger, Place, Record},
-    microk8s::{self, Identity, STEP as SNAP},
-    step::{Act, Memory, Scope, Step, Undo, is_named},
+    stack::microk8s::state::{self as microk8s, Identity, STEP as SNAP},
 };
 
 /// What would happen to a step.

@@ -18,10 +18,10 @@ use tower::service_fn;
 
 use super::poll;
 use crate::{
-    cluster::pull,
+    engine::step::Progress,
     error::{Error, ExitCode, Result},
-    microk8s,
-    step::Progress,
+    kube::pull,
+    stack::microk8s::state as microk8s,
 };
 
 /// Of so many looks one is told: nobody reads faster.

@@ -28,7 +28,7 @@ pub(super) fn fetch(url: &str, sha256: &str) -> Result<Vec<u8>> {
     };
     let mut answer = config.new_agent().get(url).call().map_err(away)?;
     let bytes = answer.body_mut().with_config().limit(LARGEST).read_to_vec().map_err(away)?;
-    let found = crate::digest::sha256(&bytes);
+    let found = crate::host::digest::sha256(&bytes);
     if found == sha256 {
         return Ok(bytes);
     }

@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::{Cmd, Effect, Output};
-use crate::{defect, error::Error, secrets};
+use crate::{
+    error::{Error, defect},
+    secrets,
+};
 
 /// Where logs are kept.
 pub const DIR: &str = "/var/log/iris-mk8s";

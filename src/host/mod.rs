@@ -12,10 +12,11 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{cluster::Kind, error::Result, lb_range::LbRange, step::Progress};
+use crate::{config::lb_range::LbRange, engine::step::Progress, error::Result, kube::Kind};
 
 mod command;
 mod cri;
+pub mod digest;
 mod disk;
 mod download;
 mod files;
@@ -24,6 +25,7 @@ mod kill;
 mod leftover;
 mod log;
 mod names;
+pub mod neighbours;
 pub mod poll;
 mod reach;
 mod real;
@@ -39,7 +41,7 @@ pub use log::{DIR as LOG_DIR, Log, is_log, run_name};
 pub use real::{PATH, Real};
 pub use snapd::doing;
 
-pub use crate::cluster::CLIENT_CONFIG;
+pub use crate::kube::CLIENT_CONFIG;
 
 /// Everything that a step may read and the engine may do.
 pub trait Host: Send + Sync {
@@ -103,7 +105,7 @@ pub trait Host: Send + Sync {
     /// snapd refuses, the change fails (its tasks' last words are the cause), or it was not followed to its end.
     fn snapd_change(
         &self,
-        change: &crate::step::SnapdChange,
+        change: &crate::engine::step::SnapdChange,
         seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
     ) -> Result<()>;
 
@@ -180,7 +182,7 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// It cannot be had, or its checksum is another one (never transient: it would not get better).
-    fn download(&self, file: &crate::step::Download) -> Result<()>;
+    fn download(&self, file: &crate::engine::step::Download) -> Result<()>;
 
     /// Whether a TCP connection can be made; nothing is sent. A host of a test reaches everybody unless it says otherwise.
     ///

@@ -29,10 +29,10 @@ use super::{
     watch::Bell,
 };
 use crate::{
-    cluster::{Client, Kind},
+    config::lb_range::LbRange,
+    engine::step::{Download, Progress, SnapdChange},
     error::{Error, ExitCode, Result},
-    lb_range::LbRange,
-    step::{Download, Progress, SnapdChange},
+    kube::{Client, Kind},
 };
 
 /// Where commands are looked for. `/snap/bin` is not in the PATH of systemd units, cron and some sudo settings; and a `kubectl`
@@ -313,7 +313,7 @@ impl Host for Real {
         let result = self.runtime.block_on(self.client.apply(object, dry_run));
         if !dry_run {
             let end = result.as_ref().err().map(|e| format!(": {e}")).unwrap_or_default();
-            self.log.change(&format!("apply {}{end}", crate::cluster::describe(object)));
+            self.log.change(&format!("apply {}{end}", crate::kube::describe(object)));
         }
         result
     }
@@ -366,7 +366,7 @@ impl Host for Real {
     }
 
     fn neighbours(&self, range: &LbRange) -> Result<BTreeMap<Ipv4Addr, String>> {
-        let answers = crate::arp::in_use(range, NEIGHBOURS_WITHIN);
+        let answers = crate::host::neighbours::in_use(range, NEIGHBOURS_WITHIN);
         answers.map_err(|e| Error::failed("the LAN cannot be asked for addresses in use").because(e))
     }
 

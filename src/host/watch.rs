@@ -7,7 +7,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 
 use super::{Changes, Watch, poll};
-use crate::cluster::Client;
+use crate::kube::Client;
 
 /// Changes come in bursts (a pod's status changes several times within a moment): one look serves them all.
 const BURST: Duration = Duration::from_millis(40);

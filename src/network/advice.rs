@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 use ipnet::Ipv4Net;
 
 use super::{Interface, Network, Reserved, Severity, claims::Claim, propose};
-use crate::lb_range::LbRange;
+use crate::config::lb_range::LbRange;
 
 /// A range before its judges.
 pub(super) struct Case<'a> {

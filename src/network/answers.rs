@@ -10,12 +10,12 @@ use super::{
     advice::{Case, is},
     claims::claims,
 };
-use crate::lb_range::LbRange;
+use crate::config::lb_range::LbRange;
 
 /// More addresses of one card than a host has.
 const MANY: usize = 8;
 
-/// What the answers of the LAN (see [`crate::arp::in_use`]) say against the range. Addresses of our own services are none of it.
+/// What the answers of the LAN (see [`crate::host::neighbours::in_use`]) say against the range. Addresses of our own services are none of it.
 pub fn answered(
     range: &LbRange,
     in_use: &BTreeMap<Ipv4Addr, String>,

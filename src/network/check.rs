@@ -9,8 +9,8 @@ use super::{
     dhcp,
 };
 use crate::{
-    finding::{Finding, Severity},
-    lb_range::LbRange,
+    config::lb_range::LbRange,
+    engine::finding::{Finding, Severity},
 };
 
 /// The ids of all findings, the weightiest first.

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::{DhcpFact, Kind, Network, Reserved, Route, Severity, dhcp};
-use crate::lb_range::LbRange;
+use crate::config::lb_range::LbRange;
 
 /// Addresses that are somebody's.
 pub(super) struct Claim {

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::Network;
-use crate::lb_range::Interval;
+use crate::config::lb_range::Interval;
 
 /// One thing that a file says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,12 +8,12 @@ use super::{
     Network, Reserved, Severity,
     claims::{Claim, claims},
 };
-use crate::{arp::MOST_ASKED, lb_range::LbRange};
+use crate::{config::lb_range::LbRange, host::neighbours::MOST_ASKED};
 
 /// `size` addresses that nobody has, as high as there are so many in a row; where there are not, the longest row that is
 /// enough for the services. With the reason as text.
 ///
-/// `busy` are those that answered: ask with [`crate::arp::in_use`] about [`window`] first.
+/// `busy` are those that answered: ask with [`crate::host::neighbours::in_use`] about [`window`] first.
 pub fn propose(net: &Network, reserved: &Reserved, busy: &BTreeSet<Ipv4Addr>, size: u32) -> Option<(LbRange, String)> {
     let (interface, lan) = net.main_lan()?;
     let claims = claims(net, reserved);

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::Reporter;
-use crate::event::Stamped;
+use crate::engine::event::Stamped;
 
 /// Writes JSON Lines.
 pub struct Json<W> {

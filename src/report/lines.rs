@@ -9,7 +9,7 @@ use super::{
     Reporter, Verbosity,
     words::{self, Teller, about},
 };
-use crate::event::{Event, Stamped};
+use crate::engine::event::{Event, Stamped};
 
 /// Milliseconds between two reasons of the same step, at the least.
 const PAUSE_MS: u64 = 10_000;

@@ -24,8 +24,8 @@ pub use timings::Timings;
 
 use crate::{
     cli::{Format, Global},
+    engine::event::{ErrorRecord, Event, Stamped},
     error::{Error, Result},
-    event::{ErrorRecord, Event, Stamped},
 };
 
 /// How often a reporter may say something although nothing happened.

@@ -8,7 +8,7 @@ use super::{
     Reporter, Verbosity,
     words::{self, Line, Teller, Tone, about},
 };
-use crate::event::{Event, Stamped};
+use crate::engine::event::{Event, Stamped};
 
 /// How often the live lines are redrawn: a spinner that turns says that we are alive.
 const TURN: Duration = Duration::from_millis(120);

@@ -4,7 +4,7 @@ use std::{fmt::Write, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::engine::{
     event::{Event, Stamped},
     step::Stage,
 };
@@ -165,7 +165,10 @@ impl<'a> Timings<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{credentials::Credentials, spec::example, steps};
+    use crate::{
+        config::{credentials::Credentials, spec::example},
+        stack,
+    };
 
     fn events(told: Vec<(u64, Event)>) -> Vec<Stamped> {
         told.into_iter().zip(0..).map(|((ms, event), seq)| Stamped { seq, ms, event }).collect()
@@ -201,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_critical_path_goes_back_from_the_end_by_what_was_waited_for() {
-        let stages = steps::catalog(&example(), &Credentials::placeholder());
+        let stages = stack::catalog(&example(), &Credentials::placeholder());
         let (run, of) = (run(), |run: &[Stamped]| Timings::new(&stages, run).critical());
         assert_eq!(of(&run), ["enable", "start", "snap"]);
         let chart = Timings::new(&stages, &run).chart();
@@ -213,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_trace_has_a_row_for_each_stage_and_microseconds() {
-        let stages = steps::catalog(&example(), &Credentials::placeholder());
+        let stages = stack::catalog(&example(), &Credentials::placeholder());
         let trace = Timings::new(&stages, &run()).trace();
         let find = |name: &str| {
             let all = trace["traceEvents"].as_array().expect("a list");

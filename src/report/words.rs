@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::Verbosity;
 use crate::{
+    engine::event::{Change, ErrorRecord, Event, Outcome},
     error::ExitCode,
-    event::{Change, ErrorRecord, Event, Outcome},
 };
 
 /// How a line is meant.

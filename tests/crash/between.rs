@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 
 use iris_mk8s::{
+    engine::{
+        journal::{Contents, Place},
+        step::Scope,
+    },
     error::ExitCode,
-    journal::{Contents, Place},
-    step::Scope,
-    steps,
+    stack,
 };
 use serde_json::{Value, json};
 
@@ -514,6 +516,6 @@ fn a_dry_run_tells_what_the_reset_will_do_to_the_host() {
     ] {
         assert!(step.acts.iter().any(|a| a.starts_with(begin)), "{begin}: {:#?}", step.acts);
     }
-    let ledger = Contents::parse(&bytes(&world), steps::origin).expect("a journal").ledger;
+    let ledger = Contents::parse(&bytes(&world), stack::origin).expect("a journal").ledger;
     assert!(ledger.memory("snap.before").is_some());
 }

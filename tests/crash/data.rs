@@ -1,11 +1,11 @@
 //! No data goes unnamed, and nothing that somebody put into MicroK8s since goes at all: the product's own steps on the modelled host.
 
 use iris_mk8s::{
-    cluster::{self as kinds, state},
-    data::{self, Agreed, Known},
+    config::spec::{Iris, Spec},
+    engine::step::Scope,
     error::ExitCode,
-    spec::{Iris, Spec},
-    step::Scope,
+    kube::{self as kinds, state},
+    stack::data::{self, Agreed, Known},
 };
 use serde_json::{Value, json};
 
@@ -313,7 +313,7 @@ fn a_bootstrap_deletes_only_the_volumes_that_were_named() {
     let set = |world: &World| world.cluster.as_ref().unwrap().find(&kinds::STATEFUL_SET, "default", "data").is_some();
     assert!(set(&refused.world), "not even the StatefulSet goes before the claims may");
     let host = Model::new(world.clone(), "look", false);
-    let claims = iris_mk8s::steps::claims_that_go(&host, &wanted).expect("it can be asked");
+    let claims = iris_mk8s::stack::claims_that_go(&host, &wanted).expect("it can be asked");
     assert_eq!(claims.len(), 4);
     let named = data::volumes_of(&host, &claims).expect("it can be asked");
     assert!(named.iter().all(|v| v.paths.len() == 1), "{named:?}");

@@ -125,7 +125,7 @@ fn the_three_usual_policies_lose_something() {
 /// A CPF of somebody else's has another password than the one that is told: it does not pass for ours.
 #[test]
 fn a_secret_of_somebody_else_is_not_taken_for_ours() {
-    use iris_mk8s::{cluster as kinds, error::ExitCode};
+    use iris_mk8s::{error::ExitCode, kube as kinds};
     for era in [Era::Today, Era::Old] {
         let tool = Tool::new(Policy::Proposed);
         let mut world = tool.bootstrap(Initial::fresh(era).world()).world;
@@ -160,7 +160,7 @@ fn a_snap_that_somebody_disabled_goes_when_the_person_says_so() {
         let mut world = tool.bootstrap(world).world;
         model::initial::ask(&mut world, "POST", "/v2/snaps/microk8s", serde_json::json!({"action": "disable"}));
         world.settle();
-        let refused = tool.teardown(world.clone(), iris_mk8s::step::Scope::Host);
+        let refused = tool.teardown(world.clone(), iris_mk8s::engine::step::Scope::Host);
         assert_eq!((refused.code, refused.acts), (iris_mk8s::error::ExitCode::NotOurs, 0));
         let said = refused.error.expect("a reason").to_string();
         for text in [
@@ -171,7 +171,7 @@ fn a_snap_that_somebody_disabled_goes_when_the_person_says_so() {
         ] {
             assert!(said.contains(text), "it should say `{text}`: {said}");
         }
-        let mut down = Tool { without_looking: true, ..tool }.teardown(world, iris_mk8s::step::Scope::Host);
+        let mut down = Tool { without_looking: true, ..tool }.teardown(world, iris_mk8s::engine::step::Scope::Host);
         assert_eq!(down.code, iris_mk8s::error::ExitCode::Done, "{:?}", down.error);
         down.world.settle();
         assert_eq!(model::compare::difference(&before, &model::compare::facts(&down.world)), [""; 0]);

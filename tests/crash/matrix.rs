@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use iris_mk8s::{error::ExitCode, journal::Place, step::Scope};
+use iris_mk8s::{
+    engine::{journal::Place, step::Scope},
+    error::ExitCode,
+};
 
 use crate::model::{
     compare::{difference, facts, lost_passwords, without_hold},

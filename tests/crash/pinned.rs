@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use iris_mk8s::{
-    cluster::{self as kinds, Kind, state},
     host::Host,
+    kube::{self as kinds, Kind, state},
 };
 use serde_json::{Value, json};
 

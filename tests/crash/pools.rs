@@ -1,10 +1,10 @@
 //! MetalLB's pools when others live in them: no service of somebody else's loses its address, whatever we want and whenever.
 
 use iris_mk8s::{
-    cluster::{self as kinds, state},
+    config::spec::Spec,
+    engine::step::Scope,
     error::ExitCode,
-    spec::Spec,
-    step::Scope,
+    kube::{self as kinds, state},
 };
 use serde_json::json;
 

@@ -2,10 +2,10 @@
 //! ours again, not a riddle.
 
 use iris_mk8s::{
-    cluster as kinds,
+    engine::step::Scope,
     error::ExitCode,
-    longhorn::{NAMESPACE, repair},
-    step::Scope,
+    kube as kinds,
+    stack::longhorn::{repair, state::NAMESPACE},
 };
 use serde_json::json;
 
@@ -116,11 +116,11 @@ fn a_repair_that_leaves_something_says_so() {
     let last = verified[0].steps.last().expect("the last step");
     assert_eq!(last.id(), "repair.verified");
     // Longhorn works: nothing may be called gone.
-    assert!(last.undo(&host, &iris_mk8s::step::Memory::default()).is_err());
+    assert!(last.undo(&host, &iris_mk8s::engine::step::Memory::default()).is_err());
     let mut world = host.world().clone();
     orphaned(&mut world);
     *host.world() = world;
-    let error = last.undo(&host, &iris_mk8s::step::Memory::default()).unwrap_err();
+    let error = last.undo(&host, &iris_mk8s::engine::step::Memory::default()).unwrap_err();
     assert_eq!(error.code, ExitCode::Residue);
     assert!(error.cause.as_deref().is_some_and(|c| c.contains("left") && c.contains("ConfigMap")), "{error}");
 }

@@ -7,14 +7,16 @@ use std::{
 };
 
 use iris_mk8s::{
-    cluster as kinds,
-    data::Agreed,
-    engine::{Engine, UndoPlan},
+    engine::{
+        Engine, UndoPlan,
+        event::{Event, Events, Outcome},
+        journal::{Journal, Ledger, Place, Record},
+        step::{Act, Memo, Memory, Probe, Scope, Stage, Step, Undo},
+    },
     error::{Error, ExitCode, Result},
-    event::{Event, Events, Outcome},
     host::Host,
-    journal::{Journal, Ledger, Place, Record},
-    step::{Act, Memo, Memory, Probe, Scope, Stage, Step, Undo},
+    kube as kinds,
+    stack::data::Agreed,
 };
 use serde_json::{Value, json};
 
@@ -130,7 +132,7 @@ impl Took {
 /// Takes these steps back, the last one first: all of them are ours, with that prior, but for the one that is called `not-ours`.
 fn take_back(steps: Vec<Fake>, priors: &[(&str, Value)]) -> Took {
     let dir = tempfile::tempdir().expect("a directory");
-    let journal = Journal::open(&Place { dir: dir.path().to_owned() }, iris_mk8s::steps::origin).expect("a journal");
+    let journal = Journal::open(&Place { dir: dir.path().to_owned() }, iris_mk8s::stack::origin).expect("a journal");
     for step in steps.iter().map(|s| s.id).filter(|id| *id != "not-ours") {
         let prior = priors.iter().find(|(id, _)| *id == step).map(|(_, prior)| prior.clone()).unwrap_or_default();
         let memo = Memo { prior, want: json!(1) };

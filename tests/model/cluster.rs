@@ -7,8 +7,8 @@ use std::{
 };
 
 use iris_mk8s::{
-    cluster::{self as kinds, Kind},
     error::{Error, Result},
+    kube::{self as kinds, Kind},
 };
 use serde_json::{Value, json};
 

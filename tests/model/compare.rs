@@ -3,7 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use iris_mk8s::{cluster as kinds, cluster::state, host::LOG_DIR, journal::Place};
+use iris_mk8s::{
+    engine::journal::Place,
+    host::LOG_DIR,
+    kube::{self as kinds, state},
+};
 use serde_json::{Value, json};
 
 use super::{

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use iris_mk8s::{
-    cluster::{self as kinds, state},
     host::CLIENT_CONFIG,
+    kube::{self as kinds, state},
 };
 use serde_json::{Value, json};
 

@@ -12,13 +12,13 @@ use std::{
 };
 
 use iris_mk8s::{
-    cluster::{self as kinds, Kind, state},
+    engine::step::{Progress, SnapdChange},
     error::{Error, ExitCode, Result},
     host::{
         CLIENT_CONFIG, Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, LOG_DIR, Leftover, Output, Process,
         Watch, began,
     },
-    step::{Progress, SnapdChange},
+    kube::{self as kinds, Kind, state},
 };
 use serde_json::Value;
 
@@ -464,7 +464,7 @@ impl Host for Model {
         })
     }
 
-    fn download(&self, file: &iris_mk8s::step::Download) -> Result<()> {
+    fn download(&self, file: &iris_mk8s::engine::step::Download) -> Result<()> {
         panic!("the modelled internet knows no {}", file.url)
     }
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use iris_mk8s::{
-    cluster::{self as kinds, Kind, longhorn as own, state},
-    longhorn::{DRIVER, KUBELET, NAMESPACE},
+    kube::{self as kinds, Kind, longhorn as own, state},
+    stack::longhorn::state::{DRIVER, KUBELET, NAMESPACE},
 };
 use serde_json::{Value, json};
 
@@ -134,7 +134,7 @@ fn manager(cluster: &mut Cluster) {
     if let Ok(class) = serde_json::from_str::<Value>(&text) {
         once(cluster, class);
     }
-    for (kind, name) in iris_mk8s::longhorn::WEBHOOKS {
+    for (kind, name) in iris_mk8s::stack::longhorn::state::WEBHOOKS {
         once(
             cluster,
             json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind.kind, "metadata": {"name": name}}),
@@ -248,7 +248,7 @@ fn job(cluster: &mut Cluster, now: Duration) {
         cluster.look_at(now + s(1));
         return;
     }
-    for (kind, name) in iris_mk8s::longhorn::WEBHOOKS {
+    for (kind, name) in iris_mk8s::stack::longhorn::state::WEBHOOKS {
         cluster.drop_object(&key(kind, "", name));
     }
     cluster.drop_object(&key(&kinds::STORAGE_CLASS, "", "longhorn"));

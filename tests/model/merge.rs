@@ -121,7 +121,7 @@ pub fn has_fields(object: &Value) -> bool {
 
 /// Writes down who manages fields: ours by server-side apply, everybody else's by an update.
 pub fn managed(object: &mut Value, manager: &str) {
-    let operation = if manager == iris_mk8s::cluster::MANAGER { "Apply" } else { "Update" };
+    let operation = if manager == iris_mk8s::kube::MANAGER { "Apply" } else { "Update" };
     let entry = json!({"manager": manager, "operation": operation});
     let fields = &mut object["metadata"]["managedFields"];
     if fields.is_null() {

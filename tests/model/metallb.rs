@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use iris_mk8s::{cluster as kinds, cluster::state, lb_range::LbRange};
+use iris_mk8s::{
+    config::lb_range::LbRange,
+    kube::{self as kinds, state},
+};
 use serde_json::{Value, json};
 
 use super::{

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use iris_mk8s::cluster::{self as kinds, state};
+use iris_mk8s::kube::{self as kinds, state};
 use serde_json::Value;
 
 use super::{

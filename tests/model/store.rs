@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use iris_mk8s::journal::{Place, Record, Store};
+use iris_mk8s::engine::journal::{Place, Record, Store};
 
 use super::{host::Model, world::World};
 

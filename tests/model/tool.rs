@@ -6,17 +6,19 @@ use std::{
 };
 
 use iris_mk8s::{
-    credentials::Credentials,
-    data::{self, Agreed, Stake},
-    engine::{Engine, Plan, UndoPlan},
+    config::{credentials::Credentials, profile, spec::Spec},
+    engine::{
+        Engine, Plan, UndoPlan,
+        event::{Event, Events, Outcome},
+        journal::{Contents, Journal, Ledger, Place},
+        step::{Scope, Stage},
+    },
     error::{Error, ExitCode, Result},
-    event::{Event, Events, Outcome},
     host::Host,
-    journal::{Contents, Journal, Ledger, Place},
-    profile,
-    spec::Spec,
-    step::{Scope, Stage},
-    steps,
+    stack::{
+        self,
+        data::{self, Agreed, Stake},
+    },
 };
 
 use super::{
@@ -138,12 +140,12 @@ impl Tool {
     /// The same, with the data that the person agreed to lose.
     pub fn bootstrap_agreed(self, world: World, spec: &Spec, agreed: &Agreed) -> Ran {
         self.run(world, "bootstrap", |model, run, credentials| {
-            let stages = steps::catalog(spec, &credentials);
+            let stages = stack::catalog(spec, &credentials);
             let open = || {
                 Journal::over(
                     Box::new(ModelStore::open(model, self.policy, true)),
                     Place::default().journal(),
-                    steps::origin,
+                    stack::origin,
                 )
             };
             let events = Events::channel().0;
@@ -153,12 +155,12 @@ impl Tool {
 
     /// `stop`: the database, then the cluster.
     pub fn stop(self, world: World) -> Ran {
-        self.switch(world, "stop", |model, spec, ledger| steps::stop(model, spec, ledger))
+        self.switch(world, "stop", |model, spec, ledger| stack::stop(model, spec, ledger))
     }
 
     /// `start`: the cluster, then the database.
     pub fn start(self, world: World) -> Ran {
-        self.switch(world, "start", |_, spec, ledger| steps::start(spec, ledger))
+        self.switch(world, "start", |_, spec, ledger| stack::start(spec, ledger))
     }
 
     fn switch(self, world: World, command: &str, stages: fn(&Model, &Spec, &Ledger) -> Vec<Stage>) -> Ran {
@@ -169,7 +171,7 @@ impl Tool {
             };
             let stages = stages(model, spec, &contents.ledger);
             let store = Box::new(ModelStore::open(model, self.policy, false));
-            let journal = Journal::over(store, Place::default().journal(), steps::origin)?;
+            let journal = Journal::over(store, Place::default().journal(), stack::origin)?;
             engine(&**model, &stages, &Events::channel().0).switch(&journal, run, command).1
         })
     }
@@ -183,7 +185,7 @@ impl Tool {
     /// `plan` with other wishes.
     pub fn plan_of(self, world: World, spec: &Spec) -> Result<Plan> {
         let mut world = world;
-        let stages = steps::catalog(spec, &credentials(&mut world));
+        let stages = stack::catalog(spec, &credentials(&mut world));
         let mut model = Model::new(world, "plan", false);
         model.read_only = true;
         engine(&model, &stages, &Events::channel().0).plan()
@@ -201,13 +203,13 @@ impl Tool {
             let contents = self.contents(&model.world())?;
             let open = || {
                 let store = Box::new(ModelStore::open(model, self.policy, false));
-                Journal::over(store, Place::default().journal(), steps::origin)
+                Journal::over(store, Place::default().journal(), stack::origin)
             };
             if contents.ledger.spec.is_none() {
                 let left = model.exists(&Place::default().dir);
                 return if reach == Scope::Host && left { open()?.discard() } else { Ok(()) };
             }
-            let stages = steps::recall(&contents.ledger)?;
+            let stages = stack::recall(&contents.ledger)?;
             let (events, heard) = Events::channel();
             let sight = data::look(&**model, &contents.ledger, reach, !self.without_looking, &mut |_| {})?;
             let agreed = sight.planned(self.without_looking);
@@ -247,7 +249,7 @@ impl Tool {
     /// `repair longhorn --yes`.
     pub fn repair(self, world: World) -> Ran {
         self.run(world, "repair", |model, _, _| {
-            let stages = iris_mk8s::longhorn::repair::stages();
+            let stages = iris_mk8s::stack::longhorn::repair::stages();
             let mut outcome = Outcome::new(ExitCode::Done);
             let agreed = Agreed::to(&data::on_longhorn(&**model)?);
             let events = Events::channel().0;
@@ -258,7 +260,7 @@ impl Tool {
     /// What a `teardown` of that reach would do, on a host that may only be looked at.
     pub fn undo_plan(self, world: World, reach: Scope) -> Result<UndoPlan> {
         let contents = self.contents(&world)?;
-        let stages = steps::recall(&contents.ledger)?;
+        let stages = stack::recall(&contents.ledger)?;
         let mut model = Model::new(world, "plan", false);
         model.read_only = true;
         engine(&model, &stages, &Events::channel().0).undo_plan(&contents.ledger, reach)
@@ -269,7 +271,7 @@ impl Tool {
         if !world.files.has(Place::default().journal()) {
             return Ok(Contents::default());
         }
-        Contents::parse(&read_as(self.policy, bytes(world)), steps::origin)
+        Contents::parse(&read_as(self.policy, bytes(world)), stack::origin)
     }
 }
 

@@ -13,10 +13,12 @@ use std::{
 };
 
 use iris_mk8s::{
+    engine::{
+        event::{Event, Stamped},
+        step::{Act, Lock, Memo, Memory, Probe, Scope, Stage, Step, Undo},
+    },
     error::Result,
-    event::{Event, Stamped},
     host::{Host, Watch},
-    step::{Act, Lock, Memo, Memory, Probe, Scope, Stage, Step, Undo},
 };
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use iris_mk8s::cluster::{self as kinds, state};
+use iris_mk8s::kube::{self as kinds, state};
 use serde_json::{Value, json};
 
 use super::{
@@ -91,7 +91,11 @@ pub fn reconcile(cluster: &mut Cluster, files: &mut Files, now: Duration) {
                 files.remove(path_of(&volume));
                 cluster.drop_object(&volume_key);
                 if of_longhorn {
-                    cluster.drop_object(&key(own_volumes(), iris_mk8s::longhorn::NAMESPACE, state::name(&volume)));
+                    cluster.drop_object(&key(
+                        own_volumes(),
+                        iris_mk8s::stack::longhorn::state::NAMESPACE,
+                        state::name(&volume),
+                    ));
                 }
             } else {
                 cluster.look_at(at);
@@ -112,12 +116,11 @@ fn bind(cluster: &mut Cluster, files: &mut Files, claim: &Value) {
             "persistentVolumeReclaimPolicy": "Delete", "storageClassName": "microk8s-hostpath"},
         "status": {"phase": "Bound"}});
     if of_longhorn {
-        let csi =
-            json!({"driver": iris_mk8s::longhorn::DRIVER, "volumeHandle": name, "volumeAttributes": {"path": path}});
+        let csi = json!({"driver": iris_mk8s::stack::longhorn::state::DRIVER, "volumeHandle": name, "volumeAttributes": {"path": path}});
         volume["spec"] = json!({"claimRef": volume["spec"]["claimRef"], "csi": csi,
             "persistentVolumeReclaimPolicy": "Delete", "storageClassName": LONGHORN});
         cluster.put(json!({"apiVersion": "longhorn.io/v1beta2", "kind": "Volume", "metadata": {"name": name,
-            "namespace": iris_mk8s::longhorn::NAMESPACE, "finalizers": ["longhorn.io"]}}));
+            "namespace": iris_mk8s::stack::longhorn::state::NAMESPACE, "finalizers": ["longhorn.io"]}}));
     }
     cluster.put(volume);
     cluster.ends.remove(&claim_key);

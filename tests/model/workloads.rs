@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use iris_mk8s::cluster::{self as kinds, Kind, state};
+use iris_mk8s::kube::{self as kinds, Kind, state};
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Key, Life, key, key_of, stamp};

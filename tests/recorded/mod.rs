@@ -12,12 +12,11 @@ use std::{
 };
 
 use iris_mk8s::{
-    cluster::Kind,
+    config::{lb_range::LbRange, spec::Spec},
+    engine::step::{Progress, SnapdChange},
     error::{Error, Result},
     host::{Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Output, Process, Watch},
-    lb_range::LbRange,
-    spec::Spec,
-    step::{Progress, SnapdChange},
+    kube::Kind,
 };
 use serde_json::{Value, json};
 
@@ -187,11 +186,11 @@ pub fn spec(flags: &[&str]) -> Spec {
         if flags.contains(&"--lb") { words.collect() } else { words.chain(["--lb", "192.168.11.110-130"]).collect() };
     let cli = iris_mk8s::cli::Cli::try_parse_from(words).expect("good flags");
     let iris_mk8s::cli::Command::Plan(plan) = cli.command else { unreachable!("plan is plan") };
-    let input = iris_mk8s::profile::Input { flags: plan.spec, ..Default::default() };
+    let input = iris_mk8s::config::profile::Input { flags: plan.spec, ..Default::default() };
     // The recorded host has cgroup v2.
-    let channel = || Ok(iris_mk8s::version::Channel::for_host(true).0);
+    let channel = || Ok(iris_mk8s::config::version::Channel::for_host(true).0);
     let addresses = |_: &_| panic!("the range is given");
-    iris_mk8s::profile::resolve_with(&input, channel, addresses).expect("a spec").0
+    iris_mk8s::config::profile::resolve_with(&input, channel, addresses).expect("a spec").0
 }
 
 fn changed(what: &str) -> ! {
@@ -314,7 +313,7 @@ impl Host for Recorded {
         changed(&format!("{}/{name}", kind.plural))
     }
 
-    fn download(&self, file: &iris_mk8s::step::Download) -> Result<()> {
+    fn download(&self, file: &iris_mk8s::engine::step::Download) -> Result<()> {
         changed(&file.url)
     }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use iris_mk8s::{
-    cluster::{self as kinds, state},
-    journal::Place,
+    engine::journal::Place,
+    kube::{self as kinds, state},
 };
 
 use crate::model::{cluster::Cluster, compare::facts, pods::ACCOUNTS, world::World};

@@ -1,6 +1,6 @@
 //! What a person does in the cluster: things of their own, and changes to ours. Where the API does not answer, nothing.
 
-use iris_mk8s::cluster::{self as kinds, Kind, state};
+use iris_mk8s::kube::{self as kinds, Kind, state};
 use serde_json::{Value, json};
 
 use crate::{
@@ -237,6 +237,6 @@ fn keys_of_part(cluster: &Cluster, part: Part, sight: &Sight) -> Vec<Key> {
         Part::DnsService => there(&kinds::SERVICE, "kube-system", "kube-dns"),
         Part::MetallbController => there(&kinds::DEPLOYMENT, "metallb-system", "controller"),
         Part::MetallbNamespace => there(&kinds::NAMESPACE, "", "metallb-system"),
-        Part::LonghornNamespace => there(&kinds::NAMESPACE, "", iris_mk8s::longhorn::NAMESPACE),
+        Part::LonghornNamespace => there(&kinds::NAMESPACE, "", iris_mk8s::stack::longhorn::state::NAMESPACE),
     }
 }

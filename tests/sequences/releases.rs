@@ -7,9 +7,9 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use iris_mk8s::{
-    cluster::{self as kinds, state},
+    engine::journal::Place,
     error::ExitCode,
-    journal::Place,
+    kube::{self as kinds, state},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use iris_mk8s::{cluster as kinds, error::ExitCode, journal::Place as State};
+use iris_mk8s::{engine::journal::Place as State, error::ExitCode, kube as kinds};
 
 use super::{Play, Rule, before_json};
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use iris_mk8s::{cluster::state, error::ExitCode};
+use iris_mk8s::{error::ExitCode, kube::state};
 use serde_json::Value;
 
 use super::{Play, Rule};

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use iris_mk8s::{
-    credentials::Credentials,
-    data::{self, Agreed, Volume},
-    engine::{Engine, Plan, Removal, StepPlan, UndoPlan, Verdict},
+    config::{credentials::Credentials, spec::Spec},
+    engine::{
+        Engine, Plan, Removal, StepPlan, UndoPlan, Verdict,
+        event::{Events, Outcome},
+        step::{Scope, Stage},
+    },
     error::{Error, ExitCode, Result},
-    event::{Events, Outcome},
     host::Host,
-    longhorn::repair,
-    spec::Spec,
-    step::{Scope, Stage},
-    steps,
-    summary::Summary,
+    stack::{
+        self,
+        data::{self, Agreed, Volume},
+        iris::summary::Summary,
+        longhorn::repair,
+    },
 };
 
 use super::{
@@ -59,7 +62,7 @@ fn of_another_class(host: &dyn Host, spec: &Spec) -> Result<Vec<Volume>> {
     if !spec.data_goes {
         return Ok(Vec::new());
     }
-    let found = steps::claims_that_go(host, spec).and_then(|claims| data::volumes_of(host, &claims));
+    let found = stack::claims_that_go(host, spec).and_then(|claims| data::volumes_of(host, &claims));
     found.or_else(|e| if e.transient { Ok(Vec::new()) } else { Err(e) })
 }
 
@@ -68,9 +71,9 @@ fn named(volumes: &[Volume]) -> String {
 }
 
 fn stages(spec: &Spec, credentials: &Credentials, wish: &Wish) -> Result<Vec<Stage>> {
-    let all = steps::catalog(spec, credentials);
+    let all = stack::catalog(spec, credentials);
     match wish.until {
-        Some(last) => steps::until(all, last),
+        Some(last) => stack::until(all, last),
         None => Ok(all),
     }
 }
@@ -110,7 +113,7 @@ fn of_plan(plan: &Plan) -> Shown {
 pub fn status(world: &World) -> Shown {
     let shown = look(world, |model, mut world| {
         let Some(known) = remembered(&world)? else { return Ok(Shown::default()) };
-        let stages = steps::catalog(&known.spec, &credentials(&mut world, None)?);
+        let stages = stack::catalog(&known.spec, &credentials(&mut world, None)?);
         let plan = engine(model, &stages, &Events::channel().0).plan()?;
         let _ = Summary::read(model, &known.spec);
         Ok(of_plan(&plan))
@@ -131,7 +134,7 @@ pub fn undo_plan(world: &World, reach: Reach) -> Shown {
     let blind = reach == Reach::Blind;
     let shown = look(world, |model, world| {
         let Some(known) = remembered(&world)? else { return Ok(Shown::default()) };
-        let stages = steps::recall(&known.contents.ledger)?;
+        let stages = stack::recall(&known.contents.ledger)?;
         let sight = data::look(model, &known.contents.ledger, scope(reach), !blind, &mut |_| {})?;
         let (events, agreed) = (Events::channel().0, sight.planned(blind));
         let engine = Engine { agreed: &agreed, ..engine(model, &stages, &events) };
@@ -168,7 +171,7 @@ pub fn teardown(world: World, reach: Reach, hook: Option<Hook>) -> Ran {
             return if scope(reach) == Scope::Host && left { journal(model, false)?.discard() } else { Ok(()) };
         };
         let ledger = &known.contents.ledger;
-        let stages = steps::recall(ledger)?;
+        let stages = stack::recall(ledger)?;
         let sight = data::look(&**model, ledger, scope(reach), !blind, &mut |_| {})?;
         let agreed = sight.planned(blind);
         let plan = Engine { agreed: &agreed, ..engine(&**model, &stages, events) }.undo_plan(ledger, scope(reach))?;
@@ -211,12 +214,12 @@ pub fn repair(world: World, hook: Option<Hook>) -> Ran {
 
 /// `stop`: the database, then the cluster.
 pub fn stop(world: World, hook: Option<Hook>) -> Ran {
-    switch(world, "stop", hook, |model, known| steps::stop(model, &known.spec, &known.contents.ledger))
+    switch(world, "stop", hook, |model, known| stack::stop(model, &known.spec, &known.contents.ledger))
 }
 
 /// `start`: the cluster, then the database.
 pub fn start(world: World, hook: Option<Hook>) -> Ran {
-    switch(world, "start", hook, |_, known| steps::start(&known.spec, &known.contents.ledger))
+    switch(world, "start", hook, |_, known| stack::start(&known.spec, &known.contents.ledger))
 }
 
 fn switch(world: World, command: &str, hook: Option<Hook>, stages: fn(&Model, &Remembered) -> Vec<Stage>) -> Ran {

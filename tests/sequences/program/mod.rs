@@ -1,4 +1,4 @@
-//! The program's commands on a modelled host, as `src/app.rs` puts them together, with all that a person sees of them.
+//! The program's commands on a modelled host, as `src/commands/mod.rs` puts them together, with all that a person sees of them.
 
 mod commands;
 mod wanted;
@@ -11,15 +11,16 @@ use std::{
 
 pub use commands::{bootstrap, plan, repair, start, status, stop, teardown, undo_plan};
 use iris_mk8s::{
-    data::Agreed,
-    engine::Engine,
+    config::spec::Spec,
+    engine::{
+        Engine,
+        event::{Event, Events},
+        journal::{Contents, Journal, Ledger, Place},
+        step::Stage,
+    },
     error::{ExitCode, Result},
-    event::{Event, Events},
     host::Host,
-    journal::{Contents, Journal, Ledger, Place},
-    spec::Spec,
-    step::Stage,
-    steps,
+    stack::{self, data::Agreed},
 };
 
 use crate::model::{
@@ -82,7 +83,7 @@ struct Remembered {
 
 fn contents(world: &World) -> Result<Contents> {
     if world.files.has(place().journal()) {
-        Contents::parse(&bytes(world), steps::origin)
+        Contents::parse(&bytes(world), stack::origin)
     } else {
         Ok(Contents::default())
     }
@@ -105,7 +106,7 @@ fn engine<'a>(host: &'a dyn Host, stages: &'a [Stage], events: &'a Events) -> En
 
 fn journal(model: &Arc<Model>, is_bootstrap: bool) -> Result<Journal> {
     let store = Box::new(ModelStore::open(model, Policy::Proposed, is_bootstrap));
-    Journal::over(store, place().journal(), steps::origin)
+    Journal::over(store, place().journal(), stack::origin)
 }
 
 /// Runs a command that may change the host.

@@ -7,11 +7,13 @@ use std::{
 
 use iris_mk8s::{
     cli::{Lb, SpecFlags},
-    credentials::Credentials,
+    config::{
+        credentials::Credentials,
+        profile,
+        spec::{Mirror, Spec},
+    },
+    engine::journal::Place,
     error::Result,
-    journal::Place,
-    profile,
-    spec::{Mirror, Spec},
 };
 
 use super::place;

@@ -1,0 +1,8 @@
+//! What is wanted, as plain values: from flags, environment and profile, with what differs between versions.
+
+pub mod cpf;
+pub mod credentials;
+pub mod lb_range;
+pub mod profile;
+pub mod spec;
+pub mod version;

@@ -1,0 +1,160 @@
+//! From the gathered settings to the [`Spec`]: which key becomes which field.
+
+use std::path::PathBuf;
+
+use super::{Settings, Value, bug};
+use crate::{
+    config::{
+        cpf::Cpf,
+        lb_range::LbRange,
+        spec::{Iris, LONGHORN_CLASS, Longhorn, Mirror, Registries, Seconds, Spec, Timeouts},
+        version::{Channel, LonghornVersion},
+    },
+    error::{Error, Result},
+};
+
+impl Settings {
+    /// That what has no default was named: the addresses and the user.
+    ///
+    /// # Errors
+    /// Exit code 2: what is missing.
+    pub(super) fn named(&self) -> Result<()> {
+        if self.get("lb").is_none() {
+            return Err(Error::usage("no addresses are given for the load balancer")
+                .hint("name free addresses in a subnet of this host, for example --lb 192.168.11.110-130"));
+        }
+        if self.get("user").is_none() {
+            return Err(
+                Error::usage("nobody is named who works with the cluster").hint("name the user with --user NAME")
+            );
+        }
+        Ok(())
+    }
+
+    /// The plain value.
+    ///
+    /// # Errors
+    /// Exit code 2: a value that does not go with the others.
+    pub fn spec(&self) -> Result<Spec> {
+        let lb = self.range("lb").ok_or_else(|| bug("lb"))?;
+        let user = self.text("user")?;
+        let cpf = self.text("iris.cpf")?;
+        let channel = self.channel("channel")?;
+        let storage_class = self.optional_text("storage.class");
+        let longhorn =
+            if storage_class.as_deref() == Some(LONGHORN_CLASS) { Some(self.longhorn(&channel)?) } else { None };
+        Ok(Spec {
+            profile: self.profile.clone(),
+            user,
+            lb,
+            channel,
+            addons: self.list("addons"),
+            published_hash: self.optional_text("iris.password_hash"),
+            registries: Registries {
+                mirrors: self.list("registries.mirrors").iter().filter_map(|m| self.mirror(m)).collect(),
+                proxy: self.optional_text("registries.proxy"),
+                no_proxy: self.list("registries.no_proxy"),
+            },
+            iris: Iris {
+                namespace: self.text("iris.namespace")?,
+                name: self.text("iris.name")?,
+                service: self.text("iris.service")?,
+                image: self.text("iris.image")?,
+                // The table bounds it far below.
+                replicas: u32::try_from(self.number("iris.replicas")?).unwrap_or(u32::MAX),
+                storage_class,
+                mgr_size: self.text("storage.mgr_size")?,
+                data_size: self.text("storage.data_size")?,
+                time_zone: self.optional_text("iris.time_zone"),
+                databases: Cpf::read(&cpf).databases(),
+                namespaces: Cpf::read(&cpf).namespaces(),
+                cpf,
+                memory_request: self.text("iris.memory_request")?,
+                memory_limit: self.text("iris.memory_limit")?,
+                cpu_request: self.text("iris.cpu_request")?,
+            },
+            longhorn,
+            timeouts: Timeouts {
+                install: Seconds(self.number("timeouts.install")?),
+                ready: Seconds(self.number("timeouts.ready")?),
+                addon: Seconds(self.number("timeouts.addon")?),
+                longhorn: Seconds(self.number("timeouts.longhorn")?),
+                iris: Seconds(self.number("timeouts.iris")?),
+                remove: Seconds(self.number("timeouts.remove")?),
+            },
+            skip_checks: Vec::new(),
+            data_goes: false,
+        })
+    }
+
+    /// Longhorn: the version that goes with the channel, or the one that is named, if it can run there.
+    fn longhorn(&self, channel: &Channel) -> Result<Longhorn> {
+        let version = match self.optional_text("longhorn.version") {
+            Some(named) => named.parse()?,
+            None => LonghornVersion::for_minor(channel.minor)?,
+        };
+        version.fits(channel.minor)?;
+        let manifest = self.optional_text("longhorn.manifest").map(PathBuf::from);
+        if manifest.is_none() && version.checksum().is_none() {
+            return Err(Error::usage(format!("the checksum of Longhorn {version}'s manifest is not known here")).hint(
+                format!("fetch it yourself, look at it, and give it with --longhorn-manifest FILE: {}", version.url()),
+            ));
+        }
+        Ok(Longhorn { version, manifest })
+    }
+
+    fn range(&self, key: &str) -> Option<LbRange> {
+        match &self.get(key)?.value {
+            Value::Range(range) => Some(range.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn channel(&self, key: &str) -> Result<Channel> {
+        match self.get(key).map(|s| &s.value) {
+            Some(Value::Channel(channel)) => Ok(channel.clone()),
+            _ => Err(bug(key)),
+        }
+    }
+
+    fn optional_text(&self, key: &str) -> Option<String> {
+        match &self.get(key)?.value {
+            Value::Text(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    fn text(&self, key: &str) -> Result<String> {
+        self.optional_text(key).ok_or_else(|| bug(key))
+    }
+
+    fn number(&self, key: &str) -> Result<u64> {
+        match self.get(key).map(|s| &s.value) {
+            Some(Value::Number(number)) => Ok(*number),
+            _ => Err(bug(key)),
+        }
+    }
+
+    /// `REGISTRY=URL`, which was checked, with the files that go with it.
+    fn mirror(&self, text: &str) -> Option<Mirror> {
+        let (registry, url) = text.split_once('=')?;
+        let file = |key| {
+            let files = self.list(key);
+            files
+                .iter()
+                .filter_map(|f| f.split_once('='))
+                .find(|(of, _)| *of == registry)
+                .map(|(_, path)| PathBuf::from(path))
+        };
+        let (ca, login) = (file("registries.ca"), file("registries.login"));
+        Some(Mirror { registry: registry.to_owned(), url: url.to_owned(), ca, login })
+    }
+
+    /// A list; nothing said is nothing in it.
+    pub(super) fn list(&self, key: &str) -> Vec<String> {
+        match self.get(key).map(|s| &s.value) {
+            Some(Value::List(list)) => list.clone(),
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The one error of the crate: what happened, why, what to do next, and the exit code that goes with it.
+//!
+//! Exit codes are API (see [`ExitCode`]): scripts and provisioners branch on them, so a number never changes its meaning.
+
+pub mod defect;
+
+use std::fmt;
+
+/// What a finished process tells its caller. Documented in the README; never renumbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum ExitCode {
+    /// The host matches the spec (or: nothing of ours is left).
+    Done = 0,
+    /// A defect of this program.
+    Bug = 1,
+    /// The command line or a profile is wrong; nothing was changed.
+    Usage = 2,
+    /// The host or the range is not fit; nothing was changed.
+    Preflight = 10,
+    /// The command needs root.
+    NotRoot = 11,
+    /// Another run is at work on this host.
+    Locked = 12,
+    /// A command, a snapd change or an API call failed.
+    CommandFailed = 20,
+    /// A deadline passed, or nothing moved any more.
+    TimedOut = 21,
+    /// The acts ran, but the host does not show what they should have brought.
+    Unverified = 22,
+    /// Something there belongs to somebody else and stands in the way.
+    NotOurs = 23,
+    /// `status` and `plan --check`: the host differs from the spec.
+    Differs = 30,
+    /// The journal cannot be read or written.
+    Journal = 40,
+    /// After a reset something we know of is still there.
+    Residue = 41,
+    /// Interrupted by a signal; the same command goes on.
+    Interrupted = 130,
+}
+
+/// An error for the person at the terminal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Error {
+    /// The exit code, and with it the kind of error.
+    pub code: ExitCode,
+    /// What happened, as one sentence without a full stop.
+    pub what: String,
+    /// Why: the words of whoever refused (the last lines of a command's output, the API server's message).
+    pub cause: Option<String>,
+    /// What to do next: a command where there is one.
+    pub hint: Option<String>,
+    /// The step in which it happened.
+    pub step: Option<String>,
+    /// It may pass by itself (a server that restarts): worth waiting for, within the step's deadline.
+    pub transient: bool,
+}
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of the given kind.
+    pub fn new(code: ExitCode, what: impl Into<String>) -> Self {
+        Self { code, what: what.into(), cause: None, hint: None, step: None, transient: false }
+    }
+
+    /// Wrong input: names the part that is wrong.
+    pub fn usage(what: impl Into<String>) -> Self {
+        Self::new(ExitCode::Usage, what)
+    }
+
+    /// A command or an API call that failed.
+    pub fn failed(what: impl Into<String>) -> Self {
+        Self::new(ExitCode::CommandFailed, what)
+    }
+
+    /// Something that does not answer now and may answer soon.
+    pub fn transient(what: impl Into<String>) -> Self {
+        Self { transient: true, ..Self::failed(what) }
+    }
+
+    /// Adds the reason.
+    #[must_use]
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Names the step, unless an inner call named one already.
+    #[must_use]
+    pub fn in_step(mut self, step: &str) -> Self {
+        self.step.get_or_insert_with(|| step.to_owned());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.what)?;
+        if let Some(step) = &self.step {
+            write!(f, " (step {step})")?;
+        }
+        if let Some(cause) = &self.cause {
+            write!(f, "\n  cause: {}", cause.trim_end().replace('\n', "\n         "))?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint:  {}", hint.trim_end().replace('\n', "\n         "))?;
+        }
+        Ok(())
+    }
+}

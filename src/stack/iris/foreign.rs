@@ -1,0 +1,126 @@
+//! What somebody else applied: a StatefulSet that brings its own CPF and password, a service that keeps its address.
+
+use std::time::Duration;
+
+use super::{objects::external, ready};
+use crate::{
+    config::spec::{Iris, Spec},
+    engine::{
+        check::Question,
+        step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    },
+    error::Result,
+    host::{Host, Watch},
+    kube::{self, STATEFUL_SET},
+    stack::{metallb::state::Pools, object::THEIRS},
+};
+
+/// A service of somebody else's keeps the address of another pool: no waiting changes that, so it is said before anything is changed.
+pub(crate) fn address_may_follow(spec: &Spec) -> Question {
+    let (lb, iris, api) = (spec.lb.clone(), spec.iris.clone(), spec.channel.row().metallb);
+    Box::new(move |host| {
+        let outside = ready::address(host, &iris)?.filter(|ip| !lb.contains(*ip));
+        let Some(ip) = outside else { return Ok(Probe::satisfied(THEIRS)) };
+        let pools = Pools::read(host, api, Some(&iris))?;
+        let ours = pools.ours(&lb);
+        // MetalLB takes no address away that is in a pool.
+        let other = pools.all.iter().find(|pool| pool.name != ours && pool.holds(ip));
+        Ok(other.map_or_else(|| Probe::satisfied(THEIRS), |pool| Probe::Refused {
+            why: format!("somebody else applied service {}, and it has {ip} of the pool {}", external(&iris), pool.name),
+            hint: format!("delete the service, and the same command makes its own; or give --lb a range with {ip} in it, and delete that pool"),
+        }))
+    })
+}
+
+/// Why a teardown takes nothing of IRIS back, where somebody else applied it; none where it is ours, or not there.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn adopted(host: &dyn Host, iris: &Iris) -> Result<Option<String>> {
+    let set = host.get(&STATEFUL_SET, Some(&iris.namespace), &iris.name)?.filter(|set| !kube::is_ours(set));
+    Ok(set.map(|_| {
+        format!(
+            "IRIS in namespace {} stays, with its data: somebody else applied StatefulSet {} before us",
+            iris.namespace, iris.name
+        )
+    }))
+}
+
+/// A step that is not needed when the StatefulSet is somebody else's.
+pub(crate) struct UnlessForeign {
+    pub(crate) inner: Box<dyn Step>,
+    pub(crate) iris: Iris,
+}
+
+impl Step for UnlessForeign {
+    fn id(&self) -> &str {
+        self.inner.id()
+    }
+
+    fn key(&self) -> String {
+        self.inner.key()
+    }
+
+    fn recipe(&self) -> serde_json::Value {
+        self.inner.recipe()
+    }
+
+    fn title(&self) -> String {
+        self.inner.title()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        let set = host.get(&STATEFUL_SET, Some(&self.iris.namespace), &self.iris.name)?;
+        if set.is_some_and(|set| !kube::is_ours(&set)) {
+            return Ok(Probe::satisfied(format!(
+                "not needed: the StatefulSet {} that is there brings its own",
+                self.iris.name
+            )));
+        }
+        self.inner.probe(host)
+    }
+
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        self.inner.apply(host, found)
+    }
+
+    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
+        self.inner.memo(host, found)
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        self.inner.undo(host, memory)
+    }
+
+    fn deadline(&self) -> Duration {
+        self.inner.deadline()
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        self.inner.watches()
+    }
+
+    fn scope(&self) -> Scope {
+        self.inner.scope()
+    }
+
+    fn used_by(&self) -> Option<String> {
+        self.inner.used_by()
+    }
+
+    fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        self.inner.follows(host, found)
+    }
+
+    fn newest_want_counts(&self) -> bool {
+        self.inner.newest_want_counts()
+    }
+
+    fn is_needed_by(&self, key: &str) -> bool {
+        self.inner.is_needed_by(key)
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        self.inner.inside()
+    }
+}

@@ -1,0 +1,20 @@
+//! IRIS: its objects, its data, when it is ready, and what may be wrong with it.
+
+pub(crate) mod bound;
+pub(crate) mod claims;
+pub(crate) mod cpf;
+pub(crate) mod findings;
+pub(crate) mod foreign;
+pub(crate) mod images;
+pub(crate) mod labels;
+pub mod log;
+pub(crate) mod memory;
+pub(crate) mod namespace;
+pub(crate) mod objects;
+pub(crate) mod password;
+pub(crate) mod pods;
+#[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
+pub(crate) mod preflight;
+pub(crate) mod reach;
+pub(crate) mod ready;
+pub mod summary;

@@ -1,0 +1,240 @@
+//! The addon metallb: its workloads, judged by themselves. What MicroK8s takes for enabled, or for disabled, may be half of it.
+
+use std::{sync::Mutex, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    pool::{POOLS, Pool},
+    state::NAMESPACE,
+};
+use crate::{
+    config::{
+        lb_range::LbRange,
+        spec::Spec,
+        version::{Channel, MetallbApi},
+    },
+    engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    error::Result,
+    host::{Cmd, Host, Watch},
+    kube::{self, Kind, state},
+    stack::{
+        SNAP,
+        data::{self, Known},
+        microk8s::{
+            addons::{judge, take_away},
+            state as microk8s,
+        },
+    },
+};
+
+/// The steps.
+pub(crate) fn all(spec: &Spec, known: &Known) -> Vec<Box<dyn Step>> {
+    let (lb, deadline, row) = (spec.lb.clone(), spec.timeouts.addon.into(), spec.channel.row());
+    let (api, iris) = (row.metallb, spec.iris.clone());
+    vec![
+        Box::new(Addon {
+            channel: spec.channel.clone(),
+            lb: lb.clone(),
+            deadline,
+            images: row.metallb_images,
+            api,
+            known: known.clone(),
+        }),
+        Box::new(Pool { channel: spec.channel.clone(), lb, deadline, api, iris, deaf: Mutex::default() }),
+    ]
+}
+
+/// The addon.
+struct Addon {
+    channel: Channel,
+    lb: LbRange,
+    deadline: Duration,
+    /// Where the images are, when those of the addon are gone.
+    images: Option<(&'static str, &'static str)>,
+    api: MetallbApi,
+    known: Known,
+}
+
+/// What of somebody else's has an address of MetalLB's, for as long as MicroK8s stays.
+pub(crate) fn stays(host: &dyn Host, known: &Known) -> Result<Option<Undo>> {
+    let user = data::needed(host, "metallb", known)?;
+    Ok(user.map(|user| Undo::Keep(format!("{user} needs it, and is somebody else's"))))
+}
+
+/// The addon's workloads, each with one container of the same name.
+const CONTROLLER: (&Kind, &str) = (&kube::DEPLOYMENT, "controller");
+const SPEAKER: (&Kind, &str) = (&kube::DAEMON_SET, "speaker");
+
+impl Addon {
+    /// The workloads with images that exist.
+    fn replaced(&self) -> Vec<Value> {
+        let Some((prefix, tag)) = self.images else { return Vec::new() };
+        let workload = |(kind, name): (&Kind, &str)| {
+            json!({"apiVersion": "apps/v1", "kind": kind.kind, "metadata": {"name": name, "namespace": NAMESPACE},
+                "spec": {"template": {"spec": {"containers": [{"name": name, "image": format!("{prefix}/{name}:{tag}")}]}}}})
+        };
+        vec![workload(CONTROLLER), workload(SPEAKER)]
+    }
+
+    /// The workloads that are there and name an image that is gone, with one that exists. One that is not there cannot be made this
+    /// way: the rest of it is the addon's.
+    fn outdated(&self, host: &dyn Host) -> Result<Vec<Value>> {
+        let mut found = Vec::new();
+        for want in self.replaced() {
+            let kind = if want["kind"] == CONTROLLER.0.kind { CONTROLLER.0 } else { SPEAKER.0 };
+            let now = host.get(kind, Some(NAMESPACE), state::name(&want))?;
+            if now.is_some_and(|now| !state::differences(&want["spec"], &now["spec"]).is_empty()) {
+                found.push(want);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether what is there is of a MicroK8s before this one: a refresh leaves addons as they are, and this one would not read our pool.
+    fn of_before(&self, host: &dyn Host) -> Result<bool> {
+        Ok(self.api == MetallbApi::Crd
+            && host.get(CONTROLLER.0, Some(NAMESPACE), CONTROLLER.1)?.is_some()
+            && host.get(&kube::CUSTOM_RESOURCE_DEFINITION, None, POOLS)?.is_none())
+    }
+
+    fn enable(&self) -> Act {
+        Act::Run(Cmd::changes(
+            self.deadline,
+            ["microk8s".to_owned(), "enable".to_owned(), format!("metallb:{}", self.lb)],
+        ))
+    }
+
+    fn disable(&self) -> Act {
+        Act::Run(Cmd::changes(self.deadline, ["microk8s", "disable", "metallb"]))
+    }
+}
+
+/// All that `disable` does up to 1.24. It does nothing where it sees no speaker, and `enable` does nothing where the namespace is: what
+/// a killed `enable` left would stay for ever.
+fn delete_namespace() -> Act {
+    Act::Delete { kind: &kube::NAMESPACE, namespace: None, name: NAMESPACE.to_owned() }
+}
+
+fn applied(objects: Vec<Value>) -> impl Iterator<Item = Act> {
+    objects.into_iter().map(|o| Act::Apply(Box::new(o)))
+}
+
+impl Step for Addon {
+    fn id(&self) -> &'static str {
+        "addon.metallb"
+    }
+
+    fn recipe(&self) -> Value {
+        json!({"channel": self.channel, "lb": self.lb, "timeouts": {"addon": self.deadline.as_secs()}})
+    }
+
+    fn title(&self) -> String {
+        "addon metallb".to_owned()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        if self.of_before(host)? {
+            return Ok(Probe::differs(
+                json!({"release": "before"}),
+                "it is the one of an older MicroK8s, which takes its pool from a ConfigMap",
+            ));
+        }
+        let found = judge(host, &[CONTROLLER, SPEAKER].map(|(kind, name)| (kind, Some(NAMESPACE), name)))?;
+        // Where it works, somebody brought the images.
+        if !matches!(found, Probe::Satisfied { .. }) && !self.outdated(host)?.is_empty() {
+            return Ok(Probe::differs(json!({"images": "gone"}), "its images are gone from their registry since 2023"));
+        }
+        if found != Probe::Absent {
+            return Ok(found);
+        }
+        // What tells that it is, or was, there: somebody may have taken away the rest.
+        let (sign, called) = match self.api {
+            MetallbApi::ConfigMap => (host.get(&kube::NAMESPACE, None, NAMESPACE)?, "namespace"),
+            MetallbApi::Crd => (host.get(&kube::CUSTOM_RESOURCE_DEFINITION, None, POOLS)?, "kinds"),
+        };
+        Ok(match sign {
+            Some(sign) if state::going(&sign) => Probe::pending("it is being disabled"),
+            Some(_) => {
+                Probe::differs(json!({called: true}), format!("half there: its {called}, and nothing that works"))
+            }
+            None => Probe::Absent,
+        })
+    }
+
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        let (enable, disable) = (self.enable(), self.disable());
+        Ok(match found {
+            Probe::Differs { now, .. } if now["images"] == "gone" => applied(self.outdated(host)?).collect(),
+            Probe::Differs { .. } if self.api == MetallbApi::ConfigMap => vec![delete_namespace()],
+            Probe::Differs { now, .. } if now["kinds"] == true => self.apply(host, &Probe::Absent)?,
+            Probe::Differs { .. } => [disable, enable].into_iter().chain(applied(self.replaced())).collect(),
+            _ => std::iter::once(enable).chain(applied(self.replaced())).collect(),
+        })
+    }
+
+    /// Half of it is taken away first; whether it is there shows only when the cluster answers.
+    fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        if matches!(found, Probe::Differs { .. }) {
+            return self.apply(host, &Probe::Absent);
+        }
+        if host.snapd_get(microk8s::SNAP)?.is_none() {
+            return Ok(Vec::new());
+        }
+        let answers = match host.get(&kube::NAMESPACE, None, NAMESPACE) {
+            Err(e) if e.transient => false,
+            found => found.map(|_| true)?,
+        };
+        // What is on its way may also be what an interrupted `enable` left.
+        if answers && !matches!(found, Probe::Pending { .. }) {
+            return Ok(Vec::new());
+        }
+        let first = self.apply(host, &Probe::differs(Value::Null, "half there"))?;
+        Ok(first.into_iter().chain(self.apply(host, &Probe::Absent)?).collect())
+    }
+
+    fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
+        let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        Ok(Memo { prior, want: json!({"enabled": true}) })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        if !memory.prior.is_null() {
+            return Ok(Undo::Theirs("it was there before, half; it was repaired and stays".to_owned()));
+        }
+        // The kinds come first and go first, so either may be there alone.
+        let namespace = host.get(&kube::NAMESPACE, None, NAMESPACE)?;
+        let kind = host.get(&kube::CUSTOM_RESOURCE_DEFINITION, None, POOLS)?;
+        let left: Vec<Value> = namespace.into_iter().chain(kind).collect();
+        if let Some(going) = left.iter().find(|o| state::going(o)) {
+            return Ok(Undo::Pending(format!("{} is being deleted", kube::describe(going))));
+        }
+        if left.is_empty() {
+            return Ok(Undo::Done);
+        }
+        if let Some(stays) = stays(host, &self.known)? {
+            return Ok(stays);
+        }
+        if self.api == MetallbApi::ConfigMap {
+            return Ok(Undo::Acts(vec![delete_namespace()]));
+        }
+        Ok(Undo::Acts(take_away(host, "metallb", self.enable(), self.disable())?))
+    }
+
+    fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        let kinds = [&kube::DEPLOYMENT, &kube::DAEMON_SET, &kube::POD];
+        kinds.map(|kind| Watch::Objects(kind, Some(NAMESPACE.to_owned()))).to_vec()
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        Some(SNAP)
+    }
+}

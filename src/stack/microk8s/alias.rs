@@ -1,0 +1,192 @@
+//! A short name for MicroK8s' kubectl that clashes with nothing. snapd looks only at snaps: a `kubectl` elsewhere on the PATH
+//! would silently win over the alias, or lose to it.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use super::baseline::Left;
+use crate::{
+    config::spec::Spec,
+    engine::step::{Act, Memo, Memory, Probe, Scope, SnapdChange, Step, Undo},
+    error::Result,
+    host::Host,
+    stack::{SNAP, SOON},
+};
+
+const TARGET: &str = "microk8s.kubectl";
+
+/// Directories that a login's PATH may hold, `/snap/bin` apart.
+const PATHS: &[&str] =
+    &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/bin", "/usr/games"];
+
+/// The same below a home directory.
+const HOME_PATHS: &[&str] = &["bin", ".local/bin", "go/bin", ".krew/bin", ".asdf/shims"];
+
+/// The step.
+pub(crate) struct Alias {
+    user: String,
+}
+
+impl Alias {
+    pub(crate) fn new(spec: &Spec) -> Self {
+        Self { user: spec.user.clone() }
+    }
+
+    /// Aliases of our target that exist.
+    fn existing(host: &dyn Host) -> Result<Vec<String>> {
+        let all = host.snapd_get("/v2/aliases")?.unwrap_or_default();
+        let ours = all["microk8s"].as_object().cloned().unwrap_or_default();
+        Ok(ours
+            .into_iter()
+            .filter(|(_, a)| a["command"] == TARGET && a["status"] != "disabled")
+            .map(|(name, _)| name)
+            .collect())
+    }
+
+    /// What stands behind a name among all snaps' aliases: `snap.app`.
+    fn owner(host: &dyn Host, name: &str) -> Result<Option<String>> {
+        let all = host.snapd_get("/v2/aliases")?.unwrap_or_default();
+        let of_snap = |aliases: &Value| {
+            let alias = &aliases[name];
+            (alias.is_object() && alias["status"] != "disabled")
+                .then(|| alias["command"].as_str().unwrap_or("?").to_owned())
+        };
+        Ok(all.as_object().into_iter().flatten().find_map(|(_, aliases)| of_snap(aliases)))
+    }
+
+    /// Where another program of that name is; none when the name is free.
+    fn taken(&self, host: &dyn Host, name: &str) -> Result<Option<PathBuf>> {
+        let home = super::group::home(host, &self.user)?;
+        let in_home = home.iter().flat_map(|home| HOME_PATHS.iter().map(move |p| home.join(p)));
+        let mut dirs = PATHS.iter().map(PathBuf::from).chain(in_home);
+        if let Some(found) = dirs.find_map(|dir| Some(dir.join(name)).filter(|p| host.exists(p))) {
+            return Ok(Some(found));
+        }
+        let link = Path::new("/snap/bin").join(name);
+        let foreign = host.exists(&link) && host.link(&link).is_none_or(|to| to != Path::new(TARGET));
+        Ok(foreign.then_some(link))
+    }
+
+    /// The first free name, and what is in the way of `kubectl`.
+    fn choose(&self, host: &dyn Host) -> Result<(String, Option<PathBuf>)> {
+        let first = self.taken(host, "kubectl")?;
+        if first.is_none() {
+            return Ok(("kubectl".to_owned(), None));
+        }
+        for n in 2..10 {
+            let name = format!("kubectl{n}");
+            if self.taken(host, &name)?.is_none() {
+                return Ok((name, first));
+            }
+        }
+        Ok(("microk8s-kubectl".to_owned(), first))
+    }
+
+    fn change(action: &str, alias: &str) -> Act {
+        let mut body = json!({"action": action, "alias": alias, "snap": "microk8s"});
+        let shown = if action == "alias" {
+            body["app"] = json!("kubectl");
+            format!("snap alias {TARGET} {alias}")
+        } else {
+            format!("snap unalias {alias}")
+        };
+        Act::Snapd(SnapdChange { method: "POST", path: "/v2/aliases".to_owned(), body, shown })
+    }
+}
+
+/// Short names of the snap's that snapd still knows although the snap is gone.
+pub(crate) fn left(host: &dyn Host) -> Result<Vec<Left>> {
+    let all = host.snapd_get("/v2/aliases")?.unwrap_or_default();
+    let names = all["microk8s"].as_object().into_iter().flatten().map(|(name, _)| name);
+    let told =
+        |name: &String| Left::ours(format!("alias {name}"), format!("snapd still has it: `snap unalias {name}`"));
+    Ok(names.map(told).collect())
+}
+
+/// Another kubectl on the PATH, and the short name that MicroK8s' own gets because of it.
+///
+/// # Errors
+/// The host cannot be read.
+pub fn kubectl_in_the_way(host: &dyn Host, spec: &Spec) -> Result<Option<(PathBuf, String)>> {
+    let (name, other) = Alias::new(spec).choose(host)?;
+    Ok(other.map(|path| (path, name)))
+}
+
+impl Step for Alias {
+    fn id(&self) -> &'static str {
+        "alias.kubectl"
+    }
+
+    fn recipe(&self) -> Value {
+        json!({"user": self.user})
+    }
+
+    fn title(&self) -> String {
+        "a short name for microk8s.kubectl".to_owned()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        let (name, other) = self.choose(host)?;
+        let existing = Self::existing(host)?;
+        if existing.contains(&name) {
+            let why = other.map(|o| format!(" ({} is another kubectl)", o.display())).unwrap_or_default();
+            return Ok(Probe::satisfied(format!("{name}{why}")));
+        }
+        Ok(match existing.first() {
+            // Only a name that something else took since is moved; any other one that is free of clashes will do.
+            Some(old) if self.taken(host, old)?.is_none() => Probe::satisfied(old.clone()),
+            Some(old) => Probe::differs(json!(old), format!("{old} is now also the name of another program")),
+            None => Probe::Absent,
+        })
+    }
+
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        let (name, _) = self.choose(host)?;
+        let mut acts = vec![Self::change("alias", &name)];
+        if let Probe::Differs { now, .. } = found {
+            acts.extend(now.as_str().map(|old| Self::change("unalias", old)));
+        }
+        Ok(acts)
+    }
+
+    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
+        let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        Ok(Memo { prior, want: json!(self.choose(host)?.0) })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        let existing = Self::existing(host)?;
+        let ours = existing.iter().filter(|name| memory.wants.contains(&json!(name)));
+        let mut acts: Vec<Act> = ours.map(|name| Self::change("unalias", name)).collect();
+        if let Some(prior) = memory.prior.as_str().filter(|p| !existing.iter().any(|e| e == p))
+            && Self::owner(host, prior)?.is_none()
+        {
+            acts.push(Self::change("alias", prior));
+        }
+        if !acts.is_empty() {
+            return Ok(Undo::Acts(acts));
+        }
+        for name in memory.wants.iter().filter_map(Value::as_str) {
+            if let Some(other) = Self::owner(host, name)? {
+                return Ok(Undo::Theirs(format!("somebody made {name} the short name of {other} since")));
+            }
+        }
+        Ok(Undo::Done)
+    }
+
+    fn deadline(&self) -> Duration {
+        SOON
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        Some(SNAP)
+    }
+}

@@ -1,0 +1,442 @@
+//! The snap `microk8s`, by snapd's own changes, and its refreshes held while it is ours.
+
+use std::{sync::OnceLock, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::baseline;
+use crate::{
+    config::{
+        spec::Spec,
+        version::{Channel, Minor},
+    },
+    engine::step::{Act, Memo, Memory, Probe, Scope, SnapdChange, Step, Undo},
+    error::Result,
+    host::Host,
+    stack::{
+        SNAP, SOON,
+        data::{Known, List},
+        microk8s::state::{self as microk8s, Doing},
+    },
+};
+
+/// What snapd does, while it removes the snap.
+pub(crate) fn being_removed(host: &dyn Host) -> Result<Option<String>> {
+    Ok(Doing::now(host)?.filter(|doing| doing.removes).map(|doing| doing.why))
+}
+
+/// What snapd does with it, whoever asked for that.
+pub(crate) fn busy(host: &dyn Host) -> Result<Option<String>> {
+    Ok(Doing::now(host)?.map(|doing| doing.why))
+}
+
+/// What a shell says of a command that is not there.
+const COMMAND_MISSING: [&str; 3] = ["command not found", "required file not found", "exit status 127"];
+
+/// The base snap of each version, from this one on (`base:` in MicroK8s' snapcraft.yaml).
+const BASES: [(Minor, &str); 4] =
+    [(Minor(1, 20), "core"), (Minor(1, 21), "core18"), (Minor(1, 27), "core20"), (Minor(1, 34), "core22")];
+
+/// How to go on with the MicroK8s that is there, and nothing of it lost.
+fn keep_channel(tracking: &str, ours: bool) -> String {
+    let Ok(channel) = tracking.parse::<Channel>() else {
+        return format!(
+            "channel {tracking} has no version that could be kept: move it to one that has, see `snap info microk8s`"
+        );
+    };
+    let newer =
+        if ours { "; MicroK8s cannot go back to an older version, and can be refreshed to a newer one" } else { "" };
+    format!("use what is there: --channel {channel}{newer}")
+}
+
+/// The snap in its channel.
+pub(crate) struct Snap {
+    channel: Channel,
+    known: Known,
+    deadline: Duration,
+    removal: Duration,
+}
+
+impl Snap {
+    pub(crate) fn new(spec: &Spec, known: &Known) -> Self {
+        Self {
+            channel: spec.channel.clone(),
+            known: known.clone(),
+            deadline: spec.timeouts.install.into(),
+            removal: spec.timeouts.remove.into(),
+        }
+    }
+
+    /// What to do about another channel: a snap of ours moves on to the next minor, and no further at a time, as MicroK8s asks for.
+    fn other_channel(&self, host: &dyn Host, tracking: &str, now: Option<Channel>) -> Probe {
+        let ours = host.exists(&super::baseline::file());
+        let newer = now.filter(|now| ours && now.minor < self.channel.minor);
+        let why = format!("MicroK8s is installed from channel {tracking}, not {}", self.channel);
+        match newer {
+            Some(now) if self.channel.follows(&now) => Probe::differs(json!({"channel": now}), why),
+            Some(now) => Probe::Refused {
+                why,
+                hint: format!(
+                    "MicroK8s is refreshed one minor at a time: first --channel {}, then the next one",
+                    now.next().minor
+                ),
+            },
+            // The data of what is there must not be the price: snapd could only remove it with all that is in it.
+            None => Probe::Refused { why, hint: keep_channel(tracking, ours) },
+        }
+    }
+
+    /// The base that MicroK8s runs on, when its last installation failed for want of a basic command, which is the base's: a refresh of
+    /// that is what helps. (Seen with core20 and core22 whose mount had gone stale.)
+    fn broken_base(&self, host: &dyn Host) -> Result<Option<&'static str>> {
+        let changes = host.snapd_get("/v2/changes?select=ready&for=microk8s")?.unwrap_or_default();
+        let number = |change: &&Value| change["id"].as_str().and_then(|id| id.parse::<u64>().ok());
+        let last = changes.as_array().into_iter().flatten().filter(|c| c["kind"] == "install-snap").max_by_key(number);
+        let Some(failed) = last.filter(|change| change["status"] == "Error") else { return Ok(None) };
+        let logs = failed["tasks"].as_array().into_iter().flatten().filter_map(|t| t["log"].as_array()).flatten();
+        let lacks = |line: &Value| {
+            line.as_str().is_some_and(|l| l.contains("hook") && COMMAND_MISSING.iter().any(|m| l.contains(m)))
+        };
+        let base = BASES.iter().rev().find(|(from, _)| self.channel.minor >= *from).map_or("core22", |(_, base)| base);
+        let broken = logs.into_iter().any(lacks) || failed["err"].as_str().is_some_and(|e| lacks(&json!(e)));
+        // One from a file (its revisions have an x) has no store to be refreshed from.
+        let from_store = |snap: &Value| snap["revision"].as_str().is_some_and(|revision| !revision.starts_with('x'));
+        let found = if broken { host.snapd_get(&format!("/v2/snaps/{base}"))? } else { None };
+        Ok(found.is_some_and(|snap| from_store(&snap)).then_some(base))
+    }
+
+    /// Whether snapd knows that what our newest run installed was removed, and another one installed.
+    fn was_replaced(host: &dyn Host, since: u64) -> Result<bool> {
+        let changes = host.snapd_get("/v2/changes?select=ready&for=microk8s")?.unwrap_or_default();
+        let mut done: Vec<(u64, &str)> = changes
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|change| change["status"] == "Done" && crate::stack::image::is_since(&change["ready-time"], since))
+            .filter_map(|change| Some((change["id"].as_str()?.parse().ok()?, change["kind"].as_str()?)))
+            .collect();
+        done.sort_unstable();
+        let after = |kind: &str, rest: &[(u64, &str)]| rest.iter().position(|(_, k)| *k == kind).map(|at| at + 1);
+        let removed = after("install-snap", &done)
+            .and_then(|installed| Some(installed + after("remove-snap", &done[installed..])?));
+        Ok(removed.is_some_and(|removed| after("install-snap", &done[removed..]).is_some()))
+    }
+
+    fn enable() -> Act {
+        Self::change(json!({"action": "enable"}), "snap enable microk8s")
+    }
+
+    fn change(body: Value, shown: &str) -> Act {
+        Act::Snapd(SnapdChange { method: "POST", path: microk8s::SNAP.to_owned(), body, shown: shown.to_owned() })
+    }
+}
+
+impl Step for Snap {
+    fn id(&self) -> &'static str {
+        SNAP
+    }
+
+    fn recipe(&self) -> Value {
+        let (install, remove) = (self.deadline.as_secs(), self.removal.as_secs());
+        json!({"channel": self.channel, "timeouts": {"install": install, "remove": remove}})
+    }
+
+    fn title(&self) -> String {
+        format!("MicroK8s {}", self.channel)
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        if let Some(Doing { why, progress, .. }) = Doing::now(host)? {
+            return Ok(Probe::Pending { why, progress });
+        }
+        let Some(snap) = host.snapd_get(microk8s::SNAP)? else { return Ok(Probe::Absent) };
+        let version = snap["version"].as_str().unwrap_or("?");
+        let tracking = snap["tracking-channel"].as_str().unwrap_or("");
+        // A snap from a file tracks nothing; what counts then is that it is there.
+        let now = tracking.parse::<Channel>();
+        if !tracking.is_empty() && now.as_ref().ok() != Some(&self.channel) {
+            return Ok(self.other_channel(host, tracking, now.ok()));
+        }
+        if snap["status"] != "active" {
+            return Ok(Probe::differs(json!({"enabled": false}), "the snap is disabled"));
+        }
+        Ok(Probe::satisfied(format!("{version}, revision {}", snap["revision"].as_str().unwrap_or("?"))))
+    }
+
+    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        let channel = self.channel.to_string();
+        let base = if *found == Probe::Absent { self.broken_base(host)? } else { None };
+        let first = base.map(|base| {
+            Act::Snapd(SnapdChange {
+                method: "POST",
+                path: format!("/v2/snaps/{base}"),
+                body: json!({"action": "refresh"}),
+                shown: format!("snap refresh {base}"),
+            })
+        });
+        let then = match found {
+            Probe::Differs { now, .. } if now["channel"].is_string() => Self::change(
+                json!({"action": "refresh", "channel": channel}),
+                &format!("snap refresh microk8s --channel={channel}"),
+            ),
+            Probe::Differs { .. } => Self::enable(),
+            _ => Self::change(
+                json!({"action": "install", "channel": channel, "classic": true}),
+                &format!("snap install microk8s --classic --channel={channel}"),
+            ),
+        };
+        Ok(first.into_iter().chain([then]).collect())
+    }
+
+    fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {
+        let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        Ok(Memo { prior, want: json!({"channel": self.channel}) })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        if let Some(doing) = Doing::now(host)? {
+            // An installation that an interrupted run of ours began would be finished only to be removed.
+            if doing.installs && memory.open && memory.prior.is_null() {
+                let (path, shown) = (format!("/v2/changes/{}", doing.id), format!("snap abort {}", doing.id));
+                return Ok(Undo::Acts(vec![Act::Snapd(SnapdChange {
+                    method: "POST",
+                    path,
+                    body: json!({"action": "abort"}),
+                    shown,
+                })]));
+            }
+            return Ok(Undo::Pending(doing.why));
+        }
+        let Some(snap) = host.snapd_get(microk8s::SNAP)? else { return Ok(Undo::Done) };
+        // An installation that was broken off is told from others by what snapd did since: which one it is was not written down yet.
+        if memory.open && memory.microk8s.is_none() && Self::was_replaced(host, memory.at)? {
+            return Ok(Undo::Theirs(
+                "somebody removed and installed it while ours was not complete; `snap remove --purge microk8s` removes it".to_owned(),
+            ));
+        }
+        if memory.prior["enabled"] == false {
+            let disable = Self::change(json!({"action": "disable"}), "snap disable microk8s");
+            let act = if snap["status"] == "active" { Some(disable) } else { baseline::end_services(host)? };
+            return Ok(act.map_or(Undo::Done, |act| Undo::Acts(vec![act])));
+        }
+        let tracking = snap["tracking-channel"].as_str().unwrap_or("");
+        let is_ours = |want: &Value| {
+            let ours = serde_json::from_value::<Channel>(want["channel"].clone());
+            matches!((ours, tracking.parse::<Channel>()), (Ok(ours), Ok(now)) if ours == now)
+        };
+        if !memory.open && !tracking.is_empty() && !memory.wants.iter().any(is_ours) {
+            return Ok(Undo::Keep(format!(
+                "somebody moved it to channel {tracking} since; remove it with `snap remove --purge microk8s`"
+            )));
+        }
+        // What cannot be asked here was refused before, or agreed to: the engine asks again before it removes the snap.
+        let theirs = List::read(host, &self.known).map(|list| list.of_others()).unwrap_or_default();
+        if !theirs.is_empty() {
+            return Ok(Undo::Keep(format!(
+                "somebody else has something in it, which would go with it: {}; `snap remove --purge microk8s` removes it with all of that",
+                theirs.join("; ")
+            )));
+        }
+        // snapd runs no hook of a disabled snap, and its data would stay: `device or resource busy`.
+        if snap["status"] != "active" {
+            return Ok(Undo::Acts(vec![Self::enable()]));
+        }
+        // Without `purge` snapd would first pack all of its data into a snapshot.
+        let remove = Self::change(json!({"action": "remove", "purge": true}), "snap remove --purge microk8s");
+        Ok(Undo::Acts(vec![remove]))
+    }
+
+    fn deadline(&self) -> Duration {
+        self.deadline.max(self.removal)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+
+    fn opens(&self) -> bool {
+        true
+    }
+}
+
+/// No refresh in the middle: it restarts everything.
+#[derive(Default)]
+pub(crate) struct Hold {
+    /// Until when all snaps are held. It is written down, and so it is the same in the whole run.
+    until: OnceLock<String>,
+}
+
+/// snapd older than this cannot hold one snap; then the refreshes of all are held, for at most 90 days.
+const HOLDS_ONE_SNAP: (u32, u32) = (2, 58);
+
+/// A hold of all refreshes: the longest that snapd takes is 90 days.
+const HOLD_DAYS: u64 = 89;
+
+/// A hold that still lasts this long needs no renewal.
+const ENOUGH_DAYS: u64 = 30;
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// `--hold=forever` of one snap is a time some three hundred years away.
+const FOREVER: &str = "2200";
+
+impl Hold {
+    pub(crate) fn new(_: &Spec) -> Self {
+        Self::default()
+    }
+
+    fn of_one_snap(host: &dyn Host) -> Result<bool> {
+        let info = host.snapd_get("/v2/system-info")?.unwrap_or_default();
+        let mut parts = info["version"]
+            .as_str()
+            .unwrap_or("0.0")
+            .split(['.', '+', '~', '-'])
+            .map(|n| n.parse::<u32>().unwrap_or(0));
+        Ok((parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= HOLDS_ONE_SNAP)
+    }
+
+    /// Until when MicroK8s alone is held.
+    fn snap_hold(host: &dyn Host) -> Result<Option<String>> {
+        Ok(host.snapd_get(microk8s::SNAP)?.and_then(|snap| snap["hold"].as_str().map(str::to_owned)))
+    }
+
+    fn system_hold(host: &dyn Host) -> Result<Option<String>> {
+        // A setting that was never made is an error of snapd's ("option-not-found"), which it answers with 400.
+        match host.snapd_get("/v2/snaps/system/conf?keys=refresh.hold") {
+            Ok(conf) => Ok(conf.and_then(|c| c["refresh.hold"].as_str().map(str::to_owned))),
+            Err(e) if e.cause.as_deref().is_some_and(|c| c.contains("option-not-found")) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn until(&self, host: &dyn Host) -> &str {
+        self.until.get_or_init(|| date(host.unix_time() + HOLD_DAYS * DAY))
+    }
+
+    fn set_system(value: &Value, shown: String) -> Act {
+        let (path, body) = ("/v2/snaps/system/conf".to_owned(), json!({"refresh.hold": value}));
+        Act::Snapd(SnapdChange { method: "PUT", path, body, shown })
+    }
+
+    /// Takes back the hold of one snap; one that somebody gave an end is theirs.
+    fn unhold(host: &dyn Host) -> Result<Undo> {
+        let Some(until) = Self::snap_hold(host)? else { return Ok(Undo::Done) };
+        if until.as_str() < FOREVER {
+            return Ok(Undo::Theirs(format!(
+                "somebody holds microk8s until {until} since; `snap refresh --unhold microk8s` ends it"
+            )));
+        }
+        Ok(Undo::Acts(vec![Snap::change(json!({"action": "unhold"}), "snap refresh --unhold microk8s")]))
+    }
+
+    /// What was there before the newest hold of ours that was not our own.
+    fn prior(memory: &Memory) -> &Value {
+        let ours: Vec<&Value> = memory.wants.iter().map(|want| &want["until"]).collect();
+        // Null: nothing was held then, or not any more.
+        let mut overs = memory.wants.iter().rev().filter_map(|want| want.get("over"));
+        overs.find(|over| !ours.contains(over)).unwrap_or(&memory.prior)
+    }
+
+    /// Whether a hold of all snaps is one that we set. Journals of the first format do not say which: it was 89 days from a moment of that run.
+    fn is_ours(now: &str, memory: &Memory) -> bool {
+        let known: Vec<&str> = memory.wants.iter().filter_map(|want| want["until"].as_str()).collect();
+        if known.is_empty() {
+            let from = memory.at + HOLD_DAYS * DAY;
+            return now >= date(from).as_str() && now <= date(from + DAY).as_str();
+        }
+        known.contains(&now)
+    }
+}
+
+impl Step for Hold {
+    fn id(&self) -> &'static str {
+        "snap.hold"
+    }
+
+    fn title(&self) -> String {
+        "no snap refresh by itself".to_owned()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        if Self::of_one_snap(host)? {
+            let held = Self::snap_hold(host)?.is_some();
+            return Ok(if held { Probe::satisfied("microk8s is held") } else { Probe::Absent });
+        }
+        Ok(match Self::system_hold(host)? {
+            Some(until)
+                if until == "forever" || until.as_str() > date(host.unix_time() + ENOUGH_DAYS * DAY).as_str() =>
+            {
+                Probe::satisfied(format!("all snaps are held until {until}"))
+            }
+            Some(until) => Probe::differs(json!(until), format!("held only until {until}")),
+            None => Probe::Absent,
+        })
+    }
+
+    fn apply(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        if Self::of_one_snap(host)? {
+            let body = json!({"action": "hold", "time": "forever", "hold-level": "general"});
+            return Ok(vec![Snap::change(body, "snap refresh --hold=forever microk8s")]);
+        }
+        let until = self.until(host);
+        Ok(vec![Self::set_system(&json!(until), format!("snap set system refresh.hold={until}"))])
+    }
+
+    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
+        let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        let one = Self::of_one_snap(host)?;
+        let want = if one {
+            json!({"one": true})
+        } else {
+            // What somebody set since an earlier run is what was there before this one.
+            json!({"one": false, "until": self.until(host), "over": prior})
+        };
+        Ok(Memo { prior, want })
+    }
+
+    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        let of_one = memory.wants.iter().any(|want| want["one"] == true);
+        if of_one {
+            let one = Self::unhold(host)?;
+            if one != Undo::Done {
+                return Ok(one);
+            }
+        }
+        // snapd may have become new enough to hold one snap since all of them were held.
+        if !memory.wants.iter().any(|want| want["one"] == false) {
+            return Ok(Undo::Done);
+        }
+        let Some(now) = Self::system_hold(host)? else { return Ok(Undo::Done) };
+        let prior = Self::prior(memory);
+        if prior == now.as_str() {
+            return Ok(Undo::Done);
+        }
+        if !Self::is_ours(&now, memory) {
+            return Ok(Undo::Theirs(format!(
+                "somebody set refresh.hold to {now} since; `snap unset system refresh.hold` ends it"
+            )));
+        }
+        let shown = match prior.as_str() {
+            Some(prior) => format!("snap set system refresh.hold={prior}"),
+            None => "snap unset system refresh.hold".to_owned(),
+        };
+        Ok(Undo::Acts(vec![Self::set_system(prior, shown)]))
+    }
+
+    fn deadline(&self) -> Duration {
+        SOON
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+}
+
+/// A time as RFC 3339, which also sorts as text.
+fn date(unix: u64) -> String {
+    i64::try_from(unix)
+        .ok()
+        .and_then(|s| jiff::Timestamp::from_second(s).ok())
+        .map(|t| t.to_string())
+        .unwrap_or_default()
+}

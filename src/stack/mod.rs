@@ -1,0 +1,172 @@
+//! The catalogue: everything the product does, as one table. Read this first.
+//!
+//! | stage | needs | lock | steps |
+//! |---|---|---|---|
+//! | preflight | | | snapd has done its own work; the host is fit; the range suits the network |
+//! | snap | preflight | snapd | what was there before is written down; the snap `microk8s`; no refresh in the middle; mirrors and proxy for images |
+//! | group | snap | | the user may use MicroK8s |
+//! | alias | snap | snapd | `kubectl`, or `kubectl2` when there is another one |
+//! | start | snap | | services run, the API answers, node and network are ready |
+//! | images | snap | | the image of IRIS is pulled, while the cluster starts |
+//! | enable | start | addons | dns and storage are there, by what they should bring |
+//! | basics | enable | | dns and storage work |
+//! | longhorn | basics | | when the volumes shall lie on it: what it needs of the host, its objects, every rung until it stores |
+//! | objects | enable, longhorn | | place, storage class, memory, namespace, password, claims, CPF, services |
+//! | iris | objects, images | | the StatefulSet: what runs goes on until the image of what comes is there |
+//! | pods | basics, iris | | pods ready, volumes writable, names resolved |
+//! | registry | enable | addons | the registry is there: its command is short, and MetalLB's waits for pods |
+//! | metallb | enable | addons | the addon; the pool *equals* the range asked for |
+//! | addons | registry | addons | the registry works; what else the spec names |
+//! | ready | pods, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers, the password is taken |
+
+use std::time::Duration;
+
+use crate::{
+    config::{credentials::Credentials, spec::Spec},
+    engine::step::{Lock, Stage, Step},
+    error::{Error, Result},
+    stack::{data::Known, microk8s::state::STEP as SNAP},
+};
+
+pub mod data;
+pub(crate) mod facts;
+mod image;
+pub mod iris;
+pub(crate) mod lan;
+pub mod longhorn;
+pub mod metallb;
+pub mod microk8s;
+mod object;
+pub(crate) mod observed;
+pub mod preflight;
+mod recall;
+mod settled;
+mod switch;
+
+pub use iris::claims::that_go as claims_that_go;
+pub use iris::cpf::USERS;
+pub use iris::foreign::adopted;
+pub use iris::labels::{instances, is_instance};
+pub use iris::objects::{SET, WEB, claim_names, set_key, stateful_set_of};
+pub use iris::ready::address;
+pub(crate) use iris::ready::{Door, Names, OPEN_HINT, account, announced, knock, look_up, told};
+pub(crate) use longhorn::steps::{
+    apt_knows, iscsi_module_there, longhorn_sessions, longhorn_sign, multipath_in_use, multipath_takes_disks,
+};
+pub use metallb::pool::{configured, pool};
+pub use metallb::state::{taken, wanting};
+pub use microk8s::alias::kubectl_in_the_way;
+pub(crate) use microk8s::baseline::OTHER_KUBERNETES;
+pub use microk8s::running::{SWITCH_WITHIN, is_stopped, stopped};
+pub use recall::{origin, recall};
+pub use switch::{start, stop};
+
+/// A fact that can be read and made at once.
+const SOON: Duration = Duration::from_secs(60);
+
+/// All stages, each after those it needs.
+pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
+    let stage = |id, needs, lock, steps: Vec<Box<dyn Step>>| Stage { id, needs, lock, steps };
+    let known = Known::wanted(spec);
+    let others = microk8s::addons::others(spec);
+    // A look needs no lock.
+    let others_lock = if others.is_empty() { None } else { Some(Lock::Addons) };
+    let others = microk8s::addons::registry_works(spec).into_iter().chain(others).collect();
+    vec![
+        stage("preflight", &[], None, preflight::step::all(spec).map(|check| Box::new(check) as Box<dyn Step>).into()),
+        stage(
+            "snap",
+            &["preflight"],
+            Some(Lock::Snapd),
+            [
+                vec![
+                    Box::new(microk8s::baseline::Before::new(spec)) as Box<dyn Step>,
+                    Box::new(microk8s::snap::Snap::new(spec, &known)),
+                    Box::new(microk8s::snap::Hold::new(spec)),
+                ],
+                // Before any image is asked for again.
+                microk8s::registries::all(spec),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+        ),
+        stage("group", &["snap"], None, vec![Box::new(microk8s::group::Member::new(spec))]),
+        stage("alias", &["snap"], Some(Lock::Snapd), vec![Box::new(microk8s::alias::Alias::new(spec))]),
+        stage("start", &["snap"], None, vec![Box::new(microk8s::running::Running::new(spec))]),
+        stage("images", &["snap"], None, vec![Box::new(iris::images::Image::new(spec))]),
+        stage("enable", &["start"], Some(Lock::Addons), microk8s::addons::basics(spec)),
+        stage("basics", &["enable"], None, microk8s::addons::basics_work(spec)),
+        stage("longhorn", &["basics"], None, longhorn::steps::all(spec)),
+        stage(
+            "objects",
+            &["enable", "longhorn"],
+            None,
+            longhorn::steps::before_it(spec, iris::objects::objects(spec, credentials)),
+        ),
+        // The image of IRIS is what takes longest: until it is there, nothing that works is touched.
+        stage("iris", &["objects", "images"], None, longhorn::steps::before_it(spec, vec![iris::objects::set(spec)])),
+        // Apart from `ready`: what ails the pods is told while the addons are still on their way.
+        stage("pods", &["basics", "iris"], None, iris::ready::of_pods(spec)),
+        // Of those that want the same lock the first one has it first.
+        stage("registry", &["enable"], Some(Lock::Addons), microk8s::addons::registry(spec)),
+        stage("metallb", &["enable"], Some(Lock::Addons), metallb::addon::all(spec, &known)),
+        stage("addons", &["registry"], others_lock, others),
+        stage("ready", &["pods", "metallb"], None, iris::ready::all(spec)),
+    ]
+}
+
+/// The stages up to the named one: itself and all that it needs.
+///
+/// # Errors
+/// There is no such stage.
+pub fn until(mut stages: Vec<Stage>, last: &str) -> Result<Vec<Stage>> {
+    if !stages.iter().any(|s| s.id == last) {
+        let names: Vec<&str> = stages.iter().map(|s| s.id).collect();
+        return Err(Error::usage(format!("--until {last}: there is no such stage"))
+            .hint(format!("one of {}", names.join(", "))));
+    }
+    let mut wanted = vec![last];
+    // Each stage comes after those it needs: one walk backwards finds them all.
+    for stage in stages.iter().rev() {
+        if wanted.contains(&stage.id) {
+            wanted.extend(stage.needs);
+        }
+    }
+    stages.retain(|s| wanted.contains(&s.id));
+    Ok(stages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::spec::example;
+
+    fn ids(stages: &[Stage]) -> Vec<&str> {
+        stages.iter().map(|s| s.id).collect()
+    }
+
+    #[test]
+    fn every_stage_comes_after_those_it_needs_and_every_step_has_a_name_of_its_own() {
+        let stages = catalog(&example(), &Credentials::placeholder());
+        for (at, stage) in stages.iter().enumerate() {
+            assert!(stage.needs.iter().all(|need| ids(&stages[..at]).contains(need)), "{}", stage.id);
+        }
+        let mut steps: Vec<String> = stages.iter().flat_map(|s| &s.steps).map(|s| s.id().to_owned()).collect();
+        let count = steps.len();
+        steps.sort();
+        steps.dedup();
+        assert_eq!(steps.len(), count);
+    }
+
+    #[test]
+    fn until_takes_what_a_stage_needs_and_no_more() {
+        let all = || catalog(&example(), &Credentials::placeholder());
+        assert_eq!(ids(&until(all(), "start").expect("a stage")), ["preflight", "snap", "start"]);
+        assert_eq!(
+            ids(&until(all(), "iris").expect("a stage")),
+            ["preflight", "snap", "start", "images", "enable", "basics", "longhorn", "objects", "iris"]
+        );
+        assert!(until(all(), "Start").is_err());
+    }
+}

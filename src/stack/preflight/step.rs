@@ -1,0 +1,72 @@
+//! Whether the host and the range are fit, before anything is touched (the checks are in [`crate::stack::preflight`]). Everything that is wrong
+//! is told at once.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    config::spec::Spec,
+    engine::{
+        check::Check,
+        finding::{Finding, Severity},
+        step::Probe,
+    },
+    host::Host,
+    stack::{
+        SOON,
+        preflight::{self, Facts, When},
+        settled,
+    },
+};
+
+/// The steps: what ends by itself is waited for; then the host, and the range.
+pub(crate) fn all(spec: &Spec) -> [Check; 3] {
+    let (spec_of_host, spec_of_range) = (spec.clone(), spec.clone());
+    let host = move |host: &dyn Host| Ok(judge(&look(host, &spec_of_host)));
+    let range = move |host: &dyn Host| Ok(judge(&run(host, &spec_of_range, |_| vec![&preflight::RANGE])));
+    let check = |id, title, question| Check { id, title, question, deadline: SOON, watches: Vec::new() };
+    [
+        settled::snapd(spec),
+        check("preflight.host", "the host is fit".to_owned(), Box::new(host)),
+        check("preflight.range", format!("the range {} suits the network", spec.lb), Box::new(range)),
+    ]
+}
+
+fn look(host: &dyn Host, spec: &Spec) -> Vec<Finding> {
+    run(host, spec, |facts| {
+        let now = |check: &&preflight::Check| check.when == When::Always || !facts.installed();
+        // Of a cluster that is there already: nothing speaks with one whose certificates are over.
+        let certified =
+            |check: &&preflight::Check| facts.installed() && ["certificates", "certificate-start"].contains(&check.id);
+        let ground = preflight::GROUND.iter().filter(certified);
+        preflight::HOST.iter().filter(now).chain(ground).collect()
+    })
+}
+
+fn run(host: &dyn Host, spec: &Spec, which: impl FnOnce(&Facts<'_>) -> Vec<&'static preflight::Check>) -> Vec<Finding> {
+    let facts = Facts::read(host, spec);
+    let mut findings = preflight::run(&facts, &which(&facts));
+    preflight::heed_skips(&mut findings, &spec.skip_checks);
+    findings
+}
+
+/// One answer from all findings; each keeps its name, so that a hint can be told from another.
+fn judge(findings: &[Finding]) -> Probe {
+    let of = |severity| findings.iter().filter(move |f| f.severity == severity);
+    let line = |f: &Finding, text: &str| format!("{}: {text}", f.id);
+    let with_hint = |f: &Finding| {
+        if f.hint.is_empty() { line(f, &f.message) } else { format!("{} ({})", line(f, &f.message), f.hint) }
+    };
+    let warnings: Vec<String> = of(Severity::Warned).map(with_hint).collect();
+    if of(Severity::Refused).next().is_none() {
+        let fine: Vec<&str> = of(Severity::Fine).filter(|f| f.id == "lb").map(|f| f.message.as_str()).collect();
+        return Probe::Satisfied { note: fine.join("; "), warnings };
+    }
+    let mut why: Vec<String> = of(Severity::Refused).map(|f| line(f, &f.message)).collect();
+    why.extend(warnings.iter().map(|w| format!("warning: {w}")));
+    let mut hints: Vec<String> =
+        of(Severity::Refused).filter(|f| !f.hint.is_empty()).map(|f| line(f, &f.hint)).collect();
+    let known = preflight::skippable();
+    let skip: BTreeSet<&str> = of(Severity::Refused).map(|f| f.id).filter(|id| known.contains(id)).collect();
+    hints.extend(skip.first().map(|id| format!("whoever knows better: `--skip-check {id}` makes a warning of it")));
+    Probe::Refused { why: why.join("\n"), hint: hints.join("\n") }
+}

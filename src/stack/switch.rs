@@ -1,0 +1,201 @@
+//! The cluster stopped and started with the database in it. These are steps like all others: what is switched is in the journal before it
+//! is, so that a stop of our own passes neither for what was there before nor for a change by somebody else.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{
+    SNAP, SOON, catalog,
+    iris::{
+        labels::instances,
+        objects::{set_key, set_object, stateful_set_of},
+    },
+    microk8s::running::{self as running, RUNNING, SWITCH_WITHIN},
+    object::Object,
+};
+use crate::{
+    config::{
+        credentials::Credentials,
+        spec::{Iris, Spec},
+    },
+    engine::{
+        check::Check,
+        journal::Ledger,
+        step::{Act, Memo, Memory, Probe, Scope, Stage, Step, Undo},
+    },
+    error::Result,
+    host::{Cmd, Host, Watch},
+    kube::{self, state},
+};
+
+/// What `stop` makes true: the database first, so that it need not recover, then the cluster.
+pub fn stop(host: &dyn Host, spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
+    let stage = |id, steps| Stage { id, needs: &[], lock: None, steps };
+    let off: Vec<Box<dyn Step>> = vec![Box::new(Stopped)];
+    // A cluster that is stopped cannot be asked, and no instance runs in it.
+    if running::is_stopped(host) {
+        return vec![stage("start", off)];
+    }
+    let set = host.get(&kube::STATEFUL_SET, Some(&spec.iris.namespace), &spec.iris.name);
+    let first: Vec<Box<dyn Step>> = if matches!(set, Ok(None)) {
+        vec![Box::new(ended(spec))]
+    } else if is_ours(spec, ledger) {
+        vec![Box::new(scaled(spec, 0)), Box::new(ended(spec))]
+    } else {
+        vec![Box::new(nobody_elses(spec))]
+    };
+    vec![stage("iris", first), stage("start", off)]
+}
+
+/// What `start` makes true: the cluster, then the database, until it answers.
+pub fn start(spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
+    let mut stages = catalog(spec, &Credentials::placeholder());
+    stages.retain(|stage| ["start", "pods", "ready"].contains(&stage.id));
+    if is_ours(spec, ledger) {
+        let scaled: Vec<Box<dyn Step>> = vec![Box::new(there(spec)), Box::new(scaled(spec, spec.iris.replicas))];
+        stages.insert(1, Stage { id: "iris", needs: &[], lock: None, steps: scaled });
+    }
+    stages
+}
+
+fn is_ours(spec: &Spec, ledger: &Ledger) -> bool {
+    ledger.memory(&set_key(&spec.iris)).is_some()
+}
+
+/// The StatefulSet with that many instances.
+fn scaled(spec: &Spec, replicas: u32) -> Object {
+    let iris = Iris { replicas, ..spec.iris.clone() };
+    // Only one of ours is switched.
+    let essential = stateful_set_of(&iris);
+    set_object(&iris, essential, spec.timeouts.remove.into())
+}
+
+/// There is something to start: whoever removed it, or MicroK8s with it, may not want it back.
+fn there(spec: &Spec) -> Check {
+    let Iris { namespace, name, .. } = spec.iris.clone();
+    Check {
+        id: "iris.there",
+        title: "IRIS is there".to_owned(),
+        question: Box::new(move |host| {
+            Ok(match host.get(&kube::STATEFUL_SET, Some(&namespace), &name)? {
+                Some(_) => Probe::satisfied(""),
+                None => Probe::Hopeless {
+                    why: format!("somebody removed StatefulSet {namespace}/{name}"),
+                    hint: "`sudo iris-mk8s bootstrap` makes it again".to_owned(),
+                },
+            })
+        }),
+        deadline: spec.timeouts.ready.into(),
+        watches: vec![Watch::Pause(Duration::from_millis(500))],
+    }
+}
+
+/// No instance runs any more.
+fn ended(spec: &Spec) -> Check {
+    let iris = spec.iris.clone();
+    let watches = vec![Watch::Objects(&kube::POD, Some(iris.namespace.clone()))];
+    Check {
+        id: "iris.ended",
+        title: "IRIS is shut down; its data stays".to_owned(),
+        question: Box::new(move |host| {
+            let left = instances(host, &iris)?;
+            let names: Vec<&str> = left.iter().map(state::name).collect();
+            Ok(if names.is_empty() {
+                Probe::satisfied("")
+            } else {
+                Probe::pending(format!("IRIS shuts down ({})", names.join(", ")))
+            })
+        }),
+        deadline: spec.timeouts.remove.into(),
+        watches,
+    }
+}
+
+/// IRIS of somebody else's would be killed with the cluster, in the middle of what it writes.
+fn nobody_elses(spec: &Spec) -> Check {
+    let Iris { namespace, name, .. } = spec.iris.clone();
+    Check {
+        id: "iris.ended",
+        title: "no IRIS of somebody else's runs".to_owned(),
+        question: Box::new(move |host| {
+            let set = host.get(&kube::STATEFUL_SET, Some(&namespace), &name)?;
+            let pods = match &set {
+                Some(set) => host.list(&kube::POD, Some(&namespace), &state::selector(set))?,
+                None => Vec::new(),
+            };
+            Ok(if pods.is_empty() {
+                Probe::satisfied("")
+            } else {
+                Probe::Refused {
+                    why: format!(
+                        "StatefulSet {namespace}/{name} was applied by somebody else and runs: its databases would not be shut down"
+                    ),
+                    hint: format!(
+                        "shut it down first: `microk8s kubectl scale statefulset/{name} --namespace {namespace} --replicas=0`, \
+                         then run the same command again"
+                    ),
+                }
+            })
+        }),
+        deadline: SOON,
+        watches: Vec::new(),
+    }
+}
+
+/// The cluster is stopped.
+struct Stopped;
+
+impl Step for Stopped {
+    fn id(&self) -> &'static str {
+        RUNNING
+    }
+
+    fn title(&self) -> String {
+        "MicroK8s is stopped".to_owned()
+    }
+
+    fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        Ok(if running::is_stopped(host) {
+            Probe::satisfied("")
+        } else {
+            Probe::differs(running::switched(false), "MicroK8s runs")
+        })
+    }
+
+    fn apply(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
+        Ok(vec![Act::Run(Cmd::changes(SWITCH_WITHIN, ["microk8s", "stop"]))])
+    }
+
+    fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
+        Ok(Memo { prior: running::switched(false), want: running::switched(true) })
+    }
+
+    fn undo(&self, _: &dyn Host, _: &Memory) -> Result<Undo> {
+        Ok(Undo::Done)
+    }
+
+    fn recipe(&self) -> Value {
+        Value::Null
+    }
+
+    fn newest_want_counts(&self) -> bool {
+        true
+    }
+
+    fn deadline(&self) -> Duration {
+        SWITCH_WITHIN
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        vec![Watch::Pause(Duration::from_millis(500))]
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Host
+    }
+
+    fn inside(&self) -> Option<&'static str> {
+        Some(SNAP)
+    }
+}
