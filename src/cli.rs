@@ -2,20 +2,16 @@
 //!
 //! Values that have a type of their own are parsed into it here, so that a wrong one ends with exit code 2 before anything runs.
 
-use std::path::{Path, PathBuf};
-
-use clap::{
-    Args, CommandFactory, Parser, Subcommand, ValueEnum,
-    builder::{NonEmptyStringValueParser, PossibleValuesParser},
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
 };
 
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+
 use crate::{
-    config::{
-        lb_range::{LbRange, ParseError},
-        version::Channel,
-    },
-    error::{Error, Result},
-    stack::preflight,
+    config::flags::SpecFlags,
+    error::{self, Error, Result},
 };
 
 /// Takes an Ubuntu host to InterSystems IRIS Community Edition on MicroK8s, in one command, and back
@@ -123,8 +119,7 @@ pub enum Command {
 /// Options of `bootstrap`.
 #[derive(Args, Debug)]
 pub struct Bootstrap {
-    /// Stop after this stage (and all that it needs): preflight, snap, group, alias, start, images, enable, basics, longhorn, objects, iris,
-    /// pods, registry, metallb, addons, ready
+    /// Stop after this stage (and all that it needs)
     #[arg(long, value_name = "STAGE")]
     pub until: Option<String>,
     /// Show what would be done and change nothing (the same as `plan`)
@@ -195,93 +190,6 @@ pub struct Teardown {
     pub dry_run: bool,
 }
 
-/// The wanted state, as far as it is given on the command line.
-///
-/// Each of them but the password is also a key of a profile and an environment variable (`IRIS_MK8S_LB`, ...).
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Wanted state (flag, else environment, else profile)")]
-pub struct SpecFlags {
-    /// Addresses that MetalLB may give out: 192.168.11.110-192.168.11.130, 192.168.11.110-130 or 192.168.11.112/28; `auto` finds
-    /// free ones at the top of this host's network
-    #[arg(long, value_name = "RANGE")]
-    pub lb: Option<Lb>,
-    /// How many addresses `--lb auto` looks for [default: 20]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
-    pub lb_size: Option<u32>,
-    /// A built-in profile (see `profile list`), or a file when it contains a `/` or ends in `.toml` [default: current]
-    #[arg(long, value_name = "NAME|FILE", value_parser = NonEmptyStringValueParser::new())]
-    pub profile: Option<String>,
-    /// Channel of the snap microk8s, such as 1.36 or 1.36/stable; `auto` takes the one that is there, else the newest one known to
-    /// work that this host can run [default: auto]
-    #[arg(long, value_name = "CHANNEL")]
-    pub channel: Option<Wish>,
-    /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else the first
-    /// user of cloud-init, else who runs this]
-    #[arg(long, value_name = "NAME")]
-    pub user: Option<String>,
-    /// StorageClass of the volume claims; `longhorn` also installs Longhorn [default: the cluster's default class]
-    #[arg(long, value_name = "CLASS")]
-    pub storage: Option<String>,
-    /// Release of Longhorn, for `--storage longhorn` [default: the one that goes with the channel]
-    #[arg(long, value_name = "VERSION")]
-    pub longhorn_version: Option<String>,
-    /// Longhorn's manifest (deploy/longhorn.yaml of its release) in a file, instead of a download
-    #[arg(long, value_name = "FILE")]
-    pub longhorn_manifest: Option<PathBuf>,
-    /// Image of IRIS, with a tag or a digest
-    #[arg(long)]
-    pub image: Option<String>,
-    /// Number of IRIS instances
-    #[arg(long, value_name = "N")]
-    pub replicas: Option<u64>,
-    /// Kubernetes namespace of IRIS
-    #[arg(long, value_name = "NAME")]
-    pub namespace: Option<String>,
-    /// File with the password of IRIS's users as its only line, blanks included; `-` reads it from stdin
-    #[arg(long, value_name = "FILE|-")]
-    pub password_file: Option<PathBuf>,
-    /// Only warn of what this check of the host or the range finds (repeatable); a refusal names the check
-    #[arg(long, value_name = "CHECK", hide_possible_values = true, value_parser = PossibleValuesParser::new(preflight::skippable()))]
-    pub skip_check: Vec<String>,
-}
-
-/// The addresses as they are asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lb {
-    /// Such as the network has room for.
-    Auto,
-    /// These.
-    Range(LbRange),
-}
-
-/// The channel as it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// The newest one that suits this host.
-    Auto,
-    /// This one.
-    Channel(Channel),
-}
-
-/// The word for [`Lb::Auto`] and [`Wish::Auto`].
-pub const AUTO: &str = "auto";
-
-impl std::str::FromStr for Wish {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        if text == AUTO { Ok(Self::Auto) } else { text.parse().map(Self::Channel) }
-    }
-}
-
-impl std::str::FromStr for Lb {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        if text == AUTO { Ok(Self::Auto) } else { text.parse().map(Self::Range) }
-    }
-}
-
 /// Options of `forward`.
 #[derive(Args, Debug)]
 pub struct Forward {
@@ -331,10 +239,44 @@ pub enum Journal {
     Show,
 }
 
+/// What the command line offers and other rooms know: it is named in the help, and anything else is refused.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    /// The stages, for `--until`.
+    pub stages: Vec<&'static str>,
+    /// The checks, for `--skip-check`.
+    pub checks: Vec<&'static str>,
+}
+
+/// The command line with what it offers.
+pub fn command(offered: &Offered) -> clap::Command {
+    let skip = |command: clap::Command| {
+        let checks = PossibleValuesParser::new(offered.checks.clone());
+        command.mut_arg("skip_check", |arg| arg.value_parser(checks).hide_possible_values(true))
+    };
+    Cli::command()
+        .mut_subcommand("bootstrap", |bootstrap| {
+            skip(bootstrap).mut_arg("until", |arg| {
+                let about = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                arg.help(format!("{about}: {}", offered.stages.join(", ")))
+            })
+        })
+        .mut_subcommand("plan", skip)
+        .mut_subcommand("profile", |profile| profile.mut_subcommand("show", skip))
+}
+
+/// Reads a command line, which begins with the program's name.
+///
+/// # Errors
+/// It is wrong, or asks for help or the version.
+pub fn parse(words: impl IntoIterator<Item = OsString>, offered: &Offered) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command(offered).try_get_matches_from(words)?)
+}
+
 /// The completion script for a shell.
-pub fn completions(shell: clap_complete::Shell) -> String {
+pub fn completions(shell: clap_complete::Shell, offered: &Offered) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "iris-mk8s", &mut script);
+    clap_complete::generate(shell, &mut command(offered), "iris-mk8s", &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 
@@ -342,10 +284,10 @@ pub fn completions(shell: clap_complete::Shell) -> String {
 ///
 /// # Errors
 /// When there is no such command.
-pub fn man(command: Option<&str>) -> Result<String> {
-    let mut cli = Cli::command();
+pub fn man(page: Option<&str>, offered: &Offered) -> Result<String> {
+    let mut cli = command(offered);
     cli.build();
-    let page = match command {
+    let page = match page {
         None => cli,
         Some(name) => {
             let known = || cli.get_subcommands().map(clap::Command::get_name).collect::<Vec<_>>().join(", ");
@@ -360,7 +302,7 @@ pub fn man(command: Option<&str>) -> Result<String> {
     let mut roff = Vec::new();
     clap_mangen::Man::new(page)
         .render(&mut roff)
-        .map_err(|e| Error::new(crate::error::ExitCode::Bug, "the manual page cannot be rendered").because(e))?;
+        .map_err(|e| Error::new(error::ExitCode::Bug, "the manual page cannot be rendered").because(e))?;
     Ok(String::from_utf8_lossy(&roff).into_owned())
 }
 
@@ -368,7 +310,7 @@ pub fn man(command: Option<&str>) -> Result<String> {
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn man_pages(folder: &Path) -> Result<()> {
-    clap_mangen::generate_to(Cli::command(), folder)
+pub fn man_pages(folder: &Path, offered: &Offered) -> Result<()> {
+    clap_mangen::generate_to(command(offered), folder)
         .map_err(|e| Error::usage(format!("the manual pages cannot be written to {}", folder.display())).because(e))
 }

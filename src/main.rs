@@ -1,12 +1,11 @@
 //! Arguments in, exit code out.
 
-use clap::Parser;
-use iris_mk8s::{cli::Cli, commands, error::defect, host};
+use iris_mk8s::{cli, commands, error::defect, host};
 
 fn main() -> std::process::ExitCode {
     defect::watch();
     host::set_umask();
-    let code = match Cli::try_parse() {
+    let code = match cli::parse(std::env::args_os(), &commands::offered()) {
         Ok(cli) => commands::run(cli),
         Err(answer) => commands::answer(&answer),
     };

@@ -6,10 +6,12 @@ mod recorded;
 
 use iris_mk8s::{
     engine::{
+        consent::Consent,
         journal::{FORMAT, Ledger, Record},
-        step::{Act, Memo, Scope, SnapdChange},
+        step::{Act, Memo, Scope},
     },
     error::ExitCode,
+    host::SnapdChange,
     kube as kinds,
     stack::data::{self, Agreed, Known, List, Whose},
 };

@@ -9,13 +9,14 @@ use std::{collections::BTreeSet, time::Duration};
 use iris_mk8s::{
     doctor::{self, Bundle},
     engine::{
-        finding::{Finding, Severity},
         journal::{self, Record},
         step,
     },
-    error::Result,
+    error::{
+        Result,
+        finding::{Finding, Severity},
+    },
     host::Host,
-    stack::preflight,
 };
 use recorded::{Facts, Recorded, TODAY, good, spec};
 use serde_json::{Value, json};
@@ -206,7 +207,9 @@ fn a_good_cluster_has_nothing_to_tell_and_every_check_was_run() {
     let bad: Vec<&Finding> = report.findings.iter().filter(|f| f.severity != Severity::Fine).collect();
     assert!(bad.is_empty() && report.problems == 0, "{bad:#?}");
     let ran: BTreeSet<&str> = report.findings.iter().map(|f| f.id).collect();
-    for id in preflight::GROUND.iter().map(|c| c.id).chain(preflight::CLUSTER.iter().map(|c| c.id)) {
+    for id in
+        iris_mk8s::stack::checks::GROUND.iter().map(|c| c.id).chain(iris_mk8s::doctor::checks::ALL.iter().map(|c| c.id))
+    {
         assert!(ran.contains(id), "the check {id} was not run");
     }
 }
@@ -542,7 +545,10 @@ fn what_is_broken_is_the_first_finding() {
         assert!(!first.hint.is_empty(), "{id} says what to do next");
     }
     let told: BTreeSet<&str> = CASES.iter().map(|(id, ..)| *id).collect();
-    let all = preflight::GROUND.iter().map(|c| c.id).chain(preflight::CLUSTER.iter().map(|c| c.id));
+    let all = iris_mk8s::stack::checks::GROUND
+        .iter()
+        .map(|c| c.id)
+        .chain(iris_mk8s::doctor::checks::ALL.iter().map(|c| c.id));
     let untold: Vec<&str> = all.filter(|id| !told.contains(id)).collect();
     assert!(untold.is_empty(), "no case for {untold:?}");
 }

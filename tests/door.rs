@@ -5,8 +5,8 @@
 mod recorded;
 
 use iris_mk8s::{
-    config::{credentials::Credentials, spec::Spec},
-    engine::{journal::Place, step::Probe},
+    config::{credentials::Credentials, place::Place, spec::Spec},
+    engine::step::Probe,
     stack,
 };
 use recorded::{Facts, Recorded, good, spec};

@@ -22,15 +22,15 @@ use std::{
 };
 
 use iris_mk8s::{
-    config::credentials::Credentials,
+    config::{credentials::Credentials, place::Place},
     engine::{
         Engine,
         event::{Event, Events, Outcome},
-        journal::{Contents, Journal, Place},
-        step::{Act, Memo, Memory, Probe, Scope, SnapdChange, Stage, Step, Undo},
+        journal::{Contents, Journal},
+        step::{Act, Memo, Memory, Probe, Scope, Stage, Step, Undo},
     },
     error::{Error, ExitCode, Result},
-    host::{FileWrite, Host},
+    host::{FileWrite, Host, SnapdChange},
     stack::{self, data::Agreed},
 };
 use model::{

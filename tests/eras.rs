@@ -7,15 +7,14 @@ mod recorded;
 
 use iris_mk8s::{
     commands::proposal,
-    config::credentials::Credentials,
+    config::{credentials::Credentials, place::Place},
     engine::{
         Engine,
         event::Events,
-        finding::Severity,
-        journal::Place,
         step::{Act, Probe, Step},
     },
-    stack::{self, data::Agreed, preflight},
+    error::finding::Severity,
+    stack::{self, data::Agreed},
 };
 use recorded::{Facts, Recorded, good, spec};
 use serde_json::{Value, json};
@@ -213,8 +212,8 @@ fn auto_is_what_is_there_or_was_wanted_or_the_newest_that_this_host_runs() {
 fn a_life_that_has_ended_is_told_with_the_way_on() {
     let told = |facts: &Facts, flags: &[&str]| {
         let (host, spec) = (host(facts.clone()), spec(flags));
-        let check = preflight::HOST.iter().find(|check| check.id == "channel").unwrap();
-        let found = preflight::run(&preflight::Facts::read(&host, &spec), &[check]);
+        let check = iris_mk8s::stack::checks::HOST.iter().find(|check| check.id == "channel").unwrap();
+        let found = iris_mk8s::stack::check::run(&iris_mk8s::stack::facts::Facts::read(&host, &spec), &[check]);
         assert!(found.iter().all(|f| f.severity != Severity::Refused), "{found:?}");
         found
             .into_iter()

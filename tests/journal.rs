@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fs, io::Write as _, path::Path, process::Command};
 
 use iris_mk8s::{
+    config::place::Place,
     engine::{
-        journal::{Contents, FORMAT, Journal, Ledger, Place, Record, Store},
+        journal::{Contents, FORMAT, Journal, Ledger, Record, Store},
         step::Memo,
     },
     error::ExitCode,

@@ -6,30 +6,26 @@ mod recorded;
 
 use std::collections::BTreeSet;
 
-use clap::Parser;
 use iris_mk8s::{
-    cli::{Cli, Command, Lb},
-    commands::proposal,
-    config::credentials::Credentials,
-    engine::{
+    cli::{self, Command},
+    commands::{self, proposal},
+    config::{credentials::Credentials, flags::Lb, place::Place},
+    engine::step::Probe,
+    error::{
+        ExitCode,
         finding::{Finding, Severity},
-        journal::Place,
-        step::Probe,
     },
-    error::ExitCode,
-    stack::{
-        self,
-        preflight::{self, Facts as Seen},
-    },
+    stack::{self, facts::Facts as Seen},
 };
 use recorded::{Facts, Recorded, df, free, good, spec};
 use serde_json::json;
 
 fn look(facts: Facts, flags: &[&str]) -> Vec<Finding> {
     let (host, spec) = (Recorded::new(facts), spec(flags));
-    let all: Vec<&preflight::Check> = preflight::HOST.iter().chain([&preflight::RANGE]).collect();
-    let mut findings = preflight::run(&Seen::read(&host, &spec), &all);
-    preflight::heed_skips(&mut findings, &spec.skip_checks);
+    let all: Vec<&iris_mk8s::stack::check::Check> =
+        iris_mk8s::stack::checks::HOST.iter().chain([&iris_mk8s::stack::checks::RANGE]).collect();
+    let mut findings = iris_mk8s::stack::check::run(&Seen::read(&host, &spec), &all);
+    iris_mk8s::stack::check::heed_skips(&mut findings, &spec.skip_checks);
     findings
 }
 
@@ -63,7 +59,7 @@ fn a_good_host_is_fine_and_each_check_says_what_it_measured() {
     let told: Vec<&str> = findings.iter().map(|f| f.id).collect();
     // Longhorn's are asked only where it is wanted.
     let host = |longhorn: bool| {
-        preflight::HOST.iter().map(|c| c.id).filter(move |id| longhorn || !id.starts_with("longhorn-"))
+        iris_mk8s::stack::checks::HOST.iter().map(|c| c.id).filter(move |id| longhorn || !id.starts_with("longhorn-"))
     };
     assert_eq!(told, host(false).chain(["lb"]).collect::<Vec<_>>(), "each check once, in the order of the table");
 
@@ -1079,7 +1075,8 @@ fn every_check_fires() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let fired: BTreeSet<&str> = CASES.iter().map(|c| c.id).collect();
-    let silent: Vec<&str> = preflight::HOST.iter().map(|c| c.id).filter(|id| !fired.contains(id)).collect();
+    let silent: Vec<&str> =
+        iris_mk8s::stack::checks::HOST.iter().map(|c| c.id).filter(|id| !fired.contains(id)).collect();
     assert!(silent.is_empty(), "never seen to fire: {silent:?}");
 }
 
@@ -1301,12 +1298,12 @@ fn what_is_skipped_is_still_told() {
 
 #[test]
 fn what_is_vital_cannot_be_skipped() {
-    let known = preflight::skippable();
+    let known = iris_mk8s::stack::checks::skippable();
     for vital in ["snapd", "cgroups", "host-name", "architecture", "snapd-version", "lb.gateway", "lb.node"] {
         assert!(!known.contains(&vital), "{vital}");
     }
     assert!(known.contains(&"memory") && known.contains(&"lb.in-use"));
-    let vital: Vec<&str> = preflight::HOST.iter().filter(|c| c.vital).map(|c| c.id).collect();
+    let vital: Vec<&str> = iris_mk8s::stack::checks::HOST.iter().filter(|c| c.vital).map(|c| c.id).collect();
     assert_eq!(vital, ["architecture", "cgroups", "host-name", "snapd", "snapd-version"]);
 }
 
@@ -1322,7 +1319,7 @@ fn the_lan_is_asked_only_about_addresses_that_metallb_has_not_got() {
         }
         let host = Recorded::new(facts);
         let spec = spec(&[]);
-        preflight::run(&Seen::read(&host, &spec), &[&preflight::RANGE]);
+        iris_mk8s::stack::check::run(&Seen::read(&host, &spec), &[&iris_mk8s::stack::checks::RANGE]);
         host.asked.into_inner().unwrap()
     };
     assert_eq!(asked(None), ["192.168.11.110-192.168.11.130"], "a cluster that does not answer");
@@ -1361,7 +1358,7 @@ fn auto_takes_what_is_free_at_the_top_and_keeps_what_it_took() {
 fn the_command_line_knows_auto_and_what_may_be_skipped() {
     let parse = |flags: &[&str]| {
         let words = ["iris-mk8s", "bootstrap"].iter().chain(flags);
-        Cli::try_parse_from(words).map(|cli| match cli.command {
+        cli::parse(words.map(Into::into), &commands::offered()).map(|cli| match cli.command {
             Command::Bootstrap(options) => options.spec,
             other => panic!("{other:?}"),
         })

@@ -5,8 +5,8 @@
 use std::{fs, path::Path};
 
 use iris_mk8s::{
-    cli::SpecFlags,
     config::{
+        flags::SpecFlags,
         profile::{self, Input, KEYS, Origin, Settings, Value},
         spec::{Seconds, Spec},
     },

@@ -6,11 +6,8 @@
 mod recorded;
 
 use iris_mk8s::{
-    config::{credentials::Credentials, spec::Spec},
-    engine::{
-        journal::Place,
-        step::{Act, Probe, Step},
-    },
+    config::{credentials::Credentials, place::Place, spec::Spec},
+    engine::step::{Act, Probe, Step},
     stack,
 };
 use recorded::{Facts, Recorded, good, spec};
@@ -175,7 +172,7 @@ fn only_pods_of_the_stateful_set_are_instances() {
         pod("x", of("ReplicaSet", "data")),
     ];
     facts.objects("pods", pods.to_vec());
-    let found = stack::instances(&Recorded::new(facts), &spec(&[]).iris).unwrap();
+    let found = stack::iris::state::instances(&Recorded::new(facts), &spec(&[]).iris).unwrap();
     let names: Vec<&str> = found.iter().filter_map(|pod| pod["metadata"]["name"].as_str()).collect();
     assert_eq!(names, ["data-0", "data-1"]);
 }

@@ -6,7 +6,7 @@
 #[path = "../../src"]
 #[allow(dead_code, unused_imports)]
 mod product {
-    #[path = "engine/finding.rs"]
+    #[path = "error/finding.rs"]
     pub mod finding;
     #[path = "config/lb_range/mod.rs"]
     pub mod lb_range;
@@ -15,14 +15,8 @@ mod product {
 mod config {
     pub use crate::product::lb_range;
 }
-mod engine {
+mod error {
     pub use crate::product::finding;
-}
-/// What the proposals need of the module that asks the LAN.
-mod host {
-    pub mod neighbours {
-        pub const MOST_ASKED: u32 = 512;
-    }
 }
 
 use std::collections::BTreeSet;

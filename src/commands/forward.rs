@@ -22,7 +22,11 @@ use crate::{
     host::{Host, Real, Watch},
     kube::{self, state},
     report::{prompt, results},
-    stack::{self, WEB, longhorn::state as longhorn},
+    stack::{
+        iris::{names::WEB, state as iris},
+        longhorn::state as longhorn,
+        microk8s::state as microk8s,
+    },
 };
 
 /// Where Longhorn's page is looked for first.
@@ -69,7 +73,7 @@ pub(super) fn forward(global: &Global, options: &Forward) -> Result<ExitCode> {
     need_root()?;
     let (_, spec, _) = need_bootstrap()?;
     let host = Real::new("forward", |_| {})?;
-    if stack::is_stopped(&host) {
+    if microk8s::is_stopped(&host) {
         return Err(Error::failed("MicroK8s is stopped").hint("`iris-mk8s start`"));
     }
     let targets = targets(&host, &spec)?;
@@ -121,7 +125,7 @@ pub(super) fn forward(global: &Global, options: &Forward) -> Result<ExitCode> {
 /// What there is to forward: each ready pod of IRIS, and Longhorn's page.
 fn targets(host: &Real, spec: &Spec) -> Result<Vec<Target>> {
     let iris = &spec.iris;
-    let mut pods = stack::instances(host, iris)?;
+    let mut pods = iris::instances(host, iris)?;
     pods.retain(|pod| state::is(pod, "Ready") && !state::going(pod));
     pods.sort_by_key(|pod| state::name(pod).to_owned());
     let web = u16::try_from(WEB).unwrap_or_default();

@@ -9,31 +9,36 @@ pub(crate) mod start_stop;
 
 use std::path::Path;
 
-use question::{Making, Removing, ask, looking};
-use run::{Run, in_run};
-
 use crate::{
     cli::{self, Cli, Command, Format, Global},
-    config::{credentials::Credentials, profile, spec::Spec, version::Channel},
+    config::{credentials::Credentials, flags, place::Place, profile, spec::Spec, version::Channel},
     doctor::{self, Bundle, Known},
     engine::{
-        Engine,
+        self, Engine,
         event::{Event, Events, Outcome},
-        journal::{Contents, Journal, Place},
+        journal::{Contents, Journal},
         step::{Scope, Stage},
     },
     error::{Error, ExitCode, Result, defect},
     host::{Host, Real},
     report::{self, results},
     stack::{
-        self,
+        self, checks,
         data::{self, Agreed, Sight},
-        iris::summary::Summary,
+        iris::{foreign, state as iris, summary::Summary},
     },
 };
 
+use question::{Making, Removing, ask, looking};
+use run::{Run, in_run};
+
 /// Stages that may run side by side: more than the graph ever offers.
 const WORKERS: usize = 8;
+
+/// The stages and the checks that a command line may name.
+pub fn offered() -> cli::Offered {
+    cli::Offered { stages: stack::STAGES.to_vec(), checks: checks::skippable() }
+}
 
 /// Runs a command line to its exit code.
 pub fn run(cli: Cli) -> ExitCode {
@@ -69,9 +74,9 @@ fn execute(cli: Cli, global: &Global) -> Result<ExitCode> {
         Command::Teardown(options) => teardown(global, &options),
         Command::Profile(what) => profiles(global, what),
         Command::Journal(cli::Journal::Show) => show_journal(global),
-        Command::Completions { shell } => print(&cli::completions(shell)),
-        Command::Man { dir: Some(folder), .. } => cli::man_pages(&folder).map(|()| ExitCode::Done),
-        Command::Man { command, dir: None } => print(&cli::man(command.as_deref())?),
+        Command::Completions { shell } => print(&cli::completions(shell, &offered())),
+        Command::Man { dir: Some(folder), .. } => cli::man_pages(&folder, &offered()).map(|()| ExitCode::Done),
+        Command::Man { command, dir: None } => print(&cli::man(command.as_deref(), &offered())?),
     }
 }
 
@@ -120,7 +125,7 @@ fn suitable_channel(before: Option<&Spec>) -> Result<Channel> {
 }
 
 /// The wanted state and the password that goes with it. Addresses that `--lb auto` finds are taken when that is agreed to.
-fn wanted(flags: &cli::SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec, Credentials)> {
+fn wanted(flags: &flags::SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec, Credentials)> {
     let known = || Contents::read(&Place::default(), stack::origin).map(|contents| contents.ledger.spec);
     let choose = || suitable_channel(known()?.as_ref());
     let find = |channel: &Channel| {
@@ -211,7 +216,7 @@ fn timings(options: &cli::Bootstrap, stages: &[Stage], told: &Events) -> Result<
         .map_err(|e| Error::failed(format!("the trace cannot be written to {}", file.display())).because(e))
 }
 
-fn plan(global: &Global, flags: &cli::SpecFlags, data: bool, until: Option<&str>, check: bool) -> Result<ExitCode> {
+fn plan(global: &Global, flags: &flags::SpecFlags, data: bool, until: Option<&str>, check: bool) -> Result<ExitCode> {
     need_root()?;
     // A bootstrap could not go on with a journal that cannot be read.
     Contents::read(&Place::default(), stack::origin)?;
@@ -275,7 +280,7 @@ fn status(global: &Global) -> Result<ExitCode> {
             results(&plan.show())?;
             match &summary {
                 Ok(summary) => results(&format!("\n{summary}"))?,
-                Err(e) => results(&format!("\nthe cluster cannot be asked: {}\n", crate::engine::one_line(e)))?,
+                Err(e) => results(&format!("\nthe cluster cannot be asked: {}\n", engine::one_line(e)))?,
             }
         }
         Format::Json => _ = print_json(&serde_json::json!({"steps": plan.steps, "summary": summary.ok()}))?,
@@ -288,7 +293,7 @@ fn from_lan() -> Result<ExitCode> {
     let nothing = || Error::failed(NOTHING_KNOWN.trim()).hint("`iris-mk8s bootstrap` comes first");
     let (_, spec, _) = remembered()?.ok_or_else(nothing)?;
     let host = looking("doctor")?;
-    let address = stack::address(&host, &spec.iris)?.ok_or_else(|| {
+    let address = iris::address(&host, &spec.iris)?.ok_or_else(|| {
         Error::failed("the service of IRIS has no address yet").hint("`iris-mk8s doctor` looks for the cause")
     })?;
     report::prompt(
@@ -297,7 +302,7 @@ fn from_lan() -> Result<ExitCode> {
     );
     print(&format!(
         "curl -sS -o /dev/null -w '%{{http_code}}\\n' --max-time 10 http://{address}:{}/api/monitor/metrics\n",
-        stack::WEB
+        stack::iris::names::WEB
     ))
 }
 
@@ -351,9 +356,9 @@ fn supposed(host: &Real) -> Result<Spec> {
         // Without a network the range is the least of the troubles, and has a check of its own.
         Ok(found.map_or_else(|_| std::net::Ipv4Addr::UNSPECIFIED.into(), |(range, _)| range))
     };
-    let mut input = profile::Input::of_process(&cli::SpecFlags::default())?;
+    let mut input = profile::Input::of_process(&flags::SpecFlags::default())?;
     if profile::Settings::gather(&input)?.get("lb").is_none() {
-        input.flags.lb = Some(cli::Lb::Auto);
+        input.flags.lb = Some(flags::Lb::Auto);
     }
     Ok(profile::resolve_with(&input, || suitable_channel(None), find)?.0)
 }
@@ -386,7 +391,7 @@ fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
     let stages = stack::recall(&contents.ledger)?;
     let host = looking("teardown")?;
     // A cluster that does not answer tells nothing of it, and nothing of it is removed all the same.
-    if let Some(Ok(Some(message))) = contents.ledger.spec.as_ref().map(|spec| stack::adopted(&host, &spec.iris)) {
+    if let Some(Ok(Some(message))) = contents.ledger.spec.as_ref().map(|spec| foreign::adopted(&host, &spec.iris)) {
         report::prompt(&format!("note: {message}\n"));
     }
     let tell = |text: &str| report::prompt(&format!("{text}\n"));

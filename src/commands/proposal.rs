@@ -9,7 +9,7 @@ use crate::{
     error::{Error, ExitCode, Result},
     host::Host,
     network,
-    stack::{self, microk8s::state as microk8s, preflight},
+    stack::{lan, metallb::state as metallb, microk8s::state as microk8s},
 };
 
 /// The channel, and why it is that one. MicroK8s that is there stays in its own: another minor is a person's decision. So does what an
@@ -50,17 +50,17 @@ pub const SIZE: u32 = 20;
 /// # Errors
 /// The network cannot be read, or has no room.
 pub fn find(host: &dyn Host, before: Option<&LbRange>, channel: &Channel, size: u32) -> Result<(LbRange, String)> {
-    let net = preflight::network(host)?;
+    let net = lan::network(host)?;
     // A host that has moved to another network needs others.
     let here = |range: &LbRange| net.lans().any(|(_, lan)| range.overlaps(&lan));
     if let Some(range) = before.filter(|range| here(range)) {
         return Ok((range.clone(), "those of the last bootstrap on this host".to_owned()));
     }
     // Without a cluster there is no pool, and one that does not answer is seen later.
-    if let Some(range) = stack::pool(host, channel).ok().flatten().filter(here) {
+    if let Some(range) = metallb::pool(host, channel).ok().flatten().filter(here) {
         return Ok((range, "those that MetalLB gives out on this host already".to_owned()));
     }
-    let reserved = preflight::reserved(host, channel, None)?;
+    let reserved = lan::reserved(host, channel, None)?;
     let no_room = || {
         Error::new(ExitCode::Preflight, "`--lb auto` finds no free addresses in the network of this host")
             .hint("ask whoever runs the network for addresses that are kept free, and name them with --lb")
@@ -68,6 +68,6 @@ pub fn find(host: &dyn Host, before: Option<&LbRange>, channel: &Channel, size: 
     let window = network::window(&net).ok_or_else(no_room)?;
     let mut busy: BTreeSet<Ipv4Addr> = host.neighbours(&window)?.into_keys().collect();
     // What another pool of MetalLB's gives out may answer nobody yet.
-    busy.extend(stack::taken(host, channel.row().metallb, &window).unwrap_or_default());
+    busy.extend(metallb::taken(host, channel.row().metallb, &window).unwrap_or_default());
     network::propose(&net, &reserved, &busy, size).ok_or_else(no_room)
 }

@@ -11,8 +11,8 @@ use crate::{
     host::Real,
     report,
     stack::{
-        self,
         data::{self, Agreed, Stake, Volume},
+        iris::claims,
     },
 };
 
@@ -50,7 +50,7 @@ pub(super) struct Making<'a> {
 
 /// The volumes that a bootstrap with `--data` deletes because they are of another class than the wanted one; none while there is no cluster.
 pub(super) fn of_another_class(host: &Real, spec: &Spec) -> Result<Vec<Volume>> {
-    let found = stack::claims_that_go(host, spec).and_then(|claims| data::volumes_of(host, &claims));
+    let found = claims::that_go(host, spec).and_then(|claims| data::volumes_of(host, &claims));
     // What cannot be seen is not agreed to either: the run refuses to delete it.
     found.or_else(|e| if e.transient { Ok(Vec::new()) } else { Err(e) })
 }

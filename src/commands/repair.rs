@@ -3,10 +3,11 @@
 use super::{ask, in_run, looking, need_root, stage_names};
 use crate::{
     cli::{Format, Global, RepairOptions},
+    config::place::Place,
     engine::{
         Engine,
         event::Outcome,
-        journal::{Journal, Place},
+        journal::Journal,
         step::{Memory, Stage, Undo},
     },
     error::{Error, ExitCode, Result},

@@ -5,14 +5,11 @@ use std::{os::unix::process::CommandExt, process};
 use super::{in_run, looking, need_bootstrap, need_root, stage_names};
 use crate::{
     cli::Global,
-    engine::{
-        Engine,
-        journal::{Journal, Place},
-        step::Stage,
-    },
+    config::place::Place,
+    engine::{Engine, journal::Journal, step::Stage},
     error::{Error, ExitCode, Result},
     host,
-    stack::{self, data::Agreed},
+    stack::{self, data::Agreed, microk8s::state as microk8s},
 };
 
 /// `stop`: the database first, then the cluster.
@@ -47,7 +44,7 @@ pub(super) fn session(pod: Option<&str>) -> Result<ExitCode> {
     let (_, spec, _) = need_bootstrap()?;
     let iris = &spec.iris;
     let pod = pod.map_or_else(|| format!("{}-0", iris.name), str::to_owned);
-    if stack::is_stopped(&looking("session")?) {
+    if microk8s::is_stopped(&looking("session")?) {
         return Err(Error::failed("MicroK8s is stopped").hint("start it: `sudo iris-mk8s start`"));
     }
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());

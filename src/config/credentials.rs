@@ -24,7 +24,8 @@ use rand::{Rng, distr::Alphanumeric};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::journal::{Place, check_place},
+    config::place::Place,
+    config::place::check_place,
     error::{Error, Result},
 };
 

@@ -2,7 +2,9 @@
 
 pub mod cpf;
 pub mod credentials;
+pub mod flags;
 pub mod lb_range;
+pub mod place;
 pub mod profile;
 pub mod spec;
 pub mod version;

@@ -165,7 +165,7 @@ impl From<Seconds> for Duration {
 #[cfg(test)]
 pub(crate) fn example() -> Spec {
     let lb = "192.168.11.110-130".parse().expect("a range");
-    let flags = crate::cli::SpecFlags { lb: Some(lb), user: Some("ubuntu".to_owned()), ..Default::default() };
+    let flags = crate::config::flags::SpecFlags { lb: Some(lb), user: Some("ubuntu".to_owned()), ..Default::default() };
     let input = crate::config::profile::Input { flags, ..Default::default() };
     let channel = || Ok(crate::config::version::Channel::for_host(true).0);
     let addresses = |_: &_| panic!("the range is given");

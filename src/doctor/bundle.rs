@@ -12,15 +12,12 @@ use serde_json::{Value, json};
 
 use super::{Redactor, Report, redact};
 use crate::{
-    config::spec::Spec,
-    engine::{
-        Plan,
-        journal::{Contents, Place},
-    },
+    config::{place::Place, spec::Spec},
+    engine::{Plan, journal::Contents},
     error::{Error, Result},
     host::{Cmd, Host, LOG_DIR},
     kube::{self, Kind},
-    stack::microk8s::state as microk8s,
+    stack::{self, microk8s::state as microk8s},
 };
 
 /// Kinds whose objects go in, of all namespaces.
@@ -115,7 +112,7 @@ impl Bundle {
     fn journal(&mut self, host: &dyn Host) {
         let path = Place::default().journal();
         let bytes = host.read(&path).ok().flatten().unwrap_or_default();
-        match Contents::parse(&bytes, crate::stack::origin) {
+        match Contents::parse(&bytes, stack::origin) {
             Ok(contents) => self.add("journal.txt", &contents.to_string()),
             Err(e) => self.add("journal.txt", &e.to_string()),
         }

@@ -1,6 +1,11 @@
 //! Which finding explains which others. The cause comes first; what follows from it is marked, since its own advice would not help.
 
-use crate::engine::finding::{Finding, Severity};
+use crate::{
+    doctor::checks,
+    error::finding::{Finding, Severity},
+};
+
+use Explains::{Cluster, Only};
 
 /// What a cause explains.
 enum Explains {
@@ -9,8 +14,6 @@ enum Explains {
     /// These checks.
     Only(&'static [&'static str]),
 }
-
-use Explains::{Cluster, Only};
 
 /// Checks of the cluster that say nothing of IRIS being reached.
 const REACHED: &[&str] = &["address", "answer"];
@@ -86,8 +89,7 @@ fn is_in_cluster(stage: &str) -> bool {
 
 /// Marks what follows from something else.
 pub(super) fn explain(findings: &mut [Finding], drifted: &mut [Drifted]) {
-    let of_cluster =
-        |id: &str| BELOW.contains(&id) || crate::stack::preflight::CLUSTER.iter().any(|check| check.id == id);
+    let of_cluster = |id: &str| BELOW.contains(&id) || checks::ALL.iter().any(|check| check.id == id);
     for (at, (cause, explains)) in CAUSES.iter().enumerate() {
         // What follows from something itself is marked by that: the first cause explains all.
         let holds = |f: &Finding| f.id == *cause && f.severity == Severity::Refused && f.because.is_none();

@@ -11,22 +11,28 @@ use crate::{
     engine::{
         Engine, Verdict,
         event::Events,
-        finding::{Finding, Severity},
         journal::{Ledger, Record},
         one_line,
-        step::Stage,
+        step::{self, Stage},
     },
-    error::Error,
+    error::{
+        Error,
+        finding::{Finding, Severity},
+    },
     host::Host,
     stack::{
+        check::{self, Check, When},
         data::Agreed,
-        preflight::{self, Check, Cluster, Facts, When},
+        facts::Facts,
+        observed::Cluster,
     },
 };
+
 use causes::Drifted;
 
 mod bundle;
 mod causes;
+pub mod checks;
 mod redact;
 mod unfinished;
 
@@ -61,12 +67,12 @@ pub fn examine(host: &dyn Host, spec: &Spec, known: Option<Known<'_>>) -> Report
     let (ground, of_cluster, of_host, of_range) = thread::scope(|scope| {
         let run = |list: &'static [Check]| {
             let now = |check: &&Check| check.when != When::Before || !facts.installed();
-            preflight::run(&facts, &list.iter().filter(now).collect::<Vec<_>>())
+            check::run(&facts, &list.iter().filter(now).collect::<Vec<_>>())
         };
-        let ground = cluster.then(|| scope.spawn(move || run(preflight::GROUND)));
+        let ground = cluster.then(|| scope.spawn(move || run(crate::stack::checks::GROUND)));
         let of_cluster = facts.installed().then(|| scope.spawn(|| judge(&facts, known)));
-        let of_range = scope.spawn(move || run(std::slice::from_ref(&preflight::RANGE)));
-        let of_host = run(preflight::HOST);
+        let of_range = scope.spawn(move || run(std::slice::from_ref(&crate::stack::checks::RANGE)));
+        let of_host = run(crate::stack::checks::HOST);
         (ground.map(joined).unwrap_or_default(), of_cluster.map(joined).unwrap_or_default(), of_host, joined(of_range))
     });
     let (snap, ground): (Vec<_>, Vec<_>) = ground.into_iter().partition(|f| f.id == "snap");
@@ -91,7 +97,7 @@ fn judge(facts: &Facts<'_>, known: Option<Known<'_>>) -> (Vec<Finding>, Vec<Drif
         // Both wait for answers, and neither for the other.
         Ok(cluster) => thread::scope(|scope| {
             let drifted = scope.spawn(|| compared(true));
-            (cluster.judge(), joined(drifted))
+            (checks::judge(&cluster), joined(drifted))
         }),
         Err(e) => {
             let hint = "`microk8s inspect`, and `journalctl -u snap.microk8s.daemon-kubelite -u snap.microk8s.daemon-containerd`";
@@ -125,7 +131,7 @@ fn drift(facts: &Facts<'_>, known: Known<'_>, answers: bool) -> Vec<Drifted> {
             return vec![changed("", "", Finding::warned(message, ""))];
         }
     };
-    let ours = |id: &str| known.ledger.steps().any(|key| crate::engine::step::is_named(key, id));
+    let ours = |id: &str| known.ledger.steps().any(|key| step::is_named(key, id));
     // Of a cluster that does not answer nothing can be said.
     let seen = |stage: &str| answers || matches!(stage, "snap" | "group" | "alias");
     let mut found = Vec::new();

@@ -6,7 +6,7 @@ use k8s_openapi::ByteString;
 use serde_json::Value;
 
 use crate::{
-    engine::journal::Place,
+    config::place::Place,
     host::Host,
     kube,
     secrets::{self, REDACTED},

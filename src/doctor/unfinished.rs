@@ -1,10 +1,12 @@
 //! A teardown that did not come to its end: what is missing since then is no puzzle, and one command goes on with it.
 
 use super::Known;
-use crate::engine::{
-    finding::Finding,
-    journal::Record,
-    step::{Scope, is_named},
+use crate::{
+    engine::{
+        journal::Record,
+        step::{Scope, is_named},
+    },
+    error::finding::Finding,
 };
 
 /// What the last teardown left; none when it left nothing, or a bootstrap has made whole what it took away.

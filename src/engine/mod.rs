@@ -13,24 +13,21 @@ use std::{ops::ControlFlow, time::Duration};
 
 use crate::{
     engine::{
+        consent::Consent,
         event::{Change, Event, Events, Outcome},
         journal::{Journal, Record},
-        step::{Act, Memo, Probe, Progress, Stage, Step},
+        step::{Act, Memo, Probe, SNAP, Stage, Step},
     },
     error::{Error, ExitCode, Result},
-    host::{Changes, Heard, Host},
+    host::{self, Changes, Heard, Host, Progress, microk8s::Identity},
     secrets,
-    stack::{
-        data::Agreed,
-        microk8s::state::{self as microk8s, Identity},
-    },
 };
 
 mod abreast;
 mod bootstrap;
 pub(crate) mod check;
+pub mod consent;
 pub mod event;
-pub mod finding;
 pub mod journal;
 mod plan;
 pub mod step;
@@ -62,7 +59,7 @@ pub struct Engine<'a> {
     /// Stages that may run side by side; one for a host with a modelled clock.
     pub workers: usize,
     /// The data that the person agreed to lose.
-    pub agreed: &'a Agreed,
+    pub agreed: &'a dyn Consent,
 }
 
 /// How a step came to be as wanted.
@@ -225,8 +222,7 @@ impl Engine<'_> {
     /// The MicroK8s that a step is about, if it is about one. What cannot be asked right now is not written down, and proves nothing later.
     fn microk8s_of(&self, step: &dyn Step) -> Option<Identity> {
         // What of IRIS goes before Longhorn does is in MicroK8s all the same.
-        let is_about =
-            step.id() == microk8s::STEP || step.inside() == Some(microk8s::STEP) || step.id().starts_with("iris.");
+        let is_about = step.id() == SNAP || step.inside() == Some(SNAP) || step.id().starts_with("iris.");
         is_about.then(|| Identity::now(self.host).ok().flatten()).flatten()
     }
 
@@ -378,7 +374,7 @@ impl Engine<'_> {
             }
             self.check_stop()?;
             let changes =
-                watch.get_or_insert_with(|| self.host.watch(&[crate::host::Watch::Pause(Duration::from_millis(200))]));
+                watch.get_or_insert_with(|| self.host.watch(&[host::Watch::Pause(Duration::from_millis(200))]));
             changes.next(Duration::from_millis(200));
         }
     }

@@ -7,7 +7,7 @@ use super::{Engine, abreast::Looks};
 use crate::{
     engine::step::{Act, Probe, Scope, Stage, Step},
     error::{Error, ExitCode, Result},
-    stack::microk8s::state as microk8s,
+    host::microk8s,
 };
 
 /// What would happen to a step.

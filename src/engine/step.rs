@@ -9,9 +9,11 @@ use serde_json::Value;
 
 use crate::{
     error::Result,
-    host::{Cmd, FileWrite, Host, Process, Watch},
-    kube::Kind,
-    stack::microk8s::state::{self as microk8s, Identity},
+    host::{
+        Cmd, Download, FileWrite, Host, Process, Progress, SnapdChange, Watch,
+        microk8s::{self, Identity},
+    },
+    kube::{self, Kind},
 };
 
 /// One fact about the host.
@@ -181,17 +183,6 @@ impl Probe {
     }
 }
 
-/// How far something is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Units done.
-    pub done: u64,
-    /// Units in all.
-    pub total: u64,
-    /// `bytes` or a noun.
-    pub unit: &'static str,
-}
-
 /// What is written down before the first act of a step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memo {
@@ -316,30 +307,6 @@ pub fn is_named(key: &str, name: &str) -> bool {
     key == name || key.split_once('@').is_some_and(|(id, _)| id == name)
 }
 
-/// A file of the internet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Download {
-    /// Where it is published.
-    pub url: String,
-    /// Where it goes.
-    pub path: PathBuf,
-    /// What it must be: SHA-256, in small hexadecimal digits.
-    pub sha256: String,
-}
-
-/// A change made by snapd.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SnapdChange {
-    /// HTTP method.
-    pub method: &'static str,
-    /// Path of its REST interface, e.g. `/v2/snaps/microk8s`.
-    pub path: String,
-    /// Body.
-    pub body: Value,
-    /// The same as a command, for plans and logs.
-    pub shown: String,
-}
-
 impl Act {
     /// The act as a person would type it (a plan's line). Secrets are not shown.
     pub fn show(&self) -> String {
@@ -369,10 +336,7 @@ impl Act {
                 format!("kubectl patch {}/{name}{ns} --type=merge --patch='{patch}'", kind.show())
             }
             Self::Apply(object) => {
-                format!(
-                    "kubectl apply --server-side --field-manager=iris-mk8s -f - # {}",
-                    crate::kube::describe(object)
-                )
+                format!("kubectl apply --server-side --field-manager=iris-mk8s -f - # {}", kube::describe(object))
             }
             Self::Delete { kind, namespace, name } => {
                 let ns = namespace.as_ref().map(|n| format!(" --namespace {n}")).unwrap_or_default();
@@ -402,3 +366,9 @@ pub enum Lock {
     /// MicroK8s' addon lock: a second `enable` waits silently.
     Addons,
 }
+
+/// The step that installs and removes it: everything in the cluster goes with it.
+pub const SNAP: &str = "snap.microk8s";
+
+/// A fact that can be read and made at once.
+pub const SOON: Duration = Duration::from_secs(60);

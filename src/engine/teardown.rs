@@ -6,14 +6,15 @@ use serde::Serialize;
 
 use super::{Engine, Wait, one_line};
 use crate::{
+    config::place::Place,
     engine::{
         event::{Event, Outcome},
-        journal::{Journal, Ledger, Place, Record},
-        step::{Act, Memory, Scope, Step, Undo, is_named},
+        journal::{Journal, Ledger, Record},
+        step::{Act, Memory, SNAP, Scope, Step, Undo, is_named},
     },
     error::{Error, ExitCode, Result},
-    host::{LOG_DIR, is_log},
-    stack::microk8s::state::{self as microk8s, Identity, STEP as SNAP},
+    host::microk8s,
+    host::{LOG_DIR, is_log, microk8s::Identity},
 };
 
 /// What would happen to a step.

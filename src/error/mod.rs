@@ -3,6 +3,7 @@
 //! Exit codes are API (see [`ExitCode`]): scripts and provisioners branch on them, so a number never changes its meaning.
 
 pub mod defect;
+pub mod finding;
 
 use std::fmt;
 

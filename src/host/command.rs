@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::secrets;
+use crate::{kube, secrets};
 
 /// Whether a command changes the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,12 @@ pub struct Output {
     pub stdout: String,
     /// Its standard error.
     pub stderr: String,
+}
+
+impl From<kube::Exec> for Output {
+    fn from(kube::Exec { code, stdout, stderr }: kube::Exec) -> Self {
+        Self { code, stdout, stderr }
+    }
 }
 
 impl Output {

@@ -18,10 +18,10 @@ use tower::service_fn;
 
 use super::poll;
 use crate::{
-    engine::step::Progress,
     error::{Error, ExitCode, Result},
+    host::Progress,
+    host::microk8s,
     kube::pull,
-    stack::microk8s::state as microk8s,
 };
 
 /// Of so many looks one is told: nobody reads faster.

@@ -7,7 +7,10 @@ use ureq::{
     tls::{RootCerts, TlsConfig},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    host::digest,
+};
 
 /// The largest file that we ever fetch is a fifth of a megabyte.
 const LARGEST: u64 = 8 * 1024 * 1024;
@@ -28,7 +31,7 @@ pub(super) fn fetch(url: &str, sha256: &str) -> Result<Vec<u8>> {
     };
     let mut answer = config.new_agent().get(url).call().map_err(away)?;
     let bytes = answer.body_mut().with_config().limit(LARGEST).read_to_vec().map_err(away)?;
-    let found = crate::host::digest::sha256(&bytes);
+    let found = digest::sha256(&bytes);
     if found == sha256 {
         return Ok(bytes);
     }

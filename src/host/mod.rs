@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{config::lb_range::LbRange, engine::step::Progress, error::Result, kube::Kind};
+use crate::{config::lb_range::LbRange, error::Result, kube::Kind};
 
 mod command;
 mod cri;
@@ -24,6 +24,7 @@ mod http;
 mod kill;
 mod leftover;
 mod log;
+pub mod microk8s;
 mod names;
 pub mod neighbours;
 pub mod poll;
@@ -105,7 +106,7 @@ pub trait Host: Send + Sync {
     /// snapd refuses, the change fails (its tasks' last words are the cause), or it was not followed to its end.
     fn snapd_change(
         &self,
-        change: &crate::engine::step::SnapdChange,
+        change: &SnapdChange,
         seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
     ) -> Result<()>;
 
@@ -182,7 +183,7 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// It cannot be had, or its checksum is another one (never transient: it would not get better).
-    fn download(&self, file: &crate::engine::step::Download) -> Result<()>;
+    fn download(&self, file: &Download) -> Result<()>;
 
     /// Whether a TCP connection can be made; nothing is sent. A host of a test reaches everybody unless it says otherwise.
     ///
@@ -353,4 +354,39 @@ pub enum Watch {
 pub trait Changes {
     /// Returns when something changed, or after `at_most`, or at once when the person asked us to stop.
     fn next(&mut self, at_most: Duration);
+}
+
+/// How far something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Units done.
+    pub done: u64,
+    /// Units in all.
+    pub total: u64,
+    /// `bytes` or a noun.
+    pub unit: &'static str,
+}
+
+/// A file of the internet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// Where it is published.
+    pub url: String,
+    /// Where it goes.
+    pub path: PathBuf,
+    /// What it must be: SHA-256, in small hexadecimal digits.
+    pub sha256: String,
+}
+
+/// A change made by snapd.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnapdChange {
+    /// HTTP method.
+    pub method: &'static str,
+    /// Path of its REST interface, e.g. `/v2/snaps/microk8s`.
+    pub path: String,
+    /// Body.
+    pub body: Value,
+    /// The same as a command, for plans and logs.
+    pub shown: String,
 }

@@ -16,11 +16,11 @@ use std::{
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
 use serde::Deserialize;
 
-use crate::{config::lb_range::LbRange, host::poll, network::Network};
-
-/// Of a larger range only so many addresses are asked about, from the first on: the kernel's table holds 1024 neighbours,
-/// of this machine and of its containers together.
-pub const MOST_ASKED: u32 = 512;
+use crate::{
+    config::lb_range::LbRange,
+    host::poll,
+    network::{MOST_ASKED, Network},
+};
 
 /// A datagram that waits for its answer counts against its socket's buffer, so one socket takes few of them.
 const PER_SOCKET: usize = 64;

@@ -30,9 +30,9 @@ use super::{
 };
 use crate::{
     config::lb_range::LbRange,
-    engine::step::{Download, Progress, SnapdChange},
     error::{Error, ExitCode, Result},
-    kube::{Client, Kind},
+    host::{Download, Progress, SnapdChange, neighbours},
+    kube::{self, Client, Kind},
 };
 
 /// Where commands are looked for. `/snap/bin` is not in the PATH of systemd units, cron and some sudo settings; and a `kubectl`
@@ -313,7 +313,7 @@ impl Host for Real {
         let result = self.runtime.block_on(self.client.apply(object, dry_run));
         if !dry_run {
             let end = result.as_ref().err().map(|e| format!(": {e}")).unwrap_or_default();
-            self.log.change(&format!("apply {}{end}", crate::kube::describe(object)));
+            self.log.change(&format!("apply {}{end}", kube::describe(object)));
         }
         result
     }
@@ -333,7 +333,7 @@ impl Host for Real {
     }
 
     fn exec(&self, namespace: &str, pod: &str, container: &str, argv: &[&str], stdin: &str) -> Result<Output> {
-        self.runtime.block_on(self.client.exec(namespace, pod, container, argv, stdin))
+        self.runtime.block_on(self.client.exec(namespace, pod, container, argv, stdin)).map(Output::from)
     }
 
     fn http_get(&self, url: &str) -> Result<(u16, String)> {
@@ -366,7 +366,7 @@ impl Host for Real {
     }
 
     fn neighbours(&self, range: &LbRange) -> Result<BTreeMap<Ipv4Addr, String>> {
-        let answers = crate::host::neighbours::in_use(range, NEIGHBOURS_WITHIN);
+        let answers = neighbours::in_use(range, NEIGHBOURS_WITHIN);
         answers.map_err(|e| Error::failed("the LAN cannot be asked for addresses in use").because(e))
     }
 

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::{http, poll};
 use crate::{
-    engine::step::{Progress, SnapdChange},
     error::{Error, ExitCode, Result},
+    host::{Progress, SnapdChange},
 };
 
 const SOCKET: &str = "/run/snapd.socket";

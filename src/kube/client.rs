@@ -14,13 +14,21 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::{Kind, MANAGER};
-use crate::{
-    error::{Error, Result},
-    host::Output,
-};
+use crate::error::{self, Error, Result};
 
 /// MicroK8s' admin credentials (root and the group `microk8s` may read them).
 pub const CLIENT_CONFIG: &str = "/var/snap/microk8s/current/credentials/client.config";
+
+/// What a command in a pod left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exec {
+    /// Its exit code; none = ended by a signal.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
 
 /// A call that takes longer than this is worth asking again: the server restarts, or its webhook does not answer.
 const CALL_WITHIN: Duration = Duration::from_secs(20);
@@ -118,8 +126,8 @@ impl Client {
     /// Server-side apply.
     pub async fn apply(&self, object: &Value, dry_run: bool) -> Result<Value> {
         let what = format!("apply {}", super::describe(object));
-        let kind = super::kind_of(object)
-            .ok_or_else(|| Error::new(crate::error::ExitCode::Bug, format!("{what}: unknown kind")))?;
+        let kind =
+            super::kind_of(object).ok_or_else(|| Error::new(error::ExitCode::Bug, format!("{what}: unknown kind")))?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let api = self.api(kind, object["metadata"]["namespace"].as_str()).await?;
         let params = PatchParams { dry_run, ..PatchParams::apply(MANAGER).force() };
@@ -153,14 +161,7 @@ impl Client {
     }
 
     /// Runs a command in a container to its end.
-    pub async fn exec(
-        &self,
-        namespace: &str,
-        pod: &str,
-        container: &str,
-        argv: &[&str],
-        stdin: &str,
-    ) -> Result<Output> {
+    pub async fn exec(&self, namespace: &str, pod: &str, container: &str, argv: &[&str], stdin: &str) -> Result<Exec> {
         let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.connect().await?, namespace);
         let what = format!("exec {} in pod {pod}", argv.first().unwrap_or(&""));
         let params = AttachParams::default().container(container).stdin(!stdin.is_empty());
@@ -180,13 +181,13 @@ impl Client {
         let client = self.connect().await?;
         let request = hyper::Request::get(path)
             .body(Vec::new())
-            .map_err(|e| Error::new(crate::error::ExitCode::Bug, format!("GET {path}")).because(e))?;
+            .map_err(|e| Error::new(error::ExitCode::Bug, format!("GET {path}")).because(e))?;
         within(&format!("GET {path}"), client.request_text(request)).await
     }
 }
 
 /// Gives a process what it reads, and takes what it writes and how it ends.
-async fn finish(mut process: AttachedProcess, stdin: &str) -> Result<Output, String> {
+async fn finish(mut process: AttachedProcess, stdin: &str) -> Result<Exec, String> {
     let status = process.take_status();
     let (mut writer, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
     if let Some(writer) = &mut writer {
@@ -204,8 +205,8 @@ async fn finish(mut process: AttachedProcess, stdin: &str) -> Result<Output, Str
     let causes = status.details.and_then(|d| d.causes).unwrap_or_default();
     let code = causes.iter().find(|c| c.reason.as_deref() == Some("ExitCode")).and_then(|c| c.message.as_ref());
     match (status.status.as_deref(), code.and_then(|code| code.parse().ok())) {
-        (Some("Success"), _) => Ok(Output { code: Some(0), stdout, stderr }),
-        (_, Some(code)) => Ok(Output { code: Some(code), stdout, stderr }),
+        (Some("Success"), _) => Ok(Exec { code: Some(0), stdout, stderr }),
+        (_, Some(code)) => Ok(Exec { code: Some(code), stdout, stderr }),
         _ => Err(status.message.unwrap_or_default()),
     }
 }
@@ -252,5 +253,5 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn to_value(object: &DynamicObject) -> Result<Value> {
     serde_json::to_value(object)
-        .map_err(|e| Error::new(crate::error::ExitCode::Bug, "an object of the API is not JSON").because(e))
+        .map_err(|e| Error::new(error::ExitCode::Bug, "an object of the API is not JSON").because(e))
 }

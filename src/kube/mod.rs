@@ -10,7 +10,7 @@ pub mod longhorn;
 pub mod pull;
 pub mod state;
 
-pub use client::{CLIENT_CONFIG, Client};
+pub use client::{CLIENT_CONFIG, Client, Exec};
 
 /// Field manager of every server-side apply: what it manages in an object is ours.
 pub const MANAGER: &str = "iris-mk8s";

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::lb_range::LbRange,
-    engine::finding::{Finding, Severity},
+    error::finding::{Finding, Severity},
 };
 
 /// The ids of all findings, the weightiest first.

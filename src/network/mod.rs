@@ -15,11 +15,11 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-pub use crate::engine::finding::{Finding, Severity};
+pub use crate::error::finding::{Finding, Severity};
 pub use answers::answered;
 pub use check::{ORDER, check};
 pub use dhcp::DhcpFact;
-pub use propose::{propose, window};
+pub use propose::{MOST_ASKED, propose, window};
 
 /// A name that everybody who reaches the world finds.
 pub const EXTERNAL: &str = "registry-1.docker.io";

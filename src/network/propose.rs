@@ -8,7 +8,7 @@ use super::{
     Network, Reserved, Severity,
     claims::{Claim, claims},
 };
-use crate::{config::lb_range::LbRange, host::neighbours::MOST_ASKED};
+use crate::config::lb_range::LbRange;
 
 /// `size` addresses that nobody has, as high as there are so many in a row; where there are not, the longest row that is
 /// enough for the services. With the reason as text.
@@ -80,3 +80,7 @@ fn skipped<'a>(
     above.dedup_by_key(|(address, _)| *address);
     above.into_iter().take(3).map(|(_, text)| text).collect()
 }
+
+/// Of a larger range only so many addresses are asked about, from the first on: the kernel's table holds 1024 neighbours,
+/// of this machine and of its containers together.
+pub const MOST_ASKED: u32 = 512;

@@ -7,10 +7,9 @@ use std::{
 
 use serde_json::Value;
 
-use super::{lan, preflight::mounts};
+use super::{lan, mounts};
 use crate::{
-    config::spec::Spec,
-    engine::journal::Place,
+    config::{place::Place, spec::Spec},
     error::Result,
     host::{Cmd, Host, Output},
     network::{Network, Reserved},

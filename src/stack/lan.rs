@@ -8,7 +8,7 @@ use crate::{
     host::{CLIENT_CONFIG, Cmd, Host},
     kube::{self, state},
     network::{Network, Reserved},
-    stack,
+    stack::metallb::state as metallb,
 };
 
 fn text(host: &dyn Host, path: &str) -> Result<String> {
@@ -82,7 +82,7 @@ pub fn reserved(host: &dyn Host, channel: &Channel, spec: Option<&Spec>) -> Resu
     let services = host.list(&kube::SERVICE, None, "").unwrap_or_default();
     let balanced = || services.iter().filter(|s| s["spec"]["type"] == "LoadBalancer");
     reserved.own = balanced().flat_map(state::addresses).filter_map(|a| a.parse().ok()).collect();
-    let wanting = stack::wanting(host, spec, channel.row().metallb).unwrap_or_default();
+    let wanting = metallb::wanting(host, spec, channel.row().metallb).unwrap_or_default();
     reserved.wanted = reserved.wanted.max(wanting);
     Ok(reserved)
 }

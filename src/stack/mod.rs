@@ -19,50 +19,55 @@
 //! | addons | registry | addons | the registry works; what else the spec names |
 //! | ready | pods, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers, the password is taken |
 
-use std::time::Duration;
-
 use crate::{
     config::{credentials::Credentials, spec::Spec},
     engine::step::{Lock, Stage, Step},
     error::{Error, Result},
-    stack::{data::Known, microk8s::state::STEP as SNAP},
+    stack::data::Known,
 };
 
+mod addon;
+pub mod check;
+pub mod checks;
 pub mod data;
-pub(crate) mod facts;
+pub mod facts;
 mod image;
 pub mod iris;
-pub(crate) mod lan;
+pub mod lan;
+mod left;
 pub mod longhorn;
 pub mod metallb;
 pub mod microk8s;
+mod mounts;
 mod object;
-pub(crate) mod observed;
+pub mod observed;
 pub mod preflight;
 mod recall;
 mod settled;
 mod switch;
 
-pub use iris::claims::that_go as claims_that_go;
-pub use iris::cpf::USERS;
-pub use iris::foreign::adopted;
-pub use iris::labels::{instances, is_instance};
-pub use iris::objects::{SET, WEB, claim_names, set_key, stateful_set_of};
-pub use iris::ready::address;
-pub(crate) use iris::ready::{Door, Names, OPEN_HINT, account, announced, knock, look_up, told};
-pub(crate) use longhorn::steps::{
-    apt_knows, iscsi_module_there, longhorn_sessions, longhorn_sign, multipath_in_use, multipath_takes_disks,
-};
-pub use metallb::pool::{configured, pool};
-pub use metallb::state::{taken, wanting};
-pub use microk8s::alias::kubectl_in_the_way;
-pub(crate) use microk8s::baseline::OTHER_KUBERNETES;
-pub use microk8s::running::{SWITCH_WITHIN, is_stopped, stopped};
 pub use recall::{origin, recall};
 pub use switch::{start, stop};
 
-/// A fact that can be read and made at once.
-const SOON: Duration = Duration::from_secs(60);
+/// The names of all stages, in the order of the table.
+pub const STAGES: [&str; 16] = [
+    "preflight",
+    "snap",
+    "group",
+    "alias",
+    "start",
+    "images",
+    "enable",
+    "basics",
+    "longhorn",
+    "objects",
+    "iris",
+    "pods",
+    "registry",
+    "metallb",
+    "addons",
+    "ready",
+];
 
 /// All stages, each after those it needs.
 pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
@@ -73,7 +78,12 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
     let others_lock = if others.is_empty() { None } else { Some(Lock::Addons) };
     let others = microk8s::addons::registry_works(spec).into_iter().chain(others).collect();
     vec![
-        stage("preflight", &[], None, preflight::step::all(spec).map(|check| Box::new(check) as Box<dyn Step>).into()),
+        stage(
+            "preflight",
+            &[],
+            None,
+            preflight::step::all(spec, checks::ALL).map(|check| Box::new(check) as Box<dyn Step>).into(),
+        ),
         stage(
             "snap",
             &["preflight"],
@@ -150,6 +160,7 @@ mod tests {
     fn every_stage_comes_after_those_it_needs_and_every_step_has_a_name_of_its_own() {
         let stages = catalog(&example(), &Credentials::placeholder());
         for (at, stage) in stages.iter().enumerate() {
+            assert_eq!(Some(&stage.id), STAGES.get(at), "the list of names");
             assert!(stage.needs.iter().all(|need| ids(&stages[..at]).contains(need)), "{}", stage.id);
         }
         let mut steps: Vec<String> = stages.iter().flat_map(|s| &s.steps).map(|s| s.id().to_owned()).collect();

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{SNAP, SOON, iris::labels::Labelled};
+use super::iris::state::Labelled;
 use crate::{
     config::spec::Spec,
     engine::{
         check::Question,
-        step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+        step::{Act, Memo, Memory, Probe, SNAP, SOON, Scope, Step, Undo},
     },
     error::{Error, ExitCode, Result},
     host::{Host, Watch, digest},

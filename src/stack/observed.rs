@@ -1,68 +1,21 @@
-//! The checks of a cluster: what it is made of is read once, and judged without asking again. In the order of weight: what comes first
-//! is the cause of what comes later.
+//! What a cluster is made of: it is read once, and judged without asking again.
 
 use std::thread;
 
 use serde_json::Value;
 
-use super::preflight::Facts;
 use crate::{
-    config::version::MetallbApi,
-    engine::finding::Finding,
-    error::{Error, Result},
+    config::{lb_range, version::MetallbApi},
+    error::{self, Error, Result},
     host::Host,
     kube::{self, Kind, state},
     stack::{
-        self, Door, Names, WEB,
-        iris::log::{self, Sign},
+        facts::Facts,
+        iris::state::{self as iris, Instance, Names, announced_password},
+        longhorn::state::Longhorn,
+        metallb::state as metallb,
     },
 };
-
-/// A check of what was read.
-#[derive(Debug)]
-pub struct Check {
-    /// Its name.
-    pub id: &'static str,
-    judge: Judge,
-}
-
-/// A judgement; as it should be when it finds nothing.
-type Judge = fn(&Cluster<'_>) -> Vec<Finding>;
-
-const fn check(id: &'static str, judge: Judge) -> Check {
-    Check { id, judge }
-}
-
-/// The checks.
-pub const ALL: &[Check] = &[
-    check("node", crate::stack::microk8s::node::ready),
-    check("pressure", crate::stack::microk8s::node::pressure),
-    check("pull", crate::stack::iris::pods::pulls),
-    check("longhorn-removal", crate::stack::longhorn::findings::removal),
-    check("longhorn-host", crate::stack::longhorn::findings::on_host),
-    check("longhorn-driver", crate::stack::longhorn::findings::driver),
-    check("longhorn-disks", crate::stack::longhorn::findings::disks),
-    check("longhorn-volumes", crate::stack::longhorn::findings::volumes),
-    check("storage", crate::stack::microk8s::storage::provisioner),
-    check("claims", crate::stack::microk8s::storage::claims),
-    check("volumes", crate::stack::iris::pods::volumes),
-    check("scheduling", crate::stack::iris::pods::scheduling),
-    check("iris-stopped", crate::stack::iris::findings::stopped),
-    check("iris-start", crate::stack::iris::findings::start),
-    check("crash", crate::stack::iris::pods::crashes),
-    check("iris-cpf", crate::stack::iris::findings::actions),
-    check("iris-licence", crate::stack::iris::findings::licence),
-    check("iris-door", crate::stack::iris::findings::door),
-    check("pod-network", crate::stack::iris::pods::network),
-    check("pod-routes", crate::stack::iris::reach::routes),
-    check("dns-pods", crate::stack::iris::pods::dns),
-    check("names", crate::stack::iris::reach::names),
-    check("metallb", crate::stack::metallb::findings::runs),
-    check("metallb-pool", crate::stack::metallb::findings::pool),
-    check("address", crate::stack::metallb::findings::address),
-    check("strangers", crate::stack::iris::reach::strangers),
-    check("answer", crate::stack::iris::findings::answers),
-];
 
 /// What a cluster is made of.
 pub struct Cluster<'a> {
@@ -83,23 +36,8 @@ pub struct Cluster<'a> {
     pub(crate) instances: Vec<Instance>,
     /// What an instance finds when it looks names up.
     pub(crate) names: Option<Names>,
-    pub(crate) longhorn: crate::stack::longhorn::findings::Longhorn,
+    pub(crate) longhorn: Longhorn,
 }
-
-/// An instance of IRIS.
-pub(crate) struct Instance {
-    pub(crate) pod: Value,
-    pub(crate) log: String,
-    /// Of the run before, if it was started again.
-    pub(crate) log_before: String,
-    /// Its metrics, when it answers.
-    pub(crate) page: Option<String>,
-    /// Who can log in, when it is ready.
-    pub(crate) door: Option<Door>,
-}
-
-/// Lines of a log that are read: a start takes some hundred.
-const LINES: u32 = 3000;
 
 impl<'a> Cluster<'a> {
     /// Reads it.
@@ -125,13 +63,13 @@ impl<'a> Cluster<'a> {
         let password = password.as_deref();
         thread::scope(|scope| {
             let asked = kinds.map(|kind| scope.spawn(move || of_kind(host, kind)));
-            let pool = scope.spawn(move || stack::configured(host, facts.spec));
+            let pool = scope.spawn(move || metallb::configured(host, facts.spec));
             let announced = scope.spawn(move || announced(facts, api));
-            let longhorn = scope.spawn(move || crate::stack::longhorn::findings::Longhorn::read(facts));
+            let longhorn = scope.spawn(move || Longhorn::read(facts));
             let [pods, events, claims, services, classes, deployments, daemon_sets, stateful_sets] = asked.map(joined);
             let (pods, services) = (pods?, services?);
             let of_iris: Vec<Value> = pods.iter().filter(|pod| is_iris(facts, pod)).cloned().collect();
-            let names = crate::stack::iris::reach::ask(facts, &of_iris);
+            let names = iris::ask(facts, &of_iris);
             let read = |pod| scope.spawn(move || Instance::read(facts, pod, password));
             let instances = of_iris.into_iter().map(read);
             let instances: Vec<_> = instances.collect();
@@ -152,27 +90,6 @@ impl<'a> Cluster<'a> {
                 names,
                 longhorn: joined(longhorn)?,
             })
-        })
-    }
-
-    /// All findings, in the order of the table.
-    pub fn judge(&self) -> Vec<Finding> {
-        let of = |check: &Check| {
-            let mut findings = (check.judge)(self);
-            if findings.is_empty() {
-                findings.push(Finding::fine("as it should be"));
-            }
-            for finding in &mut findings {
-                finding.id = check.id;
-            }
-            findings
-        };
-        // Some of them wait for an answer.
-        std::thread::scope(|scope| {
-            let looks: Vec<_> = ALL.iter().map(|check| scope.spawn(move || of(check))).collect();
-            let joined =
-                looks.into_iter().map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            joined.flatten().collect()
         })
     }
 
@@ -236,53 +153,12 @@ fn of_kind(host: &dyn Host, kind: &'static Kind) -> Result<Vec<Value>> {
     Ok(host.list(kind, None, "")?.into_iter().map(|object| kube::with_kind(object, kind)).collect())
 }
 
-impl Instance {
-    fn read(facts: &Facts<'_>, pod: Value, announced: Option<&str>) -> Self {
-        let (host, name) = (facts.host, state::name(&pod).to_owned());
-        let namespace = &facts.spec.iris.namespace;
-        let log = |previous: &str| {
-            let path =
-                format!("/api/v1/namespaces/{namespace}/pods/{name}/log?container=iris&tailLines={LINES}{previous}");
-            host.api_text(&path).unwrap_or_default()
-        };
-        let log_before = if restarts(&pod) > 0 { log("&previous=true") } else { String::new() };
-        let page = pod["status"]["podIP"].as_str().filter(|_| state::is(&pod, "Ready")).and_then(|ip| {
-            let (status, text) = host.http_get(&format!("http://{ip}:{WEB}/api/monitor/metrics")).ok()?;
-            (status == 200).then_some(text)
-        });
-        let address = pod["status"]["podIP"].as_str().filter(|_| page.is_some());
-        let door = address
-            .zip(stack::account(&facts.spec.iris))
-            .and_then(|(address, user)| stack::knock(host, address, user, announced).ok());
-        Self { log: log(""), log_before, pod, page, door }
-    }
-}
-
-impl Instance {
-    /// Why it does not start, as far as it says so.
-    pub(crate) fn sign(&self) -> Option<&'static Sign> {
-        log::sign(&self.log).or_else(|| log::sign(&self.log_before))
-    }
-}
-
-/// The password that the last bootstrap announced; none for a StatefulSet of somebody else's, which brings its own.
-fn announced_password(facts: &Facts<'_>) -> Result<Option<String>> {
-    let iris = &facts.spec.iris;
-    let set = facts.host.get(&kube::STATEFUL_SET, Some(&iris.namespace), &iris.name)?;
-    if set.is_some_and(|set| kube::is_ours(&set)) { stack::announced(facts.host) } else { Ok(None) }
-}
-
-fn restarts(pod: &Value) -> i64 {
-    let all = pod["status"]["containerStatuses"].as_array();
-    all.into_iter().flatten().filter_map(|c| c["restartCount"].as_i64()).sum()
-}
-
 fn is_iris(facts: &Facts<'_>, pod: &Value) -> bool {
-    stack::is_instance(pod, &facts.spec.iris)
+    iris::is_instance(pod, &facts.spec.iris)
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    thread.join().unwrap_or_else(|_| Err(Error::new(crate::error::ExitCode::Bug, "a look at the cluster panicked")))
+    thread.join().unwrap_or_else(|_| Err(Error::new(error::ExitCode::Bug, "a look at the cluster panicked")))
 }
 
 /// What the speakers announce; none where this MetalLB has no record of it.
@@ -295,7 +171,7 @@ fn announced(facts: &Facts<'_>, api: MetallbApi) -> Option<Vec<Value>> {
 /// A service's address must be MetalLB's alone.
 fn claimed(facts: &Facts<'_>, services: &[Value]) -> Vec<(String, String)> {
     let given = services.iter().flat_map(state::addresses).filter_map(|a| a.parse::<std::net::Ipv4Addr>().ok());
-    let Some(given) = crate::config::lb_range::LbRange::from_intervals(given.map(|a| (a, a))) else {
+    let Some(given) = lb_range::LbRange::from_intervals(given.map(|a| (a, a))) else {
         return Vec::new();
     };
     let answers = facts.host.neighbours(&given).unwrap_or_default();

@@ -3,18 +3,18 @@
 
 use std::sync::OnceLock;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     catalog,
-    iris::{claims, images, namespace, objects::SET, password},
+    iris::{claims, images, names::SET, namespace, password},
     longhorn::steps,
     metallb::addon,
     microk8s::{addons, alias, baseline, group, registries, running, snap},
     object,
 };
 use crate::{
-    config::{credentials::Credentials, profile, spec::Spec},
+    config::{credentials::Credentials, flags, profile, spec::Spec},
     engine::{
         journal::{Ledger, Origin},
         step::{Memory, Stage, Step},
@@ -145,7 +145,7 @@ fn spec_of(recipe: &Value) -> Result<Spec> {
     static REST: OnceLock<Result<Value>> = OnceLock::new();
     let rest = REST.get_or_init(|| {
         let (lb, channel) = ("192.168.11.110-130".parse().ok(), "1.34".parse().ok());
-        let flags = crate::cli::SpecFlags { lb, channel, user: Some("root".to_owned()), ..Default::default() };
+        let flags = flags::SpecFlags { lb, channel, user: Some("root".to_owned()), ..Default::default() };
         let (spec, _) = profile::resolve(&profile::Input { flags, ..Default::default() })?;
         serde_json::to_value(spec).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))
     });
@@ -171,13 +171,10 @@ fn overlay(below: &mut Value, above: &Value) {
     }
 }
 
-/// The names of IRIS in Kubernetes, as recipes hold them.
-pub(super) fn names(iris: &crate::config::spec::Iris) -> Value {
-    json!({"namespace": iris.namespace, "name": iris.name, "service": iris.service})
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::engine::step::Scope;
 

@@ -6,12 +6,16 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{
-    SNAP, SOON, catalog,
+    catalog,
     iris::{
-        labels::instances,
-        objects::{set_key, set_object, stateful_set_of},
+        names::set_key,
+        objects::{set_object, stateful_set_of},
+        state::instances,
     },
-    microk8s::running::{self as running, RUNNING, SWITCH_WITHIN},
+    microk8s::{
+        running::{self as running, RUNNING},
+        state::SWITCH_WITHIN,
+    },
     object::Object,
 };
 use crate::{
@@ -22,11 +26,12 @@ use crate::{
     engine::{
         check::Check,
         journal::Ledger,
-        step::{Act, Memo, Memory, Probe, Scope, Stage, Step, Undo},
+        step::{Act, Memo, Memory, Probe, SNAP, SOON, Scope, Stage, Step, Undo},
     },
     error::Result,
     host::{Cmd, Host, Watch},
     kube::{self, state},
+    stack::microk8s::state as microk8s,
 };
 
 /// What `stop` makes true: the database first, so that it need not recover, then the cluster.
@@ -34,7 +39,7 @@ pub fn stop(host: &dyn Host, spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
     let stage = |id, steps| Stage { id, needs: &[], lock: None, steps };
     let off: Vec<Box<dyn Step>> = vec![Box::new(Stopped)];
     // A cluster that is stopped cannot be asked, and no instance runs in it.
-    if running::is_stopped(host) {
+    if microk8s::is_stopped(host) {
         return vec![stage("start", off)];
     }
     let set = host.get(&kube::STATEFUL_SET, Some(&spec.iris.namespace), &spec.iris.name);
@@ -156,7 +161,7 @@ impl Step for Stopped {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        Ok(if running::is_stopped(host) {
+        Ok(if microk8s::is_stopped(host) {
             Probe::satisfied("")
         } else {
             Probe::differs(running::switched(false), "MicroK8s runs")

@@ -4,10 +4,8 @@
 use std::collections::BTreeSet;
 
 use iris_mk8s::{
-    engine::{
-        journal::{Contents, Place},
-        step::Scope,
-    },
+    config::place::Place,
+    engine::{journal::Contents, step::Scope},
     error::ExitCode,
     stack,
 };

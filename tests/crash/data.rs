@@ -313,7 +313,7 @@ fn a_bootstrap_deletes_only_the_volumes_that_were_named() {
     let set = |world: &World| world.cluster.as_ref().unwrap().find(&kinds::STATEFUL_SET, "default", "data").is_some();
     assert!(set(&refused.world), "not even the StatefulSet goes before the claims may");
     let host = Model::new(world.clone(), "look", false);
-    let claims = iris_mk8s::stack::claims_that_go(&host, &wanted).expect("it can be asked");
+    let claims = iris_mk8s::stack::iris::claims::that_go(&host, &wanted).expect("it can be asked");
     assert_eq!(claims.len(), 4);
     let named = data::volumes_of(&host, &claims).expect("it can be asked");
     assert!(named.iter().all(|v| v.paths.len() == 1), "{named:?}");

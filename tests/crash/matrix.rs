@@ -5,10 +5,7 @@ use std::{
     time::Duration,
 };
 
-use iris_mk8s::{
-    engine::{journal::Place, step::Scope},
-    error::ExitCode,
-};
+use iris_mk8s::{config::place::Place, engine::step::Scope, error::ExitCode};
 
 use crate::model::{
     compare::{difference, facts, lost_passwords, without_hold},

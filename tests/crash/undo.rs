@@ -7,10 +7,11 @@ use std::{
 };
 
 use iris_mk8s::{
+    config::place::Place,
     engine::{
         Engine, UndoPlan,
         event::{Event, Events, Outcome},
-        journal::{Journal, Ledger, Place, Record},
+        journal::{Journal, Ledger, Record},
         step::{Act, Memo, Memory, Probe, Scope, Stage, Step, Undo},
     },
     error::{Error, ExitCode, Result},

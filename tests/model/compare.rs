@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use iris_mk8s::{
-    engine::journal::Place,
+    config::place::Place,
     host::LOG_DIR,
     kube::{self as kinds, state},
 };

@@ -12,11 +12,10 @@ use std::{
 };
 
 use iris_mk8s::{
-    engine::step::{Progress, SnapdChange},
     error::{Error, ExitCode, Result},
     host::{
         CLIENT_CONFIG, Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, LOG_DIR, Leftover, Output, Process,
-        Watch, began,
+        Progress, SnapdChange, Watch, began,
     },
     kube::{self as kinds, Kind, state},
 };
@@ -464,7 +463,7 @@ impl Host for Model {
         })
     }
 
-    fn download(&self, file: &iris_mk8s::engine::step::Download) -> Result<()> {
+    fn download(&self, file: &iris_mk8s::host::Download) -> Result<()> {
         panic!("the modelled internet knows no {}", file.url)
     }
 

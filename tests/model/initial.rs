@@ -1,6 +1,6 @@
 //! Hosts that are not clean: what a bootstrap may find.
 
-use iris_mk8s::{engine::step::SnapdChange, kube as kinds};
+use iris_mk8s::{host::SnapdChange, kube as kinds};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

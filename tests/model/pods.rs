@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use iris_mk8s::{engine::journal::Place, kube as kinds};
+use iris_mk8s::{config::place::Place, kube as kinds};
 use serde_json::{Value, json};
 
 use super::{

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use iris_mk8s::{
-    engine::step::SnapdChange,
     error::{Error, Result},
+    host::SnapdChange,
 };
 use serde_json::{Value, json};
 

@@ -2,7 +2,10 @@
 
 use std::{io, sync::Arc};
 
-use iris_mk8s::engine::journal::{Place, Record, Store};
+use iris_mk8s::{
+    config::place::Place,
+    engine::journal::{Record, Store},
+};
 
 use super::{host::Model, world::World};
 

@@ -6,11 +6,11 @@ use std::{
 };
 
 use iris_mk8s::{
-    config::{credentials::Credentials, profile, spec::Spec},
+    config::{credentials::Credentials, place::Place, profile, spec::Spec},
     engine::{
         Engine, Plan, UndoPlan,
         event::{Event, Events, Outcome},
-        journal::{Contents, Journal, Ledger, Place},
+        journal::{Contents, Journal, Ledger},
         step::{Scope, Stage},
     },
     error::{Error, ExitCode, Result},
@@ -37,7 +37,7 @@ pub fn spec(era: Era, longhorn: bool) -> &'static Spec {
         let channel = Some(era.channel().parse().expect("a channel"));
         let lb = Some(RANGE.parse().expect("a range"));
         let storage = longhorn.then(|| "longhorn".to_owned());
-        let flags = iris_mk8s::cli::SpecFlags { lb, channel, storage, ..Default::default() };
+        let flags = iris_mk8s::config::flags::SpecFlags { lb, channel, storage, ..Default::default() };
         let login = Some("ubuntu".to_owned());
         let input = profile::Input { flags, login, ..profile::Input::default() };
         let mut spec = profile::resolve(&input).expect("the default profile").0;

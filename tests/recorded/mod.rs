@@ -13,9 +13,10 @@ use std::{
 
 use iris_mk8s::{
     config::{lb_range::LbRange, spec::Spec},
-    engine::step::{Progress, SnapdChange},
     error::{Error, Result},
-    host::{Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Output, Process, Watch},
+    host::{
+        Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Output, Process, Progress, SnapdChange, Watch,
+    },
     kube::Kind,
 };
 use serde_json::{Value, json};
@@ -313,7 +314,7 @@ impl Host for Recorded {
         changed(&format!("{}/{name}", kind.plural))
     }
 
-    fn download(&self, file: &iris_mk8s::engine::step::Download) -> Result<()> {
+    fn download(&self, file: &iris_mk8s::host::Download) -> Result<()> {
         changed(&file.url)
     }
 

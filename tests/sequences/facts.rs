@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use iris_mk8s::{
-    engine::journal::Place,
+    config::place::Place,
     kube::{self as kinds, state},
 };
 

@@ -1,7 +1,7 @@
 //! What others do on the host: programs that arrive, and a person with root. Each of them does what can be done there at that moment, and
 //! nothing where it cannot be done.
 
-use iris_mk8s::engine::{journal::Place as State, step::SnapdChange};
+use iris_mk8s::{config::place::Place as State, host::SnapdChange};
 use serde_json::{Value, json};
 
 use crate::{

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use iris_mk8s::{
-    engine::journal::Place,
+    config::place::Place,
     error::ExitCode,
     kube::{self as kinds, state},
 };

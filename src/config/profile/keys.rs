@@ -10,10 +10,10 @@ use super::{
     cpf_file,
 };
 use crate::{
-    cli::AUTO,
     config::{
         cpf::{self, Cpf},
-        lb_range::LbRange,
+        flags::AUTO,
+        lb_range::{self, LbRange},
         version::Channel,
     },
     error::Error,
@@ -134,8 +134,8 @@ impl From<String> for Refusal {
     }
 }
 
-impl From<crate::config::lb_range::ParseError> for Refusal {
-    fn from(e: crate::config::lb_range::ParseError) -> Self {
+impl From<lb_range::ParseError> for Refusal {
+    fn from(e: lb_range::ParseError) -> Self {
         Self { why: e.to_string(), hint: None }
     }
 }

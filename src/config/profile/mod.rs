@@ -17,21 +17,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use cpf_file::{DIRECTORY, Report as CpfReport, check_cpf};
-use file::{Source, nearest};
-pub use keys::{KEYS, Key, Value};
-use keys::{Kind, Refusal};
-
 use crate::{
-    cli::{AUTO, Lb, SpecFlags, Wish},
     config::{
-        cpf::Cpf,
+        cpf::{self, Cpf},
+        flags::{AUTO, Lb, SpecFlags, Wish},
         lb_range::LbRange,
         spec::{LONGHORN_CLASS, Spec},
         version::{Channel, MIRRORS_FROM},
     },
     error::{Error, ExitCode, Result},
 };
+
+use file::{Source, nearest};
+use keys::{Kind, Refusal};
+
+pub use cpf_file::{DIRECTORY, Report as CpfReport, check_cpf};
+
+pub use keys::{KEYS, Key, Value};
 
 /// What the environment variables of this program begin with.
 pub const PREFIX: &str = "IRIS_MK8S_";
@@ -449,7 +451,7 @@ fn cpf_in_file(path: &str, origin: &Origin) -> Result<Value> {
     };
     let file = format!("{origin}: the CPF {}", full.display());
     let text = cpf_file::read(&full).map_err(|why| Error::usage(format!("{file} {why}")))?;
-    let text = crate::config::cpf::normalise(&text);
+    let text = cpf::normalise(&text);
     if let Some(why) = cpf_file::joined(&Cpf::read(&text).mistakes()) {
         return Err(Error::usage(format!("{file}: {why}")));
     }

@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, fmt, fs};
 
 use serde_json::Value;
 
-use super::{FORMAT, Ledger, Place, Record, check_place, record::BadLine};
+use super::{FORMAT, Ledger, Record, record::BadLine};
 use crate::{
-    config::spec::Spec,
+    config::{
+        place::{Place, check_place},
+        spec::Spec,
+    },
     error::{Error, ExitCode, Result},
 };
 

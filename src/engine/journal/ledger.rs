@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{FORMAT, Record};
-use crate::{config::spec::Spec, engine::step::Memory, stack::microk8s::state::Identity};
+use crate::{config::spec::Spec, engine::step::Memory, host::microk8s::Identity};
 
 /// Where a step stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,85 +4,26 @@
 //! writer cuts the rest off. Anything else that cannot be read is refused, never guessed.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, PoisonError},
 };
 
-use crate::error::{Error, ExitCode, Result};
+use crate::{
+    config::place::Place,
+    error::{Error, ExitCode, Result},
+};
+
+use store::FileStore;
 
 mod contents;
 mod ledger;
 mod record;
 mod store;
-mod trust;
 
 pub use contents::{Contents, Origin, OriginOf};
 pub use ledger::Ledger;
 pub use record::{FORMAT, Record};
 pub use store::Store;
-pub(crate) use trust::check_place;
-
-use store::FileStore;
-
-/// Where the journal, the lock and the password live.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// `/var/lib/iris-mk8s`
-    pub dir: PathBuf,
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self { dir: PathBuf::from("/var/lib/iris-mk8s") }
-    }
-}
-
-impl Place {
-    /// The journal's file.
-    pub fn journal(&self) -> PathBuf {
-        self.dir.join("journal.jsonl")
-    }
-
-    /// The password, readable for the user alone.
-    pub fn password(&self) -> PathBuf {
-        self.dir.join("password")
-    }
-
-    /// Its hash, so that a later run finds the CPF as it made it.
-    pub fn password_hash(&self) -> PathBuf {
-        self.dir.join("password.hash")
-    }
-
-    /// The lock's file.
-    pub fn lock(&self) -> PathBuf {
-        self.dir.join("lock")
-    }
-
-    /// What the host was like before MicroK8s.
-    pub fn before(&self) -> PathBuf {
-        self.dir.join("before.json")
-    }
-
-    /// What the host was like before Longhorn.
-    pub fn before_longhorn(&self) -> PathBuf {
-        self.dir.join("longhorn-before.json")
-    }
-
-    /// Our files beside the journal, and what an interrupted write of one may have left.
-    pub fn beside(&self) -> Vec<PathBuf> {
-        let ours = [self.password(), self.password_hash(), self.before(), self.before_longhorn()];
-        let written = ours.iter().cloned().chain([self.journal()]);
-        let unfinished: Vec<PathBuf> = written.map(|file| unfinished(&file)).collect();
-        ours.into_iter().chain(unfinished).collect()
-    }
-}
-
-/// A file while it is written anew.
-fn unfinished(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
-}
 
 /// The journal, open for writing, and with it the right to change the host: its store holds the lock.
 pub struct Journal {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{config::spec::Spec, engine::step::Memo, stack::microk8s::state::Identity};
+use crate::{config::spec::Spec, engine::step::Memo, host::microk8s::Identity};
 
 /// Version of the records; raised when an older program could misread them.
 ///

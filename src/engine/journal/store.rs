@@ -9,8 +9,10 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Place, check_place, unfinished};
-use crate::error::{Error, ExitCode, Result};
+use crate::{
+    config::place::{Place, check_place, unfinished},
+    error::{Error, ExitCode, Result},
+};
 
 /// A journal's bytes.
 pub trait Store: Send {

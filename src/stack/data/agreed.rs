@@ -10,7 +10,7 @@ use super::{
     volumes::{identity, is_trial, namespace},
 };
 use crate::{
-    engine::step::Act,
+    engine::{consent::Consent, step::Act},
     error::{Error, ExitCode, Result},
     host::Host,
     kube::{self, state},
@@ -57,21 +57,36 @@ impl Agreed {
         Self { stay, ..self }
     }
 
-    /// Why a step was shown as staying; none if it was not.
-    pub fn stays(&self, key: &str) -> Option<&str> {
+    /// Whether MicroK8s may go: the step that removes it cannot tell a cluster that does not answer from one that holds nothing.
+    fn removes_microk8s(&self, host: &dyn Host) -> Result<()> {
+        self.covers(&host.list(&kube::PERSISTENT_VOLUME_CLAIM, None, "")?)?;
+        match List::read(host, &self.known)?.of_others().first() {
+            // The step's next look finds it, and keeps MicroK8s.
+            Some(theirs) => Err(Error::transient("somebody else has something in MicroK8s").because(theirs)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether all of these claims are agreed to. One that is being deleted goes whatever we do.
+    fn covers(&self, claims: &[Value]) -> Result<()> {
+        let is_other =
+            |claim: &&Value| !state::going(claim) && !is_trial(claim) && !self.claims.contains(&identity(claim));
+        let others: Vec<String> =
+            claims.iter().filter(is_other).map(|c| format!("{}/{}", namespace(c), state::name(c))).collect();
+        if others.is_empty() { Ok(()) } else { Err(not_agreed(&others)) }
+    }
+}
+
+impl Consent for Agreed {
+    fn stays(&self, key: &str) -> Option<&str> {
         self.stay.get(key).map(String::as_str)
     }
 
-    /// Whether MicroK8s goes without a look into it.
-    pub fn is_unseen(&self) -> bool {
+    fn is_unseen(&self) -> bool {
         self.unseen
     }
 
-    /// Whether an act deletes data that is not agreed to.
-    ///
-    /// # Errors
-    /// It does; or the cluster cannot be asked whether it does.
-    pub fn check(&self, host: &dyn Host, act: &Act) -> Result<()> {
+    fn check(&self, host: &dyn Host, act: &Act) -> Result<()> {
         if self.unseen {
             return Ok(());
         }
@@ -91,25 +106,6 @@ impl Agreed {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Whether MicroK8s may go: the step that removes it cannot tell a cluster that does not answer from one that holds nothing.
-    fn removes_microk8s(&self, host: &dyn Host) -> Result<()> {
-        self.covers(&host.list(&kube::PERSISTENT_VOLUME_CLAIM, None, "")?)?;
-        match List::read(host, &self.known)?.of_others().first() {
-            // The step's next look finds it, and keeps MicroK8s.
-            Some(theirs) => Err(Error::transient("somebody else has something in MicroK8s").because(theirs)),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether all of these claims are agreed to. One that is being deleted goes whatever we do.
-    fn covers(&self, claims: &[Value]) -> Result<()> {
-        let is_other =
-            |claim: &&Value| !state::going(claim) && !is_trial(claim) && !self.claims.contains(&identity(claim));
-        let others: Vec<String> =
-            claims.iter().filter(is_other).map(|c| format!("{}/{}", namespace(c), state::name(c))).collect();
-        if others.is_empty() { Ok(()) } else { Err(not_agreed(&others)) }
     }
 }
 

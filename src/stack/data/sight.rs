@@ -16,14 +16,15 @@ use super::{
 };
 use crate::{
     engine::{
+        self,
         journal::Ledger,
-        step::{Scope, lies_in_the_cluster},
+        step::{SNAP, Scope, lies_in_the_cluster},
     },
     error::{Error, ExitCode, Result},
-    host::{Host, Watch},
+    host::{Host, Watch, microk8s::Identity},
     stack::{
         longhorn::state as longhorn,
-        microk8s::state::{self as microk8s, Doing, Identity, STEP},
+        microk8s::state::{self as microk8s, Doing},
     },
 };
 
@@ -129,13 +130,13 @@ impl Stake {
 /// # Errors
 /// snapd does not answer, or the person interrupts the wait.
 pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &mut dyn FnMut(&str)) -> Result<Sight> {
-    let snap = ledger.memory(STEP).filter(|snap| snap.prior.is_null() && reach == Scope::Host);
+    let snap = ledger.memory(SNAP).filter(|snap| snap.prior.is_null() && reach == Scope::Host);
     let replaced = match snap.and_then(|snap| snap.microk8s.as_ref()) {
         Some(was) => Identity::now(host)?.is_some_and(|now| was.is_another(&now)),
         None => false,
     };
     let removes_microk8s = snap.is_some() && !replaced;
-    let begun = removes_microk8s && ledger.is_undoing(STEP);
+    let begun = removes_microk8s && ledger.is_undoing(SNAP);
     let sight = Sight { known: Known::of(ledger), begun, removes_microk8s, ..Sight::default() };
     if wait {
         settle(host, tell)?;
@@ -175,7 +176,7 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
         Ok(list) => Ok(Sight { list, ..sight }),
         Err(e) if e.code == ExitCode::Interrupted => Err(e),
         Err(e) => unseen(
-            &format!("the Kubernetes API cannot be asked: {}", crate::engine::one_line(&e)),
+            &format!("the Kubernetes API cannot be asked: {}", engine::one_line(&e)),
             "`sudo iris-mk8s doctor` looks for the cause; `sudo iris-mk8s start` starts what does not run",
         ),
     }
@@ -248,7 +249,7 @@ fn claims_in(namespace: &str) -> String {
 impl Sight {
     /// What goes when the steps go that `goes` says, each by its key.
     pub fn stake(&self, goes: impl Fn(&str) -> bool) -> Stake {
-        let all = self.removes_microk8s && goes(STEP);
+        let all = self.removes_microk8s && goes(SNAP);
         let is_lost = |v: &&Volume| match v.whose {
             Whose::Iris => all || v.claim.as_ref().and(v.namespace.as_ref()).is_some_and(|ns| goes(&claims_in(ns))),
             // What is left of Longhorn on this host.

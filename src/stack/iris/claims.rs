@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::objects::{claim_names, is_claim_of, set_key};
+use super::names::{claim_names, is_claim_of, set_key};
 use crate::{
     config::spec::{Iris, Spec},
-    engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    engine::step::{Act, Memo, Memory, Probe, SNAP, Scope, Step, Undo},
     error::Result,
     host::{Host, Watch},
     kube::{self, state},
-    stack::{SNAP, image},
+    stack::{image, iris::names as iris, microk8s::state::is_default},
 };
 
 /// The step.
@@ -87,10 +87,6 @@ pub fn that_go(host: &dyn Host, spec: &Spec) -> Result<Vec<Value>> {
     }
 }
 
-pub(crate) fn is_default(class: &Value) -> bool {
-    class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
-}
-
 /// The claims of the spec that exist.
 fn found(host: &dyn Host, iris: &Iris) -> Result<Vec<Value>> {
     let claims = host.list(&kube::PERSISTENT_VOLUME_CLAIM, Some(&iris.namespace), "")?;
@@ -135,7 +131,7 @@ impl Step for Claims {
     }
 
     fn recipe(&self) -> Value {
-        json!({"iris": crate::stack::recall::names(&self.iris), "timeouts": {"remove": self.deadline.as_secs()}})
+        json!({"iris": iris::recipe(&self.iris), "timeouts": {"remove": self.deadline.as_secs()}})
     }
 
     fn title(&self) -> String {

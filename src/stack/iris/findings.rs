@@ -2,12 +2,15 @@
 
 use crate::{
     config::credentials::PUBLISHED,
-    engine::finding::Finding,
+    error::finding::Finding,
     kube::{self, state},
     stack::{
-        self, Door, WEB,
-        iris::log::{self, Kind},
-        observed::{Cluster, Instance},
+        iris::{
+            log::{self, Kind},
+            names::WEB,
+            state::{self as iris, Door, Instance},
+        },
+        observed::Cluster,
     },
 };
 
@@ -81,7 +84,7 @@ pub(crate) fn door(cluster: &Cluster<'_>) -> Vec<Finding> {
         let found = cluster.instances.iter().filter(move |i| i.door.as_ref() == Some(&door));
         found.map(|i| state::name(&i.pod)).collect::<Vec<_>>().join(", ")
     };
-    let user = stack::account(&cluster.facts.spec.iris).unwrap_or_default();
+    let user = iris::account(&cluster.facts.spec.iris).unwrap_or_default();
     let (open, other) = (of(Door::Open), of(Door::Other));
     let mut findings = Vec::new();
     if !open.is_empty() {
@@ -89,7 +92,7 @@ pub(crate) fn door(cluster: &Cluster<'_>) -> Vec<Finding> {
             format!(
                 "{open}: everybody can log in: {user} takes the password `{PUBLISHED}`, which every image comes with"
             ),
-            stack::OPEN_HINT,
+            iris::OPEN_HINT,
         ));
     }
     if !other.is_empty() {

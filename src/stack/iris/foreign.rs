@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{objects::external, ready};
+use super::names::external;
 use crate::{
     config::spec::{Iris, Spec},
     engine::{
@@ -12,14 +12,14 @@ use crate::{
     error::Result,
     host::{Host, Watch},
     kube::{self, STATEFUL_SET},
-    stack::{metallb::state::Pools, object::THEIRS},
+    stack::{iris::state as iris, metallb::state::Pools, object::THEIRS},
 };
 
 /// A service of somebody else's keeps the address of another pool: no waiting changes that, so it is said before anything is changed.
 pub(crate) fn address_may_follow(spec: &Spec) -> Question {
     let (lb, iris, api) = (spec.lb.clone(), spec.iris.clone(), spec.channel.row().metallb);
     Box::new(move |host| {
-        let outside = ready::address(host, &iris)?.filter(|ip| !lb.contains(*ip));
+        let outside = iris::address(host, &iris)?.filter(|ip| !lb.contains(*ip));
         let Some(ip) = outside else { return Ok(Probe::satisfied(THEIRS)) };
         let pools = Pools::read(host, api, Some(&iris))?;
         let ours = pools.ours(&lb);

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use crate::{
     config::spec::Spec,
-    engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    engine::step::{Act, Memo, Memory, Probe, SNAP, Scope, Step, Undo},
     error::Result,
     host::{Host, Watch},
     kube,
-    stack::{SNAP, microk8s::state as microk8s},
+    stack::microk8s::state as microk8s,
 };
 
 /// A registry that refused is asked again after this time, and not more often: some of them count.

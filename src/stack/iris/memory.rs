@@ -3,14 +3,16 @@
 
 use serde_json::Value;
 
-use super::labels::is_instance;
+use super::state::is_instance;
 use crate::{
     config::spec::Iris,
-    engine::{check::Check, step::Probe},
+    engine::{
+        check::Check,
+        step::{Probe, SOON},
+    },
     error::Result,
     host::{Host, Watch},
     kube::{self, state},
-    stack::SOON,
 };
 
 const MIB: f64 = 1024.0 * 1024.0;

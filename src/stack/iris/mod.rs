@@ -1,14 +1,14 @@
 //! IRIS: its objects, its data, when it is ready, and what may be wrong with it.
 
 pub(crate) mod bound;
-pub(crate) mod claims;
+pub mod claims;
 pub(crate) mod cpf;
 pub(crate) mod findings;
 pub(crate) mod foreign;
 pub(crate) mod images;
-pub(crate) mod labels;
 pub mod log;
 pub(crate) mod memory;
+pub mod names;
 pub(crate) mod namespace;
 pub(crate) mod objects;
 pub(crate) mod password;
@@ -17,4 +17,5 @@ pub(crate) mod pods;
 pub(crate) mod preflight;
 pub(crate) mod reach;
 pub(crate) mod ready;
+pub mod state;
 pub mod summary;

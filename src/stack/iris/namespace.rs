@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::{api::core::v1::Namespace as Typed, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde_json::{Value, json};
 
-use super::objects::MANAGED_BY;
+use super::names::MANAGED_BY;
 use crate::{
     config::spec::Spec,
     engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},

@@ -27,10 +27,10 @@ use super::{
     claims::Claims,
     cpf::merged,
     foreign::{self, UnlessForeign},
-    labels::{Labelled, OWN, without},
     memory,
     namespace::Namespace,
     password::Password,
+    state::{Labelled, OWN, without},
 };
 use crate::{
     config::{
@@ -40,26 +40,20 @@ use crate::{
     },
     engine::{
         check::Check,
-        step::{Probe, Step},
+        step::{Probe, SOON, Step},
     },
-    host::{Host, Watch},
-    kube::{self, MANAGER, state},
-    stack::{SOON, metallb::state as metallb_pools, object::Object},
+    host::{Host, Watch, digest},
+    kube::{self, MANAGER},
+    stack::{
+        iris::names::{DATA, DURABLE, MANAGED_BY, MGR, MOUNTS, SET, WEB, claim_names, external, set_key},
+        metallb::state as metallb_pools,
+        object::Object,
+    },
 };
-
-/// The web server of IRIS: portal, REST and metrics.
-pub const WEB: i32 = 52773;
 
 /// The superserver.
 const SUPERSERVER: i32 = 1972;
 
-/// Where the claims are mounted, and with what name. Durable %SYS wants a directory below the mount point.
-const MGR: (&str, &str) = ("dbv-mgr", "/iris-mgr");
-const DATA: (&str, &str) = ("dbv-data", "/vol-data");
-/// IRIS' own files.
-pub(crate) const DURABLE: &str = "/iris-mgr/IRIS_conf.d";
-/// Where the claims are mounted.
-pub(crate) const MOUNTS: [&str; 2] = [MGR.1, DATA.1];
 const CPF: (&str, &str) = ("iris-cpf", "/irissys/cpf/");
 const MERGE: &str = "merge.cpf";
 
@@ -98,27 +92,6 @@ const GRACE: i64 = 120;
 
 /// The first start clones the system database; a recovery after a power cut takes longer. 5 minutes at one look every 2 s.
 const START_LOOKS: i32 = 150;
-
-/// Both claims of each pod, as StatefulSets name them.
-pub fn claim_names(iris: &Iris) -> Vec<(String, &'static str)> {
-    let of = |n: u32| [MGR.0, DATA.0].map(|claim| (format!("{claim}-{}-{n}", iris.name), claim));
-    (0..iris.replicas).flat_map(of).collect()
-}
-
-/// Whether a claim is of this StatefulSet, however many replicas it has had.
-pub(crate) fn is_claim_of(claim: &Value, iris: &Iris) -> bool {
-    let number = |begin: &str| {
-        let rest = state::name(claim).strip_prefix(begin)?.strip_prefix(&format!("-{}-", iris.name))?;
-        rest.parse::<u32>().ok()
-    };
-    claim["metadata"]["namespace"] == iris.namespace.as_str()
-        && [MGR.0, DATA.0].into_iter().any(|begin| number(begin).is_some())
-}
-
-/// Name of the LoadBalancer service.
-pub(crate) fn external(iris: &Iris) -> String {
-    format!("{}-ext", iris.service)
-}
 
 /// The StatefulSet.
 pub(crate) fn set(spec: &Spec) -> Box<dyn Step> {
@@ -226,17 +199,6 @@ fn storage_class(class: String) -> Check {
         watches: vec![Watch::Objects(&kube::STORAGE_CLASS, None)],
     }
 }
-
-/// The step of the StatefulSet.
-pub const SET: &str = "iris.statefulset";
-
-/// The key of the StatefulSet's step in the journal.
-pub fn set_key(iris: &Iris) -> String {
-    format!("{SET}@{}/{}", iris.namespace, iris.name)
-}
-
-/// The label that tells whose an object is.
-pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 fn labels(iris: &Iris) -> BTreeMap<String, String> {
     BTreeMap::from([("app".to_owned(), iris.service.clone())])
@@ -414,7 +376,7 @@ fn stateful_set(iris: &Iris) -> StatefulSet {
         ..PersistentVolumeClaim::default()
     };
     // Memory settings of the CPF take effect only at a start: a CPF that says something else makes new pods.
-    let digest: String = crate::host::digest::sha256(essence(&iris.cpf))[..16].to_owned();
+    let digest: String = digest::sha256(essence(&iris.cpf))[..16].to_owned();
     let pod = PodSpec {
         security_context: Some(PodSecurityContext {
             fs_group: Some(group_of(&iris.image)),

@@ -7,15 +7,13 @@ use serde_json::{Value, json};
 use crate::{
     config::{
         credentials::Credentials,
+        place::Place,
         spec::{Iris, Spec},
     },
-    engine::{
-        journal::Place,
-        step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
-    },
+    engine::step::{self, Act, Memo, Memory, Probe, SOON, Scope, Step, Undo},
     error::Result,
     host::{FileWrite, Host},
-    stack::SOON,
+    stack::iris::names as iris,
 };
 
 /// The step.
@@ -43,7 +41,7 @@ impl Step for Password {
     }
 
     fn recipe(&self) -> Value {
-        json!({"user": self.user, "iris": crate::stack::recall::names(&self.iris)})
+        json!({"user": self.user, "iris": iris::recipe(&self.iris)})
     }
 
     fn title(&self) -> String {
@@ -125,6 +123,6 @@ impl Step for Password {
     fn inside(&self) -> Option<&'static str> {
         // Where the volumes go with the snap, the password must not go before them: an interrupted reset would leave volumes that
         // nobody can log in to. Its files go with the journal.
-        Some(crate::stack::SNAP)
+        Some(step::SNAP)
     }
 }

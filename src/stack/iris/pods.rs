@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    engine::finding::Finding,
+    error::finding::Finding,
     kube::{
         pull::{self, Failure},
         state,

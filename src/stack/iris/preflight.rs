@@ -1,6 +1,10 @@
 //! The CPF, as far as a person may know better than we do: data outside of the volumes.
 
-use crate::{config::cpf::Cpf, engine::finding::Finding, error::Result, stack::preflight::Facts};
+use crate::{
+    config::cpf::Cpf,
+    error::{Result, finding::Finding},
+    stack::facts::Facts,
+};
 
 pub(crate) fn directories(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let cpf = Cpf::read(&facts.spec.iris.cpf);

@@ -4,9 +4,9 @@
 use serde_json::Value;
 
 use crate::{
-    engine::finding::Finding,
+    error::finding::Finding,
     kube::state,
-    stack::{self, Names, observed::Cluster},
+    stack::{iris::state as iris, observed::Cluster},
 };
 
 /// Pods that get requests meant for IRIS.
@@ -25,13 +25,8 @@ pub(crate) fn strangers(cluster: &Cluster<'_>) -> Vec<Finding> {
             pod["metadata"]["namespace"] == *iris.namespace
                 && selector.iter().all(|(label, value)| pod["metadata"]["labels"][label] == *value)
         };
-        let strangers: Vec<&str> = cluster
-            .pods
-            .iter()
-            .filter(selected)
-            .filter(|pod| !stack::is_instance(pod, iris))
-            .map(state::name)
-            .collect();
+        let strangers: Vec<&str> =
+            cluster.pods.iter().filter(selected).filter(|pod| !iris::is_instance(pod, iris)).map(state::name).collect();
         if let Some(first) = strangers.first() {
             findings.push(Finding::refused(
                 format!(
@@ -77,11 +72,5 @@ pub(crate) fn routes(cluster: &Cluster<'_>) -> Vec<Finding> {
 /// What a pod finds when it looks names up.
 pub(crate) fn names(cluster: &Cluster<'_>) -> Vec<Finding> {
     let Some(names) = &cluster.names else { return Vec::new() };
-    stack::told(names).into_iter().map(|(message, hint)| Finding::warned(message, hint)).collect()
-}
-
-/// Asks in the first instance that is ready.
-pub(crate) fn ask(cluster: &crate::stack::preflight::Facts<'_>, pods: &[Value]) -> Option<Names> {
-    let pod = pods.iter().find(|pod| state::is(pod, "Ready"))?;
-    stack::look_up(cluster.host, &cluster.spec.iris, state::name(pod)).ok()
+    iris::told(names).into_iter().map(|(message, hint)| Finding::warned(message, hint)).collect()
 }

@@ -5,14 +5,13 @@ use std::fmt::{self, Write};
 use serde::Serialize;
 
 use crate::{
-    config::spec::Spec,
-    engine::journal::Place,
+    config::{place::Place, spec::Spec},
     error::Result,
     host::Host,
     kube::{self, state},
     stack::{
-        self,
         data::{self, Known, Whose},
+        iris::{names, state as iris},
         longhorn::state as longhorn,
     },
 };
@@ -76,9 +75,9 @@ impl Summary {
     /// The cluster does not answer.
     pub fn read(host: &dyn Host, spec: &Spec) -> Result<Self> {
         let iris = &spec.iris;
-        let address = stack::address(host, iris)?.map(|ip| ip.to_string());
-        let url = |path: &str| address.as_ref().map(|ip| format!("http://{ip}:{}{path}", stack::WEB));
-        let pods = stack::instances(host, iris)?;
+        let address = iris::address(host, iris)?.map(|ip| ip.to_string());
+        let url = |path: &str| address.as_ref().map(|ip| format!("http://{ip}:{}{path}", names::WEB));
+        let pods = iris::instances(host, iris)?;
         let pods = pods.iter().map(|p| Pod {
             name: state::name(p).to_owned(),
             state: state::pod_trouble(p).map_or_else(
@@ -92,7 +91,7 @@ impl Summary {
             portal: url("/csp/sys/UtilHome.csp"),
             metrics: url("/api/monitor/metrics"),
             address,
-            users: stack::USERS.map(str::to_owned).to_vec(),
+            users: names::USERS.map(str::to_owned).to_vec(),
             password_file: host.exists(&password).then(|| password.display().to_string()),
             namespace: iris.namespace.clone(),
             pods: pods.collect(),
@@ -116,7 +115,7 @@ fn longhorn(host: &dyn Host) -> Result<Option<String>> {
 /// # Errors
 /// The cluster does not answer.
 fn volumes(host: &dyn Host, spec: &Spec) -> Result<Vec<Volume>> {
-    let in_use = stack::claim_names(&spec.iris);
+    let in_use = names::claim_names(&spec.iris);
     let is_in_use = |v: &data::Volume| {
         v.namespace.as_ref() == Some(&spec.iris.namespace)
             && in_use.iter().any(|(name, _)| Some(name) == v.claim.as_ref())

@@ -1,64 +1,17 @@
 //! Longhorn, whoever installed it: a removal that hangs, a driver in the wrong directory, a host or a disk that does not carry it, and volumes
 //! that are bound and never attached.
 
-use serde_json::Value;
-
 use crate::{
-    engine::finding::Finding,
-    error::Result,
-    kube::{self, longhorn::unmet, state},
+    error::finding::Finding,
+    kube::{longhorn::unmet, state},
     stack::{
-        self,
         longhorn::{
-            content,
-            state::{self as longhorn, Installed, KUBELET, NAMESPACE},
+            state::{self as longhorn, KUBELET, NAMESPACE},
+            steps::{multipath, ready},
         },
         observed::Cluster,
-        preflight::Facts,
     },
 };
-
-/// What of it is in the cluster.
-#[derive(Default)]
-pub(crate) struct Longhorn {
-    installed: Option<Installed>,
-    definitions: Vec<Value>,
-    webhooks: Vec<&'static str>,
-    /// Objects that are left in a namespace that is gone, by their names.
-    orphans: Option<String>,
-    answered: bool,
-    nodes: Vec<Value>,
-    volumes: Vec<Value>,
-}
-
-impl Longhorn {
-    /// Reads it; nothing more is asked where nothing of it is there.
-    pub(crate) fn read(facts: &Facts<'_>) -> Result<Self> {
-        let host = facts.host;
-        let (installed, definitions) = (Installed::find(host)?, longhorn::definitions(host)?);
-        let mut webhooks = Vec::new();
-        for (kind, name) in longhorn::WEBHOOKS {
-            if host.get(kind, None, name)?.is_some() {
-                webhooks.push(name);
-            }
-        }
-        if installed.is_none() && definitions.is_empty() && webhooks.is_empty() && facts.spec.longhorn.is_none() {
-            return Ok(Self::default());
-        }
-        // A part of the server that does not answer keeps nobody from the rest.
-        let orphans = content::orphans(host).unwrap_or_default();
-        let orphans = (!orphans.is_empty()).then(|| content::names(&orphans));
-        let endpoints = host.get(&kube::ENDPOINTS, Some(NAMESPACE), "longhorn-admission-webhook")?.unwrap_or_default();
-        let answered = endpoints["subsets"].as_array().is_some_and(|s| s.iter().any(|s| s["addresses"].is_array()));
-        let list = |plural| longhorn::list(host, plural).unwrap_or_default();
-        Ok(Self { installed, definitions, webhooks, orphans, answered, nodes: list("nodes"), volumes: list("volumes") })
-    }
-
-    /// It is installed, and nobody takes it away.
-    fn is_there(&self) -> bool {
-        self.installed.as_ref().is_some_and(|found| !state::going(&found.namespace))
-    }
-}
 
 const REPAIR: &str =
     "`iris-mk8s repair longhorn` shows what is left, asks, and ends it; nothing of Longhorn's data survives that";
@@ -136,7 +89,7 @@ pub(crate) fn driver(cluster: &Cluster<'_>) -> Vec<Finding> {
         ("DaemonSet", "longhorn-csi-plugin"),
     ] {
         let Some(why) = cluster.down(kind, NAMESPACE, name) else { continue };
-        let (means, hint) = match stack::longhorn_sign(cluster.facts.host, kind, name) {
+        let (means, hint) = match ready::sign_of(cluster.facts.host, kind, name) {
             Some((means, hint)) => (format!(": {means}"), hint.to_owned()),
             None => (String::new(), format!("`microk8s kubectl -n {NAMESPACE} logs {}/{name}`", kind.to_lowercase())),
         };
@@ -173,7 +126,7 @@ pub(crate) fn on_host(cluster: &Cluster<'_>) -> Vec<Finding> {
             "`systemctl enable --now iscsid`",
         ));
     }
-    if stack::multipath_takes_disks(facts.host).unwrap_or(false) {
+    if multipath::takes_disks(facts.host).unwrap_or(false) {
         findings.push(Finding::refused(
             "multipathd runs, and its blacklist lets it take Longhorn's disks: they are `already mounted or mount point busy`",
             "add `blacklist { devnode \"^sd[a-z0-9]+\" }` to /etc/multipath/conf.d/longhorn.conf (unless it joins disks of yours), \

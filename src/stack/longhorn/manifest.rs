@@ -6,6 +6,7 @@ use super::state::{KUBELET, version_of};
 use crate::{
     config::version::{LonghornVersion, Minor},
     error::{Error, Result},
+    host::digest,
     kube::{self, Kind, kind_of},
 };
 
@@ -79,7 +80,7 @@ impl Manifest {
         let version = manager.and_then(version_of).ok_or_else(|| {
             wrong(format!("it has no DaemonSet {} whose image has the tag of a release", super::state::MANAGER))
         })?;
-        Ok(Self { version, sha256: crate::host::digest::sha256(text), objects })
+        Ok(Self { version, sha256: digest::sha256(text), objects })
     }
 
     /// The objects of a part as we apply them.

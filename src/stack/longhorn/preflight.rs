@@ -4,15 +4,16 @@ use std::path::Path;
 
 use crate::{
     config::spec::Longhorn,
-    engine::finding::Finding,
-    error::Result,
+    engine,
+    error::{Result, finding::Finding},
     stack::{
-        self,
+        facts::Facts,
         longhorn::{
             space::{self, Disk, Misfit},
             state::{self as longhorn, DATA, KUBELET},
+            steps::{multipath, packages},
         },
-        preflight::Facts,
+        preflight::state as preflight,
     },
 };
 
@@ -113,8 +114,7 @@ pub(crate) fn room(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let Some(wanted) = wanted(facts) else { return Ok(Vec::new()) };
     let Some((mut disk, mount)) = disk(facts, DATA)? else { return Ok(Vec::new()) };
     let iris = &facts.spec.iris;
-    let each =
-        crate::stack::preflight::room::bytes(&iris.mgr_size) + crate::stack::preflight::room::bytes(&iris.data_size);
+    let each = preflight::bytes(&iris.mgr_size) + preflight::bytes(&iris.data_size);
     let claims = each * u64::from(iris.replicas);
     let images = self::disk(facts, "/var/snap/microk8s/common/var/lib/containerd")?;
     let there = facts.exists(&format!("{DATA}/longhorn-disk.cfg"));
@@ -149,12 +149,12 @@ pub(crate) fn room(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 
 pub(crate) fn cpu(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let Some(wanted) = wanted(facts) else { return Ok(Vec::new()) };
-    let cores = crate::stack::preflight::room::cores(facts)?;
+    let cores = preflight::cores(facts)?;
     if cores == 0 {
         return Ok(Vec::new());
     }
     let own = cores * 1000 * wanted.version.cpu_share() / 100;
-    let asked = crate::stack::preflight::room::asked_cpu(facts) + own;
+    let asked = preflight::asked_cpu(facts) + own;
     let message = format!("{cores} cores; pods ask for {asked} thousandths of one, {own} of them Longhorn's");
     Ok(vec![if cores * 1000 < asked {
         Finding::refused(
@@ -170,12 +170,12 @@ pub(crate) fn iscsi(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     if wanted(facts).is_none() {
         return Ok(Vec::new());
     }
-    if stack::iscsi_module_there(facts.host)? {
+    if packages::module_there(facts.host)? {
         return Ok(vec![Finding::fine("the kernel has iscsi_tcp")]);
     }
     let release = facts.text("/proc/sys/kernel/osrelease")?.trim().to_owned();
     let package = format!("linux-modules-extra-{release}");
-    let known = stack::apt_knows(facts.host, &package).unwrap_or(false);
+    let known = packages::is_known(facts.host, &package).unwrap_or(false);
     Ok(vec![if known {
         Finding::warned(
             format!("kernel {release} lacks iscsi_tcp, without which no volume is attached"),
@@ -197,7 +197,7 @@ pub(crate) fn multipath(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     if wanted(facts).is_none() {
         return Ok(Vec::new());
     }
-    Ok(vec![match stack::multipath_in_use(facts.host)? {
+    Ok(vec![match multipath::in_use(facts.host)? {
         Some((why, hint)) => Finding::refused(why, hint),
         None => Finding::fine("multipathd is not in the way"),
     }])
@@ -220,7 +220,7 @@ pub(crate) fn download(facts: &Facts<'_>) -> Result<Vec<Finding>> {
             Finding::warned(format!("{PUBLISHED_AT} cannot be reached without the proxy: {}", e.what), "")
         }
         Err(e) => Finding::refused(
-            format!("Longhorn's manifest cannot be fetched: {}", crate::engine::one_line(&e)),
+            format!("Longhorn's manifest cannot be fetched: {}", engine::one_line(&e)),
             format!("fetch {} elsewhere, and give it with --longhorn-manifest FILE", wanted.version.url()),
         ),
     }])

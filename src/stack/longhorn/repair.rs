@@ -16,7 +16,7 @@ use crate::{
     error::{Error, ExitCode, Result},
     host::{Host, Watch},
     kube::{self, Kind, state},
-    stack,
+    stack::longhorn::steps::before,
 };
 
 /// What is left to do of a step.
@@ -314,7 +314,7 @@ fn leftovers(host: &dyn Host) -> Result<Undo> {
 }
 
 fn on_host(host: &dyn Host) -> Result<Undo> {
-    let mut acts = stack::longhorn_sessions(host)?;
+    let mut acts = before::sessions(host)?;
     for trace in ["plugins/driver.longhorn.io", "plugins_registry/driver.longhorn.io-reg.sock"] {
         let path = Path::new(KUBELET).join(trace);
         if host.exists(&path) {

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::{
-    config::version::LonghornVersion,
-    engine::journal::Place,
+    config::{place::Place, version::LonghornVersion},
     error::Result,
     host::Host,
     kube::{self, Kind, longhorn as kinds, state},
-    stack::data::{self, Whose},
+    stack::{
+        data::{self, Whose},
+        facts::Facts,
+        longhorn::{content, state as longhorn},
+    },
 };
 
 /// Where it lives.
@@ -85,8 +88,7 @@ impl Installed {
             return Ok(kube::is_ours(manager));
         }
         for kind in [&kube::CONFIG_MAP, &kube::SERVICE_ACCOUNT, &kube::SERVICE, &kube::DEPLOYMENT] {
-            let labelled =
-                host.list(kind, Some(NAMESPACE), &format!("{}=longhorn", crate::stack::longhorn::content::label()))?;
+            let labelled = host.list(kind, Some(NAMESPACE), &format!("{}=longhorn", content::label()))?;
             if labelled.iter().any(kube::is_ours) {
                 return Ok(true);
             }
@@ -219,6 +221,48 @@ pub fn sessions(text: &str) -> Vec<(String, String)> {
         Some(((*target).to_owned(), portal.split(',').next().unwrap_or(portal).to_owned()))
     };
     text.lines().filter_map(of_line).collect()
+}
+
+/// What of it is in the cluster.
+#[derive(Default)]
+pub(crate) struct Longhorn {
+    pub(crate) installed: Option<Installed>,
+    pub(crate) definitions: Vec<Value>,
+    pub(crate) webhooks: Vec<&'static str>,
+    /// Objects that are left in a namespace that is gone, by their names.
+    pub(crate) orphans: Option<String>,
+    pub(crate) answered: bool,
+    pub(crate) nodes: Vec<Value>,
+    pub(crate) volumes: Vec<Value>,
+}
+
+impl Longhorn {
+    /// Reads it; nothing more is asked where nothing of it is there.
+    pub(crate) fn read(facts: &Facts<'_>) -> Result<Self> {
+        let host = facts.host;
+        let (installed, definitions) = (Installed::find(host)?, longhorn::definitions(host)?);
+        let mut webhooks = Vec::new();
+        for (kind, name) in longhorn::WEBHOOKS {
+            if host.get(kind, None, name)?.is_some() {
+                webhooks.push(name);
+            }
+        }
+        if installed.is_none() && definitions.is_empty() && webhooks.is_empty() && facts.spec.longhorn.is_none() {
+            return Ok(Self::default());
+        }
+        // A part of the server that does not answer keeps nobody from the rest.
+        let orphans = content::orphans(host).unwrap_or_default();
+        let orphans = (!orphans.is_empty()).then(|| content::names(&orphans));
+        let endpoints = host.get(&kube::ENDPOINTS, Some(NAMESPACE), "longhorn-admission-webhook")?.unwrap_or_default();
+        let answered = endpoints["subsets"].as_array().is_some_and(|s| s.iter().any(|s| s["addresses"].is_array()));
+        let list = |plural| longhorn::list(host, plural).unwrap_or_default();
+        Ok(Self { installed, definitions, webhooks, orphans, answered, nodes: list("nodes"), volumes: list("volumes") })
+    }
+
+    /// It is installed, and nobody takes it away.
+    pub(crate) fn is_there(&self) -> bool {
+        self.installed.as_ref().is_some_and(|found| !state::going(&found.namespace))
+    }
 }
 
 #[cfg(test)]

@@ -14,17 +14,14 @@ use crate::{
         spec::Spec,
         version::{Channel, MetallbApi},
     },
-    engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    engine::step::{Act, Memo, Memory, Probe, SNAP, Scope, Step, Undo},
     error::Result,
     host::{Cmd, Host, Watch},
     kube::{self, Kind, state},
     stack::{
-        SNAP,
+        addon::{judge, take_away},
         data::{self, Known},
-        microk8s::{
-            addons::{judge, take_away},
-            state as microk8s,
-        },
+        microk8s::state as microk8s,
     },
 };
 

@@ -1,6 +1,6 @@
 //! MetalLB: whether it runs, what it may give out, whether the service has an address, and whether the LAN gets an answer for it.
 
-use crate::{config::lb_range::LbRange, engine::finding::Finding, kube::state, stack::observed::Cluster};
+use crate::{config::lb_range::LbRange, error::finding::Finding, kube::state, stack::observed::Cluster};
 
 const NAMESPACE: &str = "metallb-system";
 const AGAIN: &str = "the same bootstrap again puts it right";

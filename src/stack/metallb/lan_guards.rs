@@ -3,7 +3,10 @@
 
 use serde_json::Value;
 
-use crate::{engine::finding::Finding, error::Result, stack::preflight::Facts};
+use crate::{
+    error::{Result, finding::Finding},
+    stack::facts::Facts,
+};
 
 /// Whose VM it is, by what DMI says (vendor, part of product or asset tag): its name, and what lets other addresses through.
 const NETWORKS: &[(&str, &str, &str, &str)] = &[

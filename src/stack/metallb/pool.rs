@@ -14,14 +14,17 @@ use super::state::{self as pools, LIST, NAMESPACE, OWN, Pools, made_by_microk8s}
 use crate::{
     config::{
         lb_range::LbRange,
-        spec::{Iris, Spec},
+        spec::Iris,
         version::{Channel, MetallbApi},
     },
-    engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    engine::step::{Act, Memo, Memory, Probe, SNAP, Scope, Step, Undo},
     error::Result,
     host::{Host, Watch},
     kube::{self, MANAGER, state},
-    stack::{SNAP, iris::objects::MANAGED_BY, microk8s::state as microk8s},
+    stack::{
+        iris::names::{self as iris, MANAGED_BY},
+        microk8s::state as microk8s,
+    },
 };
 
 /// The definition of the kind of pools.
@@ -29,23 +32,6 @@ pub(crate) const POOLS: &str = "ipaddresspools.metallb.io";
 
 /// A controller that starts reads its pools within this time.
 const READS_WITHIN: Duration = Duration::from_secs(5);
-
-/// The addresses that MetalLB may give to us now; none without a pool.
-///
-/// # Errors
-/// The cluster does not answer.
-pub fn pool(host: &dyn Host, channel: &Channel) -> Result<Option<LbRange>> {
-    Ok(Pools::read(host, channel.row().metallb, None)?.present().and_then(pools::Pool::range))
-}
-
-/// The addresses of the pool that serves this spec, and whether it is advertised; none = no such pool.
-///
-/// # Errors
-/// The cluster does not answer, or its configuration is none of MetalLB's.
-pub fn configured(host: &dyn Host, spec: &Spec) -> Result<Option<(Vec<String>, bool)>> {
-    let pools = Pools::read(host, spec.channel.row().metallb, Some(&spec.iris))?;
-    Ok(pools.find(pools.ours(&spec.lb)).map(|pool| (pool.addresses.clone(), pool.advertised)))
-}
 
 /// What a probe found in the objects; null = nothing.
 fn found_now(found: &Probe) -> Value {
@@ -254,7 +240,7 @@ impl Step for Pool {
     }
 
     fn recipe(&self) -> Value {
-        json!({"channel": self.channel, "lb": self.lb, "iris": crate::stack::recall::names(&self.iris),
+        json!({"channel": self.channel, "lb": self.lb, "iris": iris::recipe(&self.iris),
             "timeouts": {"addon": self.deadline.as_secs()}})
     }
 

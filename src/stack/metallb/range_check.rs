@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::lb_range::LbRange,
-    engine::finding::Finding,
-    error::Result,
+    error::{Result, finding::Finding},
     network::{self, Network, Reserved},
-    stack::{self, preflight::Facts},
+    stack::{facts::Facts, metallb::state as metallb},
 };
 
 /// Findings against a range that a user may know better: the network may be about to change, or somebody answers who should not.
@@ -28,7 +27,8 @@ pub(crate) fn look(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 /// Asks the LAN about the addresses that MetalLB does not have yet. Those that it has were asked about when it got them, and it
 /// answers for some of them itself.
 fn in_use(facts: &Facts<'_>, lb: &LbRange, network: &Network, reserved: &Reserved) -> Result<Vec<Finding>> {
-    let given = if facts.installed() { stack::pool(facts.host, &facts.spec.channel).unwrap_or_default() } else { None };
+    let given =
+        if facts.installed() { metallb::pool(facts.host, &facts.spec.channel).unwrap_or_default() } else { None };
     let new = match &given {
         Some(given) => lb.difference(given),
         None => Some(lb.clone()),

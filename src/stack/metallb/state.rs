@@ -10,12 +10,12 @@ use crate::{
     config::{
         lb_range::LbRange,
         spec::{Iris, Spec},
-        version::MetallbApi,
+        version::{Channel, MetallbApi},
     },
     error::{Error, Result},
     host::Host,
     kube::{self, state},
-    stack::iris::objects::external,
+    stack::{iris::names::external, metallb::state as pools},
 };
 
 pub(crate) const NAMESPACE: &str = "metallb-system";
@@ -230,4 +230,21 @@ pub(crate) fn text(host: &dyn Host) -> Result<Option<String>> {
 pub(crate) fn parse(text: &str) -> Result<Value> {
     serde_saphyr::from_str(text)
         .map_err(|e| Error::failed(format!("ConfigMap {NAMESPACE}/config is not MetalLB's")).because(e))
+}
+
+/// The addresses that MetalLB may give to us now; none without a pool.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn pool(host: &dyn Host, channel: &Channel) -> Result<Option<LbRange>> {
+    Ok(Pools::read(host, channel.row().metallb, None)?.present().and_then(pools::Pool::range))
+}
+
+/// The addresses of the pool that serves this spec, and whether it is advertised; none = no such pool.
+///
+/// # Errors
+/// The cluster does not answer, or its configuration is none of MetalLB's.
+pub fn configured(host: &dyn Host, spec: &Spec) -> Result<Option<(Vec<String>, bool)>> {
+    let pools = Pools::read(host, spec.channel.row().metallb, Some(&spec.iris))?;
+    Ok(pools.find(pools.ours(&spec.lb)).map(|pool| (pool.addresses.clone(), pool.advertised)))
 }

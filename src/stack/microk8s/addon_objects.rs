@@ -8,14 +8,12 @@ use crate::{
     config::version::Row,
     error::Result,
     host::Host,
-    kube::{self, Kind},
+    kube,
+    stack::{addon::Brings, microk8s::state as microk8s},
 };
 
 /// Kubelet's arguments, where `enable dns` writes last of all what pods are told of it.
 pub(crate) const KUBELET: &str = "/var/snap/microk8s/current/args/kubelet";
-
-/// An object that an addon brings.
-pub(crate) type Brings = (&'static Kind, Option<&'static str>, &'static str);
 
 /// What an addon brings, workloads first; none for an addon that we do not know.
 pub(crate) fn brings(name: &str) -> Option<&'static [Brings]> {
@@ -74,8 +72,7 @@ pub(crate) fn missing_object(host: &dyn Host, row: &Row, (kind, namespace, name)
         }
         ("StorageClass", "microk8s-hostpath") => {
             // Where there is another default by now, a second one would take new claims away from it.
-            let is_default =
-                !host.list(&kube::STORAGE_CLASS, None, "")?.iter().any(crate::stack::iris::claims::is_default);
+            let is_default = !host.list(&kube::STORAGE_CLASS, None, "")?.iter().any(microk8s::is_default);
             let annotations = json!({"storageclass.kubernetes.io/is-default-class": is_default.to_string()});
             let mode = if row.waits_for_consumer { "WaitForFirstConsumer" } else { "Immediate" };
             Some(json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
@@ -84,9 +81,4 @@ pub(crate) fn missing_object(host: &dyn Host, row: &Row, (kind, namespace, name)
         }
         _ => None,
     })
-}
-
-/// Whether it is a workload, whose pods come and go.
-pub(crate) fn is_workload((kind, ..): &Brings) -> bool {
-    **kind == kube::DEPLOYMENT || **kind == kube::DAEMON_SET
 }

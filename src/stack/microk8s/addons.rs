@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::addon_objects::{Brings, KUBELET, brings, is_workload, missing_object};
+use super::addon_objects::{KUBELET, brings, missing_object};
 use crate::{
     config::{
         spec::Spec,
@@ -15,16 +15,15 @@ use crate::{
     },
     engine::{
         check::{Check, Question},
-        step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+        step::{Act, Memo, Memory, Probe, SNAP, Scope, Step, Undo},
     },
     error::Result,
     host::{Cmd, Host, Watch},
     kube::{self, state},
     stack::{
-        SNAP,
+        addon::{Brings, is_workload, judge, look, status, take_away},
         data::{self, Known},
-        image,
-        iris::objects,
+        iris::names as iris,
         microk8s::state as microk8s,
     },
 };
@@ -184,70 +183,6 @@ impl Addon {
 /// What a probe says is missing.
 const NO_CLUSTER_DNS: &str = "--cluster-dns";
 
-/// MicroK8s' own word. It only means that some object exists.
-fn status(host: &dyn Host, addon: &str) -> Result<bool> {
-    let output = host.ask(&Cmd::reads(["microk8s", "status", "--addon", addon]))?;
-    Ok(output.stdout.lines().any(|l| l.trim() == "enabled"))
-}
-
-/// The acts that take an addon away, all of it. What MicroK8s takes for disabled it does not disable, whatever an interrupted
-/// command left of it: so it is made whole first.
-pub(crate) fn take_away(host: &dyn Host, addon: &str, enable: Act, disable: Act) -> Result<Vec<Act>> {
-    Ok(if status(host, addon)? { vec![disable] } else { vec![enable, disable] })
-}
-
-/// Looks at objects that must be there; a workload among them must be rolled out.
-pub(crate) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
-    look(host, brings, true)
-}
-
-/// Looks at objects that must be there, and where `works` is asked for at what comes of them.
-fn look(host: &dyn Host, brings: &[Brings], works: bool) -> Result<Probe> {
-    let mut missing = Vec::new();
-    let mut found = 0;
-    let mut waiting = None;
-    for (kind, namespace, name) in brings {
-        let Some(object) = host.get(kind, *namespace, name)? else {
-            missing.push(format!("{} {name}", kind.kind));
-            continue;
-        };
-        if state::going(&object) {
-            return Ok(Probe::pending(format!("{} {name} is being deleted", kind.kind)));
-        }
-        found += 1;
-        if !works {
-            continue;
-        }
-        if is_workload(&(kind, *namespace, name)) && !state::rolled_out(&object) {
-            let pods = host.list(&kube::POD, *namespace, &state::selector(&object))?;
-            if let Some(missing) =
-                pods.iter().filter(|p| state::of_template(p, &object)).find_map(|p| image::missing(host, p))
-            {
-                return Ok(Probe::Hopeless {
-                    why: format!("{} {name}: the registry does not have its image ({missing})", kind.kind),
-                    hint: "see whether the registry or its mirror is the right one; the same command goes on when the image is there"
-                        .to_owned(),
-                });
-            }
-            let why = pods
-                .iter()
-                .find_map(|pod| image::trouble(host, pod))
-                .unwrap_or_else(|| "its pods are not made yet".to_owned());
-            waiting.get_or_insert_with(|| format!("{} {name}: {why}", kind.kind));
-        } else if **kind == kube::PERSISTENT_VOLUME_CLAIM && object["status"]["phase"] != "Bound" {
-            waiting.get_or_insert_with(|| format!("claim {name} is not bound yet"));
-        }
-    }
-    Ok(match (found, missing.as_slice(), waiting) {
-        (0, _, _) => Probe::Absent,
-        (_, [], None) => Probe::satisfied(if works { "works" } else { "" }),
-        (_, [], Some(why)) => Probe::pending(why),
-        (_, missing, _) => {
-            Probe::differs(json!({"missing": missing}), format!("partially installed: {} missing", missing.join(", ")))
-        }
-    })
-}
-
 impl Step for Addon {
     fn id(&self) -> &str {
         &self.id
@@ -375,7 +310,7 @@ impl Step for Addon {
 
     fn used_by(&self) -> Option<String> {
         let user = match self.name() {
-            "dns" => objects::SET,
+            "dns" => iris::SET,
             "hostpath-storage" => "iris.claims",
             _ => return None,
         };

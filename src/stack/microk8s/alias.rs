@@ -8,23 +8,18 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::baseline::Left;
 use crate::{
     config::spec::Spec,
-    engine::step::{Act, Memo, Memory, Probe, Scope, SnapdChange, Step, Undo},
+    engine::step::{Act, Memo, Memory, Probe, SNAP, SOON, Scope, Step, Undo},
     error::Result,
-    host::Host,
-    stack::{SNAP, SOON},
+    host::{Host, SnapdChange},
+    stack::{
+        left::Left,
+        microk8s::state::{HOME_PATHS, PATHS},
+    },
 };
 
 const TARGET: &str = "microk8s.kubectl";
-
-/// Directories that a login's PATH may hold, `/snap/bin` apart.
-const PATHS: &[&str] =
-    &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/bin", "/usr/games"];
-
-/// The same below a home directory.
-const HOME_PATHS: &[&str] = &["bin", ".local/bin", "go/bin", ".krew/bin", ".asdf/shims"];
 
 /// The step.
 pub(crate) struct Alias {
@@ -72,7 +67,7 @@ impl Alias {
     }
 
     /// The first free name, and what is in the way of `kubectl`.
-    fn choose(&self, host: &dyn Host) -> Result<(String, Option<PathBuf>)> {
+    pub(crate) fn choose(&self, host: &dyn Host) -> Result<(String, Option<PathBuf>)> {
         let first = self.taken(host, "kubectl")?;
         if first.is_none() {
             return Ok(("kubectl".to_owned(), None));
@@ -105,15 +100,6 @@ pub(crate) fn left(host: &dyn Host) -> Result<Vec<Left>> {
     let told =
         |name: &String| Left::ours(format!("alias {name}"), format!("snapd still has it: `snap unalias {name}`"));
     Ok(names.map(told).collect())
-}
-
-/// Another kubectl on the PATH, and the short name that MicroK8s' own gets because of it.
-///
-/// # Errors
-/// The host cannot be read.
-pub fn kubectl_in_the_way(host: &dyn Host, spec: &Spec) -> Result<Option<(PathBuf, String)>> {
-    let (name, other) = Alias::new(spec).choose(host)?;
-    Ok(other.map(|path| (path, name)))
 }
 
 impl Step for Alias {

@@ -2,7 +2,10 @@
 //! that does not say what it is for.
 
 use super::certificate::{asked, moment};
-use crate::{engine::finding::Finding, error::Result, stack::preflight::Facts};
+use crate::{
+    error::{Result, finding::Finding},
+    stack::facts::Facts,
+};
 
 /// MicroK8s made its authority without keyUsage until June 2026 (canonical/microk8s #5537); RFC 5280 asks for it.
 pub(crate) fn issuer(facts: &Facts<'_>) -> Result<Vec<Finding>> {

@@ -1,9 +1,6 @@
 //! What openssl says of MicroK8s' certificates.
 
-use crate::{
-    error::Result,
-    stack::{microk8s::state::CERTIFICATES, preflight::Facts},
-};
+use crate::{error::Result, host::microk8s::CERTIFICATES, stack::facts::Facts};
 
 /// Both outputs of `openssl x509` with these words; none where there is no such certificate, or no openssl.
 pub(crate) fn asked(facts: &Facts<'_>, file: &str, what: &[&str]) -> Result<Option<String>> {

@@ -2,9 +2,11 @@
 
 use crate::{
     config::version::Channel,
-    engine::finding::Finding,
-    error::Result,
-    stack::{self, microk8s::certificate::moment, preflight::Facts},
+    error::{Result, finding::Finding},
+    stack::{
+        facts::Facts,
+        microk8s::{certificate::moment, state as microk8s},
+    },
 };
 
 pub(crate) fn snap(facts: &Facts<'_>) -> Result<Vec<Finding>> {
@@ -35,7 +37,7 @@ pub(crate) fn services(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     if !facts.installed() {
         return Ok(Vec::new());
     }
-    Ok(vec![match stack::stopped(facts.host)? {
+    Ok(vec![match microk8s::stopped(facts.host)? {
         None => Finding::fine("MicroK8s' services run"),
         Some(why) if why.contains("is stopped") => Finding::refused(why, facts.start()),
         Some(why) => {

@@ -4,13 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::baseline::Left;
 use crate::{
     config::spec::Spec,
-    engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    engine::step::{Act, Memo, Memory, Probe, SOON, Scope, Step, Undo},
     error::Result,
     host::{Cmd, Host},
-    stack::SOON,
+    stack::left::Left,
 };
 
 /// Made by the snap's install hook; it stays when the snap goes.

@@ -5,11 +5,11 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use super::certificate::asked;
 use crate::{
-    engine::finding::Finding,
-    error::Result,
+    error::{Result, finding::Finding},
+    host::microk8s::CERTIFICATES,
     kube,
     network::{Interface, Kind},
-    stack::{microk8s::state::CERTIFICATES, preflight::Facts},
+    stack::facts::Facts,
 };
 
 /// Arguments of the API server. Since 1.25 they name the authority that kubelet's certificate must be of.

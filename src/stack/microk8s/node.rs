@@ -1,6 +1,6 @@
 //! The node.
 
-use crate::{engine::finding::Finding, kube::state, stack::observed::Cluster};
+use crate::{error::finding::Finding, kube::state, stack::observed::Cluster};
 
 pub(crate) fn ready(cluster: &Cluster<'_>) -> Vec<Finding> {
     let Some(node) = cluster.nodes.first() else {

@@ -11,13 +11,12 @@ use serde_json::{Value, json};
 
 use crate::{
     config::spec::{Mirror, Registries, Spec},
-    engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    engine::step::{Act, Memo, Memory, Probe, SNAP, SOON, Scope, Step, Undo},
     error::{Error, Result},
-    host::{Cmd, FileWrite, Host},
+    host::{Cmd, FileWrite, Host, digest},
     stack::{
-        SNAP, SOON,
+        lan,
         microk8s::state::{ARGS, registry_folder},
-        preflight,
     },
 };
 
@@ -45,7 +44,7 @@ fn write(path: PathBuf, text: &str, secret: bool) -> Act {
 
 /// A file's text as the journal may hold it: of one with a password only the digest.
 fn without_secret(text: &str) -> Value {
-    if text.contains("authorization") { json!({"sha256": crate::host::digest::sha256(text)}) } else { json!(text) }
+    if text.contains("authorization") { json!({"sha256": digest::sha256(text)}) } else { json!(text) }
 }
 
 /// Whether a text is the one that the journal holds.
@@ -208,7 +207,7 @@ impl Proxy {
 
     /// The lines, in the form of the file: a shell reads it.
     fn lines(&self, host: &dyn Host) -> Result<[String; 3]> {
-        let lans: Vec<String> = preflight::network(host)?.lans().map(|(_, lan)| lan.to_string()).collect();
+        let lans: Vec<String> = lan::network(host)?.lans().map(|(_, lan)| lan.to_string()).collect();
         let mut direct: Vec<&str> = CLUSTER.to_vec();
         direct.extend(lans.iter().chain(&self.no_proxy).map(String::as_str));
         let proxy = &self.proxy;

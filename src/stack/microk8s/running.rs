@@ -5,21 +5,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub use crate::stack::microk8s::state::is_stopped;
 use crate::{
     config::spec::Spec,
-    engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo, lies_in_the_cluster},
+    engine::step::{Act, Memo, Memory, Probe, SNAP, Scope, Step, Undo, lies_in_the_cluster},
     error::Result,
     host::{Cmd, Host, Watch},
     kube::{self, state},
-    stack::{SNAP, image, microk8s::state as microk8s},
+    stack::{
+        image,
+        microk8s::state::{self as microk8s, SWITCH_WITHIN, stopped},
+    },
 };
 
-/// Services without which nothing works; which of them exist depends on the version.
-const SERVICES: &[&str] = &["daemon-kubelite", "daemon-apiserver", "daemon-kubelet", "daemon-containerd"];
-
-/// `microk8s start` waits up to a minute for the node by itself, and stop for the pods.
-pub const SWITCH_WITHIN: Duration = Duration::from_secs(180);
+pub use crate::stack::microk8s::state::is_stopped;
 
 /// The name of the step.
 pub(crate) const RUNNING: &str = "cluster.running";
@@ -38,23 +36,6 @@ impl Running {
     pub(crate) fn new(spec: &Spec) -> Self {
         Self { deadline: spec.timeouts.ready.into() }
     }
-}
-
-/// Why the cluster does not run, as far as the host itself tells.
-///
-/// # Errors
-/// snapd does not answer.
-pub fn stopped(host: &dyn Host) -> Result<Option<String>> {
-    if is_stopped(host) {
-        return Ok(Some("MicroK8s is stopped".to_owned()));
-    }
-    let services = host.snapd_get("/v2/apps?names=microk8s&select=service")?.unwrap_or_default();
-    let down = services
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|s| s["name"].as_str().is_some_and(|name| SERVICES.contains(&name)) && s["active"] != true);
-    Ok(down.map(|s| format!("service {} does not run", s["name"].as_str().unwrap_or("?"))))
 }
 
 impl Step for Running {

@@ -10,13 +10,13 @@ use crate::{
         spec::Spec,
         version::{Channel, Minor},
     },
-    engine::step::{Act, Memo, Memory, Probe, Scope, SnapdChange, Step, Undo},
+    engine::step::{Act, Memo, Memory, Probe, SNAP, SOON, Scope, Step, Undo},
     error::Result,
-    host::Host,
+    host::{Host, SnapdChange, microk8s},
     stack::{
-        SNAP, SOON,
         data::{Known, List},
-        microk8s::state::{self as microk8s, Doing},
+        image,
+        microk8s::state::Doing,
     },
 };
 
@@ -112,7 +112,7 @@ impl Snap {
             .as_array()
             .into_iter()
             .flatten()
-            .filter(|change| change["status"] == "Done" && crate::stack::image::is_since(&change["ready-time"], since))
+            .filter(|change| change["status"] == "Done" && image::is_since(&change["ready-time"], since))
             .filter_map(|change| Some((change["id"].as_str()?.parse().ok()?, change["kind"].as_str()?)))
             .collect();
         done.sort_unstable();

@@ -1,30 +1,23 @@
 //! MicroK8s as it is on this host: its snap, what snapd does with it right now, and whether it was stopped. It only reads.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    engine::step::Progress,
+    config::spec::Spec,
     error::Result,
-    host::{Host, digest},
+    host::{Host, Progress},
+    stack::microk8s::alias::Alias,
 };
 
-/// The snap in snapd's REST interface.
-pub const SNAP: &str = "/v2/snaps/microk8s";
-
-/// The step that installs and removes it: everything in the cluster goes with it.
-pub const STEP: &str = "snap.microk8s";
+pub use crate::host::microk8s::{CERTIFICATES, CONTAINERD, Identity, SNAP};
 
 /// Its settings; each revision of the snap has its own copy, and takes the last one's along.
 pub const ARGS: &str = "/var/snap/microk8s/current/args";
-
-/// The certificates that it makes for itself when it is installed.
-pub const CERTIFICATES: &str = "/var/snap/microk8s/current/certs";
-
-/// The socket of its containerd, which is never another one's.
-pub const CONTAINERD: &str = "/var/snap/microk8s/common/run/containerd.sock";
 
 /// The folder below `certs.d` in which containerd looks for a registry's mirror: a port stands between underscores (containerd,
 /// docs/hosts.md; `hostDirectory` in its source).
@@ -87,36 +80,55 @@ pub(crate) fn mounts_at(point: &Path) -> bool {
     MOUNTED.iter().any(|part| point.starts_with(Path::new(COMMON).join(part)))
 }
 
-/// Which MicroK8s it is. A refresh changes the time and `refresh-certs` the authority; another installation alone changes both.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// When its revision was installed, as snapd says it.
-    pub installed: String,
-    /// The SHA-256 of its certificate authority.
-    pub authority: String,
+pub(crate) fn is_default(class: &Value) -> bool {
+    class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
 }
 
-impl Identity {
-    /// The one that is there; none while it has no certificates.
-    ///
-    /// # Errors
-    /// snapd does not answer, or the file cannot be read.
-    pub fn now(host: &dyn Host) -> Result<Option<Self>> {
-        host.snapd_get(SNAP)?.map_or(Ok(None), |snap| Self::of(host, &snap))
-    }
+/// Directories that a login's PATH may hold, `/snap/bin` apart.
+pub(crate) const PATHS: &[&str] =
+    &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/bin", "/usr/games"];
 
-    /// That of the snap that snapd describes so; none while it has no certificates.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn of(host: &dyn Host, snap: &Value) -> Result<Option<Self>> {
-        let Some(authority) = host.read(&Path::new(CERTIFICATES).join("ca.crt"))? else { return Ok(None) };
-        let Some(installed) = snap["install-date"].as_str() else { return Ok(None) };
-        Ok(Some(Self { installed: installed.to_owned(), authority: digest::sha256(authority) }))
-    }
+/// The same below a home directory.
+pub(crate) const HOME_PATHS: &[&str] = &["bin", ".local/bin", "go/bin", ".krew/bin", ".asdf/shims"];
 
-    /// Whether these two are not of one installation.
-    pub fn is_another(&self, other: &Self) -> bool {
-        self.installed != other.installed && self.authority != other.authority
-    }
+/// Another kubectl on the PATH, and the short name that MicroK8s' own gets because of it.
+///
+/// # Errors
+/// The host cannot be read.
+pub fn kubectl_in_the_way(host: &dyn Host, spec: &Spec) -> Result<Option<(PathBuf, String)>> {
+    let (name, other) = Alias::new(spec).choose(host)?;
+    Ok(other.map(|path| (path, name)))
 }
+
+/// Services without which nothing works; which of them exist depends on the version.
+pub(crate) const SERVICES: &[&str] = &["daemon-kubelite", "daemon-apiserver", "daemon-kubelet", "daemon-containerd"];
+
+/// `microk8s start` waits up to a minute for the node by itself, and stop for the pods.
+pub const SWITCH_WITHIN: Duration = Duration::from_secs(180);
+
+/// Why the cluster does not run, as far as the host itself tells.
+///
+/// # Errors
+/// snapd does not answer.
+pub fn stopped(host: &dyn Host) -> Result<Option<String>> {
+    if is_stopped(host) {
+        return Ok(Some("MicroK8s is stopped".to_owned()));
+    }
+    let services = host.snapd_get("/v2/apps?names=microk8s&select=service")?.unwrap_or_default();
+    let down = services
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|s| s["name"].as_str().is_some_and(|name| SERVICES.contains(&name)) && s["active"] != true);
+    Ok(down.map(|s| format!("service {} does not run", s["name"].as_str().unwrap_or("?"))))
+}
+
+/// What shows that another Kubernetes is installed: its name, a path, and what takes it away.
+pub(crate) const OTHER_KUBERNETES: &[(&str, &str, &str)] = &[
+    ("k3s", "/etc/rancher/k3s", "k3s-uninstall.sh"),
+    ("k3s", "/usr/local/bin/k3s", "k3s-uninstall.sh"),
+    ("RKE2", "/etc/rancher/rke2", "rke2-uninstall.sh"),
+    ("k0s", "/etc/k0s", "k0s reset"),
+    ("Kubernetes of kubeadm", "/etc/kubernetes/kubelet.conf", "kubeadm reset"),
+    ("Kubernetes of kubeadm", "/etc/kubernetes/admin.conf", "kubeadm reset"),
+];

@@ -1,9 +1,9 @@
 //! Volumes: who makes them, and the claims that wait for one.
 
 use crate::{
-    engine::finding::Finding,
+    error::finding::Finding,
     kube::state,
-    stack::{self, observed::Cluster},
+    stack::{iris::names as iris, observed::Cluster},
 };
 
 pub(crate) fn provisioner(cluster: &Cluster<'_>) -> Vec<Finding> {
@@ -42,7 +42,7 @@ pub(crate) fn provisioner(cluster: &Cluster<'_>) -> Vec<Finding> {
 
 pub(crate) fn claims(cluster: &Cluster<'_>) -> Vec<Finding> {
     let iris = &cluster.facts.spec.iris;
-    let wanted = stack::claim_names(iris);
+    let wanted = iris::claim_names(iris);
     let ours = cluster.claims.iter().filter(|c| {
         c["metadata"]["namespace"] == iris.namespace.as_str() && wanted.iter().any(|(name, _)| state::name(c) == name)
     });

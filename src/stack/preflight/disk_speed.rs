@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::Facts;
-use crate::{engine::finding::Finding, error::Result};
+use crate::{
+    error::{Result, finding::Finding},
+    stack::facts::Facts,
+};
 
 /// As many writes, for so long at the most.
 const WRITES: u32 = 100;
@@ -15,7 +17,7 @@ const SLOW: Duration = Duration::from_millis(10);
 /// Of fewer writes, which is what a slow disk has time for, the middle counts: one of them may be a hiccup.
 const FEW: usize = 10;
 
-pub(super) fn latency(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn latency(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let folder = facts.nearest("/var/snap/microk8s/common");
     // A file system that takes no file without a name is not measured; whether MicroK8s can write there is seen when it does.
     let mut taken = facts.host.sync_latency(&folder, WRITES, WITHIN).unwrap_or_default();

@@ -3,15 +3,19 @@
 
 use serde_json::Value;
 
-use super::{Facts, nft};
-use crate::{engine::finding::Finding, error::Result};
+use super::nft;
+use crate::{
+    error::{Result, finding::Finding},
+    host,
+    stack::facts::Facts,
+};
 
 /// What every firewall has to let through.
 fn pods(facts: &Facts<'_>) -> String {
     facts.reserved().unwrap_or_default().pods.to_string()
 }
 
-pub(super) fn firewalls(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn firewalls(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let found: Vec<Finding> = [ufw(facts)?, firewalld(facts)?].into_iter().flatten().chain(nftables(facts)?).collect();
     Ok(if found.is_empty() { vec![Finding::fine("no firewall stands in the way of pods")] } else { found })
 }
@@ -43,7 +47,7 @@ fn firewalld(facts: &Facts<'_>) -> Result<Option<Finding>> {
     let reserved = facts.reserved().unwrap_or_default();
     let (pods, services) = (reserved.pods.to_string(), reserved.services.to_string());
     let asked = |argument: &str| -> Result<String> {
-        let output = facts.ask(&["firewall-cmd", argument])?.filter(crate::host::Output::ok);
+        let output = facts.ask(&["firewall-cmd", argument])?.filter(host::Output::ok);
         Ok(output.map(|o| o.stdout.trim().to_owned()).unwrap_or_default())
     };
     let zone = asked(&format!("--get-zone-of-source={pods}"))?;
@@ -73,7 +77,7 @@ fn firewalld(facts: &Facts<'_>) -> Result<Option<Finding>> {
 
 /// Chains of nftables' own that drop what they do not know: a packet has to pass all of them, whatever iptables accepts.
 fn nftables(facts: &Facts<'_>) -> Result<Vec<Finding>> {
-    let Some(listed) = facts.ask(&["nft", "--json", "list", "chains"])?.filter(crate::host::Output::ok) else {
+    let Some(listed) = facts.ask(&["nft", "--json", "list", "chains"])?.filter(host::Output::ok) else {
         return Ok(Vec::new());
     };
     let listed: Value = serde_json::from_str(&listed.stdout).unwrap_or_default();
@@ -113,9 +117,9 @@ fn nftables(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 }
 
 /// Rules in both of iptables' backends: each sees only its own, and both count.
-pub(super) fn backends(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn backends(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let rules = |program: &str| -> Result<usize> {
-        let output = facts.ask(&[program, "-S"])?.filter(crate::host::Output::ok);
+        let output = facts.ask(&[program, "-S"])?.filter(host::Output::ok);
         Ok(output.map_or(0, |o| o.stdout.lines().filter(|l| l.starts_with("-A ")).count()))
     };
     // Who asks the old one where it has no tables makes it load its modules.
@@ -135,7 +139,7 @@ pub(super) fn backends(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 }
 
 /// Services are translated addresses, which the kernel keeps in a table.
-pub(super) fn conntrack(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn conntrack(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let most = facts.number("/proc/sys/net/netfilter/nf_conntrack_max")?;
     let now = facts.number("/proc/sys/net/netfilter/nf_conntrack_count")?.unwrap_or(0);
     let Some(most) = most.filter(|most| *most > 0) else {

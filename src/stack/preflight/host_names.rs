@@ -1,14 +1,18 @@
 //! The host's name, and the person's home: whom certificates and snaps take them for.
 
-use super::{Facts, mounts};
-use crate::{config::version::Minor, engine::finding::Finding, error::Result};
+use crate::{
+    config::version::Minor,
+    error::{Result, finding::Finding},
+    host,
+    stack::{facts::Facts, mounts},
+};
 
 /// From this version on kubelet has a certificate for `system:node:NAME` (MicroK8s, actions/common/utils.sh); a common name has at most
 /// 64 characters (RFC 5280, ub-common-name).
 const CERTIFIED_FROM: Minor = Minor(1, 28);
 const LONGEST: usize = 64 - "system:node:".len();
 
-pub(super) fn length(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn length(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let name = facts.text("/proc/sys/kernel/hostname")?.trim().to_owned();
     let minor = facts.spec.channel.minor;
     if minor < CERTIFIED_FROM || name.len() <= LONGEST {
@@ -30,9 +34,9 @@ const FIRST_PERSON: u32 = 1000;
 
 /// Commands of snaps make a folder in the home of who runs them, and are let into no other place than /home (snapd, snap-confine's
 /// user-support.c).
-pub(super) fn home(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn home(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let user = &facts.spec.user;
-    let Some(entry) = facts.ask(&["getent", "passwd", user])?.filter(crate::host::Output::ok) else {
+    let Some(entry) = facts.ask(&["getent", "passwd", user])?.filter(host::Output::ok) else {
         return Ok(vec![Finding::fine("the user is not known here")]);
     };
     let fields: Vec<&str> = entry.stdout.trim().split(':').collect();

@@ -1,13 +1,16 @@
 //! What the kernel and the machine bring: controllers of control groups, squashfs, huge pages, SELinux, the processor's level, and the
 //! few programs that everything else stands on.
 
-use super::{Facts, room::memory_value};
-use crate::{engine::finding::Finding, error::Result};
+use super::room::memory_value;
+use crate::{
+    error::{Result, finding::Finding},
+    stack::facts::Facts,
+};
 
 /// Without these kubelet does not start (Kubernetes, "About cgroup v2"; kubelet's container manager).
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
-pub(super) fn controllers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn controllers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let v2 = facts.text("/sys/fs/cgroup/cgroup.controllers")?;
     let (version, there): (&str, Vec<String>) = if facts.exists("/sys/fs/cgroup/cgroup.controllers") {
         ("v2", v2.split_whitespace().map(str::to_owned).collect())
@@ -35,7 +38,7 @@ pub(super) fn controllers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 }
 
 /// Snaps are images of this file system.
-pub(super) fn squashfs(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn squashfs(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let known = facts.text("/proc/filesystems")?.lines().any(|l| l.split_whitespace().last() == Some("squashfs"));
     let there = known
         || facts.container.is_some()
@@ -55,7 +58,7 @@ pub(super) fn squashfs(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 }
 
 /// Memory that is kept back for huge pages. A program in a pod that finds them and may not have them is ended by a bus error.
-pub(super) fn huge_pages(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn huge_pages(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let reserved = reserved_mib(facts)?;
     Ok(vec![if reserved == 0 {
         Finding::fine("no memory is kept back for huge pages")
@@ -71,7 +74,7 @@ pub(super) fn huge_pages(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 }
 
 /// Of it, in MiB.
-pub(super) fn reserved_mib(facts: &Facts<'_>) -> Result<u64> {
+pub(crate) fn reserved_mib(facts: &Facts<'_>) -> Result<u64> {
     let info = facts.text("/proc/meminfo")?;
     let pages = info.lines().find_map(|l| l.strip_prefix("HugePages_Total:")?.trim().parse::<u64>().ok()).unwrap_or(0);
     // Below a MiB it is rounded to nothing.
@@ -83,12 +86,12 @@ pub(super) fn reserved_mib(facts: &Facts<'_>) -> Result<u64> {
 }
 
 /// Memory that can be used at all, in MiB.
-pub(super) fn usable_mib(facts: &Facts<'_>) -> Result<Option<u64>> {
+pub(crate) fn usable_mib(facts: &Facts<'_>) -> Result<Option<u64>> {
     let reserved = reserved_mib(facts)?;
     Ok(memory_value(facts, "MemTotal")?.map(|total| total.saturating_sub(reserved)))
 }
 
-pub(super) fn selinux(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn selinux(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let enforcing = facts.text("/sys/fs/selinux/enforce")?.trim() == "1";
     Ok(vec![if enforcing {
         Finding::warned(
@@ -103,7 +106,7 @@ pub(super) fn selinux(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 /// What x86-64-v2 adds (the psABI of x86-64, "Microarchitecture Levels"), as /proc/cpuinfo calls it.
 const LEVEL_2: [&str; 6] = ["cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"];
 
-pub(super) fn cpu_level(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn cpu_level(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let info = facts.text("/proc/cpuinfo")?;
     let flags: Vec<&str> = info
         .lines()
@@ -127,7 +130,7 @@ pub(super) fn cpu_level(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 const PROGRAMS: [(&str, &str); 3] = [("mount", "mount"), ("umount", "mount"), ("modprobe", "kmod")];
 
 #[expect(clippy::unnecessary_wraps, reason = "every check has this shape")]
-pub(super) fn programs(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn programs(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let there = |name: &str| {
         ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|dir| facts.exists(&format!("{dir}/{name}")))
     };

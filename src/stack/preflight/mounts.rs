@@ -1,55 +1,22 @@
 //! What lies where: mounts on which nothing may be run, file systems that cost or forbid something, and folders with odd rights.
 
-use super::Facts;
-use crate::{engine::finding::Finding, error::Result};
-
-/// A mount, as `/proc/self/mountinfo` tells of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mount {
-    pub(super) point: String,
-    /// Of the mount and of its file system.
-    options: Vec<String>,
-    pub(super) kind: String,
-}
-
-impl Mount {
-    fn has(&self, option: &str) -> bool {
-        self.options.iter().any(|o| o == option)
-    }
-}
-
-/// Reads `/proc/self/mountinfo`: `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAGS] - KIND SOURCE OPTIONS`.
-pub(crate) fn parse(text: &str) -> Vec<Mount> {
-    let line = |line: &str| {
-        let (mount, system) = line.split_once(" - ")?;
-        let (mount, system): (Vec<&str>, Vec<&str>) = (mount.split(' ').collect(), system.split(' ').collect());
-        let options = [*mount.get(5)?, system.get(2).copied().unwrap_or_default()].join(",");
-        Some(Mount {
-            // A blank in a path is written in octal.
-            point: mount.get(4)?.replace("\\040", " "),
-            options: options.split(',').map(str::to_owned).collect(),
-            kind: (*system.first()?).to_owned(),
-        })
-    };
-    text.lines().filter_map(line).collect()
-}
-
-/// The mount that a path lies on: the longest that it begins with; of several on one point the last, which hides the others.
-pub(super) fn of<'a>(mounts: &'a [Mount], path: &str) -> Option<&'a Mount> {
-    let holds = |point: &str| {
-        point == "/" || path.strip_prefix(point).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    mounts.iter().filter(|mount| holds(&mount.point)).max_by_key(|mount| mount.point.len())
-}
+use crate::{
+    error::{Result, finding::Finding},
+    stack::{
+        facts::Facts,
+        longhorn::state as longhorn,
+        mounts::{Mount, of},
+    },
+};
 
 /// Where programs are run from, and which.
 const RUN_FROM: &[(&str, &str)] = &[("/var/snap/microk8s", "the plugins of the pod network and MicroK8s' own scripts")];
-const RUN_FROM_ON_LONGHORN: &[(&str, &str)] = &[(crate::stack::longhorn::state::DATA, "Longhorn's engine")];
+const RUN_FROM_ON_LONGHORN: &[(&str, &str)] = &[(longhorn::DATA, "Longhorn's engine")];
 
 /// apt unpacks scripts of packages there that ask questions; most packages have none, and most of the others get on without.
 const TMP: &str = "/tmp";
 
-pub(super) fn noexec(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn noexec(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let mounts = facts.mounts()?;
     let barred = |path: &str| of(mounts, path).filter(|mount| mount.has("noexec"));
     let remount = |mount: &Mount| {
@@ -79,7 +46,7 @@ const STORAGE: &str = "/var/snap/microk8s/common";
 
 /// The file system below [`STORAGE`]. containerd needs one that overlayfs can write to; on ZFS, MicroK8s tells it to copy instead
 /// (`snapshotter` in its actions/common/utils.sh).
-pub(super) fn file_system(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn file_system(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let Some(mount) = of(facts.mounts()?, STORAGE) else { return Ok(vec![Finding::fine("no mounts are told of")]) };
     let (kind, point) = (mount.kind.as_str(), mount.point.as_str());
     let below = format!("{STORAGE} lies on {kind} ({point})");
@@ -113,7 +80,7 @@ pub(super) fn file_system(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 }
 
 /// Whoever does not see the processes of others cannot be told about them either.
-pub(super) fn hidepid(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn hidepid(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let hides = |option: &String| {
         matches!(
             option.as_str(),
@@ -136,7 +103,7 @@ pub(super) fn hidepid(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 const TRUSTED: [&str; 4] = ["/", "/var", "/var/lib", "/var/snap"];
 
 /// Root's programs refuse folders that others may change, and rules of AppArmor name real paths.
-pub(super) fn folders(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn folders(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let mut findings: Vec<Finding> = TRUSTED
         .iter()
         .filter_map(|path| Some((path, facts.host.link(path.as_ref())?)))
@@ -182,6 +149,7 @@ pub(super) fn folders(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::mounts::parse;
 
     #[test]
     fn the_mount_of_a_path_is_the_nearest_and_the_last() {

@@ -4,11 +4,14 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use super::Facts;
-use crate::{engine::finding::Finding, error::Result, network::Reserved};
+use crate::{
+    error::{Result, finding::Finding},
+    network::Reserved,
+    stack::facts::Facts,
+};
 
 /// Kubernetes names the node after the host, and takes only RFC 1123 names in lower case.
-pub(super) fn host_name(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn host_name(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let name = facts.text("/proc/sys/kernel/hostname")?.trim().to_owned();
     let fits = |label: &str| {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -64,7 +67,7 @@ const PORTS: &[(u16, &str)] = &[
     (32000, "registry"),
 ];
 
-pub(super) fn ports(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn ports(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let Some(output) = facts.ask(&["ss", "-Hltnp"])? else { return Ok(vec![Finding::fine("there is no `ss` to ask")]) };
     let mut taken: BTreeMap<u16, String> = BTreeMap::new();
     for line in output.stdout.lines() {
@@ -104,7 +107,7 @@ fn of_microk8s(facts: &Facts<'_>, pid: &str) -> Result<bool> {
         || facts.text(&format!("/proc/{pid}/cgroup"))?.contains("snap.microk8s."))
 }
 
-pub(super) fn default_route(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn default_route(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let network = facts.network()?;
     Ok(vec![match network.default_route() {
         Some(route) => Finding::fine(match (route.gateway, route.dev.as_deref()) {
@@ -119,7 +122,7 @@ pub(super) fn default_route(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }])
 }
 
-pub(super) fn dns(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn dns(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let servers = &facts.network()?.dns;
     let list: Vec<String> = servers.iter().map(Ipv4Addr::to_string).collect();
     let text = facts.text("/etc/resolv.conf")?;
@@ -141,7 +144,7 @@ pub(super) fn dns(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 }
 
 /// Packets of pods are forwarded; docker and ufw forbid that by default.
-pub(super) fn forwarding(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn forwarding(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let ufw = facts.text("/etc/ufw/ufw.conf")?.lines().any(|l| l.trim() == "ENABLED=yes");
     let routed = facts.text("/etc/default/ufw")?.lines().any(|l| l.trim() == "DEFAULT_FORWARD_POLICY=\"ACCEPT\"");
     if ufw && !routed {
@@ -171,7 +174,7 @@ pub(super) fn forwarding(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 /// Where MicroK8s' services and containerd take their proxy from.
 const ENVIRONMENT: &str = "/etc/environment";
 
-pub(super) fn proxy(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn proxy(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     // Of this process, as sudo let it through.
     let own = variables(&facts.text("/proc/self/environ")?.replace('\0', "\n"));
     let system = variables(&facts.text(ENVIRONMENT)?);
@@ -243,7 +246,7 @@ fn variables(text: &str) -> BTreeMap<String, String> {
 const REGISTRIES: &[&str] = &["docker.io", "quay.io", "registry.k8s.io"];
 
 /// Only whether somebody listens: what a pull answers (a limit, a missing image) is seen when it is made.
-pub(super) fn registries(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn registries(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let system = variables(&facts.text(ENVIRONMENT)?);
     if system.contains_key("https_proxy") {
         return Ok(vec![Finding::fine("they are reached through the proxy, which is not asked")]);

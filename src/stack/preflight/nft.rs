@@ -9,7 +9,7 @@ const API: &str = "16443";
 
 /// The answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passes {
+pub(crate) enum Passes {
     /// It drops nothing by default, or lets pods through.
     Yes,
     /// It has rules that may be about pods.
@@ -19,7 +19,7 @@ pub(super) enum Passes {
 }
 
 /// Reads what `nft list chain` shows of one with this policy.
-pub(super) fn passes(shown: &str, policy_drops: bool, pods: Ipv4Net) -> Passes {
+pub(crate) fn passes(shown: &str, policy_drops: bool, pods: Ipv4Net) -> Passes {
     let is_rule = |line: &&str| !(line.is_empty() || line.ends_with('{') || *line == "}" || line.starts_with("type "));
     let rules: Vec<&str> = shown.lines().map(str::trim).filter(is_rule).collect();
     // What is last and says nothing of whom it is about is about everybody.

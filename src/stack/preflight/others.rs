@@ -1,11 +1,13 @@
 //! Who else is on the host: another Kubernetes, what an earlier one left, another kubectl.
 
-use super::Facts;
-use crate::{engine::finding::Finding, error::Result, stack};
+use crate::{
+    error::{Result, finding::Finding},
+    stack::{facts::Facts, microk8s::state as microk8s},
+};
 
 /// Kubelet and the pod network are there once, so two of them fight.
-pub(super) fn kubernetes(facts: &Facts<'_>) -> Result<Vec<Finding>> {
-    if let Some((name, path, remove)) = stack::OTHER_KUBERNETES.iter().find(|(_, path, _)| facts.exists(path)) {
+pub(crate) fn kubernetes(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+    if let Some((name, path, remove)) = microk8s::OTHER_KUBERNETES.iter().find(|(_, path, _)| facts.exists(path)) {
         return Ok(vec![Finding::refused(
             format!(
                 "{name} is on this host ({path}): two Kubernetes on one host fight for ports, the packet filter and the pod network"
@@ -30,7 +32,7 @@ const CONTAINERS: &str = "/run/containerd/io.containerd.runtime.v2.task/k8s.io";
 /// Links of a pod network.
 const LINKS: &[&str] = &["vxlan.calico", "cni0", "flannel.1", "cilium_host"];
 
-pub(super) fn leftovers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn leftovers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     if facts.installed() {
         return Ok(vec![Finding::fine("MicroK8s is there, and what it made")]);
     }
@@ -54,8 +56,8 @@ pub(super) fn leftovers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }])
 }
 
-pub(super) fn kubectl(facts: &Facts<'_>) -> Result<Vec<Finding>> {
-    Ok(vec![match stack::kubectl_in_the_way(facts.host, facts.spec)? {
+pub(crate) fn kubectl(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+    Ok(vec![match microk8s::kubectl_in_the_way(facts.host, facts.spec)? {
         Some((path, name)) => Finding::warned(
             format!("there is another kubectl ({}): the short name for MicroK8s' own will be `{name}`", path.display()),
             "remove the other one first if you do not need it",

@@ -2,14 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use super::Facts;
 use crate::{
-    engine::finding::Finding,
-    error::Result,
+    error::{Result, finding::Finding},
     network::{EXTERNAL, NOBODY},
+    stack::facts::Facts,
 };
 
-pub(super) fn ipv4(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn ipv4(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let network = facts.network()?;
     let own = network.interfaces.iter().flat_map(|i| &i.addresses).map(|a| a.net.addr()).find(|a| !a.is_loopback());
     Ok(vec![match own {
@@ -24,7 +23,7 @@ pub(super) fn ipv4(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 /// More are not asked, by whomever.
 const MOST: usize = 3;
 
-pub(super) fn servers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn servers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let servers: Vec<Ipv4Addr> = facts.network()?.dns.iter().copied().take(MOST).collect();
     let answers = asked(facts, &servers, EXTERNAL);
     let silent: Vec<String> =
@@ -45,7 +44,7 @@ pub(super) fn servers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 }
 
 /// Pods look up names of the world in each search domain first. A domain that has every name answers for them.
-pub(super) fn search_domains(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn search_domains(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let mut domains: Vec<String> = Vec::new();
     for file in ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"] {
         let text = facts.text(file)?;

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{Facts, machine};
+use super::machine;
 use crate::{
     config::cpf::{Cpf, Memory},
-    engine::finding::Finding,
-    error::Result,
-    kube::state::quantity,
+    error::{Result, finding::Finding},
+    stack::{
+        facts::Facts,
+        longhorn::state as longhorn,
+        preflight::state::{asked_cpu, bytes, cores},
+    },
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -36,7 +39,7 @@ struct Disk {
     later: Vec<(String, u64)>,
 }
 
-pub(super) fn disk(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn disk(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let mut disks: BTreeMap<String, Disk> = BTreeMap::new();
     let iris = &facts.spec.iris;
     let instances = u64::from(iris.replicas);
@@ -65,7 +68,7 @@ pub(super) fn disk(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let data = [("first data of IRIS", INSTANCE * instances)];
     let mut later = vec![("claims of IRIS", claims)];
     let storage = if facts.spec.longhorn.is_some() {
-        crate::stack::longhorn::state::DATA
+        longhorn::DATA
     } else {
         later.push(("registry", registry));
         "/var/snap/microk8s/common/default-storage"
@@ -127,11 +130,6 @@ fn free_space(facts: &Facts<'_>, path: &str) -> Result<Option<(String, u64)>> {
     Ok(found)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes of claims were checked before")]
-pub(crate) fn bytes(size: &str) -> u64 {
-    quantity(size).unwrap_or(0.0) as u64
-}
-
 /// Rounded down: nobody is told of room that is not there.
 fn gib(bytes: u64) -> String {
     let tenths = bytes / (GIB / 10);
@@ -148,7 +146,7 @@ const SYSTEM_MIB: u64 = 1536;
 /// With less beyond what is asked for, databases and cluster wait for the disk.
 const SPARE_MIB: u64 = 512;
 
-pub(super) fn memory_value(facts: &Facts<'_>, name: &str) -> Result<Option<u64>> {
+pub(crate) fn memory_value(facts: &Facts<'_>, name: &str) -> Result<Option<u64>> {
     let info = facts.text("/proc/meminfo")?;
     let kib = info
         .lines()
@@ -156,7 +154,7 @@ pub(super) fn memory_value(facts: &Facts<'_>, name: &str) -> Result<Option<u64>>
     Ok(kib.map(|kib| kib / 1024))
 }
 
-pub(super) fn memory(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn memory(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let Some(have) = machine::usable_mib(facts)? else {
         return Ok(vec![Finding::warned("/proc/meminfo does not say how much memory there is", "")]);
     };
@@ -185,7 +183,7 @@ fn of_iris(facts: &Facts<'_>) -> Result<Memory> {
 
 /// An instance that takes more than its limit is ended by the kernel, again and again; one that takes more than it asks for is placed
 /// where that much may not be.
-pub(super) fn iris_memory(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn iris_memory(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let iris = &facts.spec.iris;
     let memory = of_iris(facts)?;
     let message = format!("IRIS would take {memory}");
@@ -209,7 +207,7 @@ pub(super) fn iris_memory(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 /// What may lie in swap without a sign of distress.
 const IDLE_SWAP_MIB: u64 = 512;
 
-pub(super) fn swap(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn swap(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let (total, free) = (memory_value(facts, "SwapTotal")?.unwrap_or(0), memory_value(facts, "SwapFree")?.unwrap_or(0));
     let used = total.saturating_sub(free);
     Ok(vec![if total == 0 {
@@ -224,21 +222,7 @@ pub(super) fn swap(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }])
 }
 
-/// What the pods of the cluster itself ask for, in thousandths of a core (calico, coredns).
-const SYSTEM_CPU: u64 = 350;
-
-pub(crate) fn cores(facts: &Facts<'_>) -> Result<u64> {
-    Ok(facts.text("/proc/cpuinfo")?.lines().filter(|l| l.starts_with("processor")).count() as u64)
-}
-
-/// What the pods of IRIS and of the cluster ask for, in thousandths of a core.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the request was checked before")]
-pub(crate) fn asked_cpu(facts: &Facts<'_>) -> u64 {
-    let iris = &facts.spec.iris;
-    (quantity(&iris.cpu_request).unwrap_or(0.0) * 1000.0).round() as u64 * u64::from(iris.replicas) + SYSTEM_CPU
-}
-
-pub(super) fn cpu(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn cpu(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let cores = cores(facts)?;
     if cores == 0 {
         return Ok(vec![Finding::fine("/proc/cpuinfo does not count the cores")]);
@@ -264,7 +248,7 @@ pub(super) fn cpu(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 const LICENSED_CORES: u64 = 20;
 const LICENSED_CORES_ONCE: u64 = 8;
 
-pub(super) fn iris_cores(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn iris_cores(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let (cores, image) = (cores(facts)?, &facts.spec.iris.image);
     let old = year(image).is_some_and(|year| year <= 2022);
     let allowed = if old { LICENSED_CORES_ONCE } else { LICENSED_CORES };
@@ -284,7 +268,7 @@ fn year(image: &str) -> Option<u32> {
 }
 
 /// A release comes out in spring at the earliest, and its licence ends about a year later.
-pub(super) fn iris_image(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn iris_image(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let image = &facts.spec.iris.image;
     let now = i64::try_from(facts.host.unix_time()).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
     let today = now.map_or((0, 0), |t| {

@@ -1,19 +1,24 @@
 //! snapd, and the store behind it.
 
-use super::{Facts, system::numbers};
-use crate::{config::version::Channel, engine::finding::Finding, error::Result};
+use super::system::numbers;
+use crate::{
+    config::version::Channel,
+    engine,
+    error::{Result, finding::Finding},
+    stack::facts::Facts,
+};
 
-pub(super) fn answers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn answers(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     Ok(vec![match facts.host.snapd_get("/v2/system-info") {
         Ok(_) => Finding::fine("snapd answers"),
         Err(e) => Finding::refused(
-            format!("snapd does not answer: {}", crate::engine::one_line(&e)),
+            format!("snapd does not answer: {}", engine::one_line(&e)),
             "install it (`apt install snapd`), or start it (`systemctl start snapd.socket snapd`)",
         ),
     }])
 }
 
-pub(super) fn version(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn version(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let info = facts.host.snapd_get("/v2/system-info").ok().flatten().unwrap_or_default();
     let Some(version) = info["version"].as_str() else {
         return Ok(vec![Finding::fine("snapd does not tell its version")]);
@@ -30,7 +35,7 @@ pub(super) fn version(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }])
 }
 
-pub(super) fn channel(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn channel(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let minor = facts.spec.channel.minor;
     let untried = facts.spec.channel.untried().map(|why| {
         Finding::warned(why, "if something fails, take a newer version of this tool, or an older --channel")
@@ -73,7 +78,7 @@ fn instead(facts: &Facts<'_>) -> String {
 }
 
 /// Addons that this MicroK8s no longer has.
-pub(super) fn addons(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn addons(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let (channel, wanted) = (&facts.spec.channel, &facts.spec.addons);
     let gone: Vec<&str> = channel.row().gone.iter().copied().filter(|name| wanted.iter().any(|w| w == name)).collect();
     Ok(vec![if gone.is_empty() {
@@ -87,7 +92,7 @@ pub(super) fn addons(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 }
 
 /// On its first boot snapd installs what the image brought, and refuses everything else until that is done.
-pub(super) fn seeded(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn seeded(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     // A setting that was never made is an error of snapd's: then it is not seeded.
     let conf = facts.host.snapd_get("/v2/snaps/system/conf?keys=seed.loaded").ok().flatten().unwrap_or_default();
     Ok(vec![if conf["seed.loaded"] == true || facts.host.snapd_get("/v2/system-info").is_err() {
@@ -103,7 +108,7 @@ pub(super) fn seeded(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 /// Changes after which snapd, or MicroK8s with everything in it, starts again.
 const REFRESHES: &[&str] = &["auto-refresh", "refresh-snap", "refresh", "revert-snap"];
 
-pub(super) fn busy(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn busy(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let changes = facts.host.snapd_get("/v2/changes?select=in-progress").ok().flatten().unwrap_or_default();
     let refresh = changes.as_array().into_iter().flatten().find(|c| REFRESHES.iter().any(|kind| c["kind"] == *kind));
     Ok(vec![match refresh {
@@ -118,7 +123,7 @@ pub(super) fn busy(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }])
 }
 
-pub(super) fn store(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn store(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     if facts.installed() {
         return Ok(vec![Finding::fine("MicroK8s is installed")]);
     }
@@ -126,7 +131,7 @@ pub(super) fn store(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let found = match facts.host.snapd_get("/v2/find?name=microk8s") {
         Ok(found) => found.unwrap_or_default(),
         Err(e) => {
-            let why = crate::engine::one_line(&e);
+            let why = engine::one_line(&e);
             // Its query is long, and says nothing.
             let why = why.split('?').next().unwrap_or_default().to_owned();
             let hint =

@@ -1,4 +1,4 @@
-//! Whether the host and the range are fit, before anything is touched (the checks are in [`crate::stack::preflight`]). Everything that is wrong
+//! Whether the host and the range are fit, before anything is touched (the checks are in [`crate::stack::checks`], which hands them over). Everything that is wrong
 //! is told at once.
 
 use std::collections::BTreeSet;
@@ -7,22 +7,22 @@ use crate::{
     config::spec::Spec,
     engine::{
         check::Check,
-        finding::{Finding, Severity},
-        step::Probe,
+        step::{Probe, SOON},
     },
+    error::finding::{Finding, Severity},
     host::Host,
     stack::{
-        SOON,
-        preflight::{self, Facts, When},
+        check::{self, Checks, When},
+        facts::Facts,
         settled,
     },
 };
 
 /// The steps: what ends by itself is waited for; then the host, and the range.
-pub(crate) fn all(spec: &Spec) -> [Check; 3] {
+pub(crate) fn all(spec: &Spec, checks: Checks) -> [Check; 3] {
     let (spec_of_host, spec_of_range) = (spec.clone(), spec.clone());
-    let host = move |host: &dyn Host| Ok(judge(&look(host, &spec_of_host)));
-    let range = move |host: &dyn Host| Ok(judge(&run(host, &spec_of_range, |_| vec![&preflight::RANGE])));
+    let host = move |host: &dyn Host| Ok(judge(&look(host, &spec_of_host, checks), checks));
+    let range = move |host: &dyn Host| Ok(judge(&run(host, &spec_of_range, |_| vec![checks.range]), checks));
     let check = |id, title, question| Check { id, title, question, deadline: SOON, watches: Vec::new() };
     [
         settled::snapd(spec),
@@ -31,26 +31,26 @@ pub(crate) fn all(spec: &Spec) -> [Check; 3] {
     ]
 }
 
-fn look(host: &dyn Host, spec: &Spec) -> Vec<Finding> {
+fn look(host: &dyn Host, spec: &Spec, checks: Checks) -> Vec<Finding> {
     run(host, spec, |facts| {
-        let now = |check: &&preflight::Check| check.when == When::Always || !facts.installed();
+        let now = |check: &&check::Check| check.when == When::Always || !facts.installed();
         // Of a cluster that is there already: nothing speaks with one whose certificates are over.
         let certified =
-            |check: &&preflight::Check| facts.installed() && ["certificates", "certificate-start"].contains(&check.id);
-        let ground = preflight::GROUND.iter().filter(certified);
-        preflight::HOST.iter().filter(now).chain(ground).collect()
+            |check: &&check::Check| facts.installed() && ["certificates", "certificate-start"].contains(&check.id);
+        let ground = checks.ground.iter().filter(certified);
+        checks.host.iter().filter(now).chain(ground).collect()
     })
 }
 
-fn run(host: &dyn Host, spec: &Spec, which: impl FnOnce(&Facts<'_>) -> Vec<&'static preflight::Check>) -> Vec<Finding> {
+fn run(host: &dyn Host, spec: &Spec, which: impl FnOnce(&Facts<'_>) -> Vec<&'static check::Check>) -> Vec<Finding> {
     let facts = Facts::read(host, spec);
-    let mut findings = preflight::run(&facts, &which(&facts));
-    preflight::heed_skips(&mut findings, &spec.skip_checks);
+    let mut findings = check::run(&facts, &which(&facts));
+    check::heed_skips(&mut findings, &spec.skip_checks);
     findings
 }
 
 /// One answer from all findings; each keeps its name, so that a hint can be told from another.
-fn judge(findings: &[Finding]) -> Probe {
+fn judge(findings: &[Finding], checks: Checks) -> Probe {
     let of = |severity| findings.iter().filter(move |f| f.severity == severity);
     let line = |f: &Finding, text: &str| format!("{}: {text}", f.id);
     let with_hint = |f: &Finding| {
@@ -65,7 +65,7 @@ fn judge(findings: &[Finding]) -> Probe {
     why.extend(warnings.iter().map(|w| format!("warning: {w}")));
     let mut hints: Vec<String> =
         of(Severity::Refused).filter(|f| !f.hint.is_empty()).map(|f| line(f, &f.hint)).collect();
-    let known = preflight::skippable();
+    let known = (checks.skippable)();
     let skip: BTreeSet<&str> = of(Severity::Refused).map(|f| f.id).filter(|id| known.contains(id)).collect();
     hints.extend(skip.first().map(|id| format!("whoever knows better: `--skip-check {id}` makes a warning of it")));
     Probe::Refused { why: why.join("\n"), hint: hints.join("\n") }

@@ -1,16 +1,15 @@
 //! Whether this MicroK8s runs on this system: machine, release, container, control groups, AppArmor, sudo, kernel, clock.
 
-use super::Facts;
 use crate::{
     config::version::{Channel, Minor},
-    engine::finding::Finding,
-    error::Result,
+    error::{Result, finding::Finding},
+    stack::facts::Facts,
 };
 
 /// Machines that both MicroK8s and the images of IRIS are made for.
 const MACHINES: &[&str] = &["x86_64", "aarch64"];
 
-pub(super) fn architecture(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn architecture(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let machine = facts.ask(&["uname", "-m"])?.map(|o| o.stdout.trim().to_owned()).unwrap_or_default();
     Ok(vec![if MACHINES.contains(&machine.as_str()) {
         Finding::fine(machine)
@@ -31,7 +30,7 @@ const UBUNTU: &[(u32, Minor, Minor)] = &[
     (2510, Minor(1, 35), Minor(1, u32::MAX)), // sudo-rs
 ];
 
-pub(super) fn release(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn release(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let text = facts.text("/etc/os-release")?;
     let value = |key: &str| {
         let found = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
@@ -75,7 +74,7 @@ pub(super) fn release(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }])
 }
 
-pub(super) fn container(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn container(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     Ok(vec![match facts.container.as_deref() {
         None => Finding::fine("a machine of its own, or a VM"),
         Some(kind @ ("lxc" | "lxc-libvirt")) if !facts.exists("/dev/kmsg") => Finding::refused(
@@ -94,7 +93,7 @@ pub(super) fn container(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }])
 }
 
-pub(super) fn control_groups(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn control_groups(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let v2 = facts.exists("/sys/fs/cgroup/cgroup.controllers");
     let version = if v2 { "v2" } else { "v1" };
     let minor = facts.spec.channel.minor;
@@ -111,7 +110,7 @@ pub(super) fn control_groups(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     Ok(vec![Finding::refused(message, format!("take a channel that can (--channel {}), or {other}", channel.minor))])
 }
 
-pub(super) fn apparmor(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn apparmor(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     if facts.text("/sys/module/apparmor/parameters/enabled")?.trim() != "Y" {
         return Ok(vec![Finding::fine("the kernel does not use AppArmor")]);
     }
@@ -131,7 +130,7 @@ pub(super) fn apparmor(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }])
 }
 
-pub(super) fn sudo(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn sudo(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let Some(output) = facts.ask(&["sudo", "--version"])? else { return Ok(vec![Finding::fine("there is no sudo")]) };
     let version = output.stdout.lines().next().unwrap_or("").to_owned();
     let channel = &facts.spec.channel;
@@ -149,7 +148,7 @@ pub(super) fn sudo(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 const MODULES: &[(&str, &str)] =
     &[("overlay", "layers of images"), ("br_netfilter", "services"), ("vxlan", "the pod network Calico")];
 
-pub(super) fn kernel_modules(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn kernel_modules(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     if let Some(kind) = &facts.container {
         return Ok(vec![Finding::fine(format!("the kernel is that of the container's host ({kind})"))]);
     }
@@ -176,7 +175,7 @@ pub(super) fn kernel_modules(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 /// kubelet, containerd and every pod with a configuration watch files.
 const INOTIFY_INSTANCES: u64 = 512;
 
-pub(super) fn inotify(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn inotify(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let Some(instances) = facts.number("/proc/sys/fs/inotify/max_user_instances")? else {
         return Ok(vec![Finding::warned(
             "the kernel has no inotify",
@@ -202,7 +201,7 @@ pub(super) fn inotify(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 /// This program was not there before.
 const FIRST_DAY: u64 = 1_767_225_600; // 2026-01-01
 
-pub(super) fn clock(facts: &Facts<'_>) -> Result<Vec<Finding>> {
+pub(crate) fn clock(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let now = facts.host.unix_time();
     let shown = i64::try_from(now)
         .ok()
@@ -232,7 +231,7 @@ pub(super) fn clock(facts: &Facts<'_>) -> Result<Vec<Finding>> {
 }
 
 /// The first two numbers of a version.
-pub(super) fn numbers(version: &str) -> (u32, u32) {
+pub(crate) fn numbers(version: &str) -> (u32, u32) {
     let mut parts = version.split(['.', '+', '~', '-']).map(|n| n.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use iris_mk8s::{engine::journal::Place as State, error::ExitCode, kube as kinds};
+use iris_mk8s::{config::place::Place as State, error::ExitCode, kube as kinds};
 
 use super::{Play, Rule, before_json};
 use crate::{

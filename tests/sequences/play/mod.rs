@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use iris_mk8s::{engine::journal::Place as State, error::ExitCode};
+use iris_mk8s::{config::place::Place as State, error::ExitCode};
 use serde_json::Value;
 
 use crate::{

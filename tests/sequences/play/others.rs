@@ -1,6 +1,6 @@
 //! What somebody else does on a host that is played on, and what of it is theirs.
 
-use iris_mk8s::engine::journal::Place as State;
+use iris_mk8s::config::place::Place as State;
 
 use super::{Play, before_json};
 use crate::{

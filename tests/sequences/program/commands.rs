@@ -62,7 +62,7 @@ fn of_another_class(host: &dyn Host, spec: &Spec) -> Result<Vec<Volume>> {
     if !spec.data_goes {
         return Ok(Vec::new());
     }
-    let found = stack::claims_that_go(host, spec).and_then(|claims| data::volumes_of(host, &claims));
+    let found = stack::iris::claims::that_go(host, spec).and_then(|claims| data::volumes_of(host, &claims));
     found.or_else(|e| if e.transient { Ok(Vec::new()) } else { Err(e) })
 }
 

@@ -11,11 +11,11 @@ use std::{
 
 pub use commands::{bootstrap, plan, repair, start, status, stop, teardown, undo_plan};
 use iris_mk8s::{
-    config::spec::Spec,
+    config::{place::Place, spec::Spec},
     engine::{
         Engine,
         event::{Event, Events},
-        journal::{Contents, Journal, Ledger, Place},
+        journal::{Contents, Journal, Ledger},
         step::Stage,
     },
     error::{ExitCode, Result},

@@ -6,13 +6,13 @@ use std::{
 };
 
 use iris_mk8s::{
-    cli::{Lb, SpecFlags},
     config::{
         credentials::Credentials,
+        flags::{Lb, SpecFlags},
+        place::Place,
         profile,
         spec::{Mirror, Spec},
     },
-    engine::journal::Place,
     error::Result,
 };
 

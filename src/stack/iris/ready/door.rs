@@ -6,78 +6,22 @@ use serde_json::Value;
 use super::{image, instances, pause};
 use crate::{
     config::{
-        cpf::Cpf,
         credentials::PUBLISHED,
+        place::Place,
         spec::{Iris, Spec},
     },
     engine::{
         check::Check,
-        journal::Place,
         step::{Probe, Step},
     },
     error::Result,
     host::Host,
     kube::{self, state},
-    stack::{
-        claim_names,
-        iris::{cpf::USERS, objects::WEB},
+    stack::iris::{
+        names::claim_names,
+        state::{Door, OPEN_HINT, account, announced, knock},
     },
 };
-
-/// What came of trying.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// Only the announced password is taken.
-    Shut,
-    /// The password that everybody knows is taken.
-    Open,
-    /// Neither is taken.
-    Other,
-    /// It cannot be said: the status of the answer.
-    Unclear(u16),
-}
-
-/// The account that is tried: the first one that the CPF lets log in.
-pub fn account(iris: &Iris) -> Option<&'static str> {
-    let cpf = Cpf::read(&iris.cpf);
-    USERS.into_iter().find(|user| !cpf.locks(user))
-}
-
-/// Tries both passwords at an instance, one request each; without an announced one only the well-known one. The failure comes first:
-/// a success sets the account's count of failures back.
-///
-/// # Errors
-/// The instance does not answer (transient).
-pub fn knock(host: &dyn Host, address: &str, user: &str, announced: Option<&str>) -> Result<Door> {
-    let url = format!("http://{address}:{WEB}/api/atelier/");
-    if announced != Some(PUBLISHED) {
-        match host.login(&url, user, PUBLISHED)? {
-            200 => return Ok(Door::Open),
-            401 | 403 => {}
-            other => return Ok(Door::Unclear(other)),
-        }
-    }
-    let Some(announced) = announced else { return Ok(Door::Shut) };
-    Ok(match host.login(&url, user, announced)? {
-        200 => Door::Shut,
-        401 | 403 => Door::Other,
-        other => Door::Unclear(other),
-    })
-}
-
-/// The password that is announced: what is in its file.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn announced(host: &dyn Host) -> Result<Option<String>> {
-    let bytes = host.read(&Place::default().password())?.unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(Some(text.trim_end_matches('\n').to_owned()).filter(|password| !password.is_empty()))
-}
-
-/// What to do about an open door.
-pub const OPEN_HINT: &str = "give SuperUser, _SYSTEM and Admin another password now (portal: System Administration, Security, Users), or \
-                             begin with new volumes: `iris-mk8s teardown --data`, then bootstrap";
 
 /// The rung.
 pub(super) fn rung(spec: &Spec) -> Box<dyn Step> {

@@ -8,9 +8,9 @@ use crate::{
     error::Result,
     host::{Host, Output},
     kube::{self, state},
-    stack::{
-        claim_names,
-        iris::objects::{DURABLE, MOUNTS},
+    stack::iris::{
+        log,
+        names::{DURABLE, MOUNTS, claim_names},
     },
 };
 
@@ -41,7 +41,7 @@ pub(super) fn volumes(host: &dyn Host, iris: &Iris) -> Result<Probe> {
         if !output.ok() || !closed.is_empty() {
             return Ok(Probe::Hopeless {
                 why: format!("pod {name}: its user cannot write to {}", closed.replace('\n', ", ")),
-                hint: crate::stack::iris::log::OWNER.to_owned(),
+                hint: log::OWNER.to_owned(),
             });
         }
     }

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::{address, inside, instances, log_of};
+use super::{inside, instances, log_of};
 use crate::{
     config::spec::Iris,
     engine::step::Probe,
     error::Result,
     host::Host,
     kube::state,
-    stack::iris::{log, objects::WEB},
+    stack::iris::{log, names::WEB, state::address},
 };
 
 pub(super) fn through_the_address(host: &dyn Host, iris: &Iris) -> Result<Probe> {

@@ -3,11 +3,11 @@
 //! Rungs below these are steps of their own, each with its time: node and pod network (`cluster.running`), name service and storage
 //! (`addon.dns`, `addon.hostpath-storage`), pool and advertisement (`metallb.pool`).
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{labels::instances, objects::external};
+use super::{names::external, state::instances};
 use crate::{
     config::spec::{Iris, Spec},
     engine::{
@@ -19,7 +19,10 @@ use crate::{
     kube::{self, state},
     stack::{
         image,
-        iris::log::{self, Sign},
+        iris::{
+            log::{self, Sign},
+            state::address,
+        },
     },
 };
 
@@ -27,9 +30,6 @@ mod door;
 mod inside;
 mod metrics;
 mod names;
-
-pub use door::{Door, OPEN_HINT, account, announced, knock};
-pub use names::{Names, look_up, told};
 
 /// A rung: a question about IRIS that is asked until it is answered.
 fn rung(
@@ -88,12 +88,6 @@ pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
         // Last: where all licence units are in use, the terminal has said so.
         door::rung(spec),
     ]
-}
-
-/// The address that MetalLB gave to the LoadBalancer service.
-pub fn address(host: &dyn Host, iris: &Iris) -> Result<Option<Ipv4Addr>> {
-    let service = host.get(&kube::SERVICE, Some(&iris.namespace), &external(iris))?;
-    Ok(service.and_then(|s| state::addresses(&s).first().and_then(|a| a.parse().ok())))
 }
 
 fn pods_ready(host: &dyn Host, iris: &Iris) -> Result<Probe> {

@@ -13,11 +13,11 @@ use super::{Common, GONE, SERVICE_WITHIN, has_cluster, stays};
 use crate::{
     engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
     error::{Error, ExitCode, Result},
-    host::{Cmd, FileWrite, Host},
+    host::{self, Cmd, FileWrite, Host},
     kube::{self, state},
     stack::{
+        left::{End, Left, read_record},
         longhorn::state as longhorn,
-        microk8s::baseline::{End, Left, read_record},
     },
 };
 
@@ -242,8 +242,8 @@ impl Step for Before {
         self.common.deadline
     }
 
-    fn watches(&self) -> Vec<crate::host::Watch> {
-        vec![crate::host::Watch::Objects(&kube::STORAGE_CLASS, None), crate::host::Watch::Pause(Duration::from_secs(1))]
+    fn watches(&self) -> Vec<host::Watch> {
+        vec![host::Watch::Objects(&kube::STORAGE_CLASS, None), host::Watch::Pause(Duration::from_secs(1))]
     }
 
     fn scope(&self) -> Scope {

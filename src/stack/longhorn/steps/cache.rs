@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::{Common, GONE, stays};
 use crate::{
-    engine::step::{Act, Download, Memo, Memory, Probe, Scope, Step, Undo},
+    engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
     error::{Error, Result},
-    host::{FileWrite, Host},
+    host::{Download, FileWrite, Host, digest},
     stack::longhorn::state as longhorn,
 };
 
@@ -64,7 +64,7 @@ impl Step for Cache {
         }
         let (kept, published) = (host.read(&self.file())?, self.common.version().checksum());
         let Some(kept) = kept else { return Ok(Probe::Absent) };
-        let sum = crate::host::digest::sha256(&kept);
+        let sum = digest::sha256(&kept);
         // The file that was given may be gone by now: then the one that was taken stands.
         let given = self.common.wanted.manifest.as_ref().map(|path| host.read(path)).transpose()?.flatten();
         let as_wanted = match (&given, &self.common.wanted.manifest) {

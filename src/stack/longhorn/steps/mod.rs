@@ -14,11 +14,10 @@ use crate::{
         spec::{Longhorn, Spec},
         version::{LonghornVersion, Minor},
     },
-    engine::step::{Act, Step, Undo},
+    engine::step::{Act, SOON, Step, Undo},
     error::{Error, Result},
-    host::Host,
+    host::{self, Host, digest},
     stack::{
-        SOON,
         longhorn::{
             manifest::{Manifest, Part},
             state::{self as longhorn, Installed},
@@ -27,22 +26,17 @@ use crate::{
     },
 };
 
-mod before;
+pub(crate) mod before;
 mod cache;
 mod first;
 mod iscsid;
 mod module;
-mod multipath;
+pub(crate) mod multipath;
 mod objects;
-mod packages;
-mod ready;
+pub(crate) mod packages;
+pub(crate) mod ready;
 mod removal;
 mod trial;
-
-pub(crate) use before::sessions as longhorn_sessions;
-pub(crate) use multipath::{in_use as multipath_in_use, takes_disks as multipath_takes_disks};
-pub(crate) use packages::{is_known as apt_knows, module_there as iscsi_module_there};
-pub(crate) use ready::sign_of as longhorn_sign;
 
 /// The steps; none where no Longhorn is wanted. What is first is taken back last.
 pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
@@ -125,7 +119,7 @@ impl Common {
 
     fn parsed(&self, bytes: &[u8]) -> Result<Arc<Manifest>> {
         let text = String::from_utf8_lossy(bytes);
-        let sum = crate::host::digest::sha256(text.as_bytes());
+        let sum = digest::sha256(text.as_bytes());
         let known = self.read.lock().ok().and_then(|known| known.clone()).filter(|known| known.sha256 == sum);
         if let Some(known) = known {
             return Ok(known);
@@ -190,7 +184,7 @@ fn foreign(host: &dyn Host) -> Result<Option<Installed>> {
 
 /// Whether there is a cluster that can be asked: its snap is there, and is not stopped.
 fn has_cluster(host: &dyn Host) -> Result<bool> {
-    Ok(host.snapd_get(microk8s::SNAP)?.is_some() && !crate::stack::is_stopped(host))
+    Ok(host.snapd_get(microk8s::SNAP)?.is_some() && !microk8s::is_stopped(host))
 }
 
 /// A file's text; empty when there is none.
@@ -205,7 +199,7 @@ fn is_conf(name: &str) -> bool {
 
 /// Whether a unit of systemd's is in this state (`active`, `enabled`).
 fn unit_is(host: &dyn Host, what: &str, unit: &str) -> Result<bool> {
-    let output = host.ask(&crate::host::Cmd::reads(["systemctl", what, unit]))?;
+    let output = host.ask(&host::Cmd::reads(["systemctl", what, unit]))?;
     Ok(output.ok())
 }
 

@@ -10,7 +10,7 @@ use crate::{
     engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
     error::Result,
     host::{Cmd, Host},
-    stack::settled::at_apt,
+    stack::{left, settled::at_apt},
 };
 
 /// iSCSI on the host: `iscsiadm` and its service.
@@ -221,7 +221,7 @@ impl Step for Packages {
         }
         if ours.is_empty() {
             // systemd remembers a service that failed, in a boot in the middle of the removal, after its package is gone.
-            let reset = crate::stack::microk8s::baseline::forget_failed(host, UNITS, &[])?;
+            let reset = left::forget_failed(host, UNITS, &[])?;
             return Ok(reset.map_or(Undo::Done, |act| Undo::Acts(vec![act])));
         }
         if ours.iter().any(|n| n == ISCSI)

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Common;
 use crate::{
+    config::spec,
     engine::{
         check::{Check, Question},
         step::{Probe, Step},
@@ -237,7 +238,7 @@ fn node(host: &dyn Host) -> Result<Probe> {
 }
 
 fn class(host: &dyn Host) -> Result<Probe> {
-    let name = crate::config::spec::LONGHORN_CLASS;
+    let name = spec::LONGHORN_CLASS;
     let Some(class) = host.get(&kube::STORAGE_CLASS, None, name)? else {
         return Ok(Probe::pending("the manager has not made it yet"));
     };

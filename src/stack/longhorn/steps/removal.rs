@@ -13,16 +13,18 @@ use crate::{
     stack::{
         image,
         longhorn::{
+            content,
             state::{self as longhorn, Installed, NAMESPACE},
             uninstall,
         },
+        microk8s::state as microk8s,
     },
 };
 
 /// A stopped cluster is started: Longhorn can be taken back only while it runs.
 pub(super) fn start(host: &dyn Host) -> Option<Undo> {
-    let start = || Undo::Acts(vec![Act::Run(Cmd::changes(crate::stack::SWITCH_WITHIN, ["microk8s", "start"]))]);
-    crate::stack::is_stopped(host).then(start)
+    let start = || Undo::Acts(vec![Act::Run(Cmd::changes(microk8s::SWITCH_WITHIN, ["microk8s", "start"]))]);
+    microk8s::is_stopped(host).then(start)
 }
 
 /// The same, where Longhorn's namespace is gone and objects in it are not: the server lets nobody end them before it is there again.
@@ -33,11 +35,8 @@ pub(super) fn reachable(host: &dyn Host, todo: Undo) -> Result<Undo> {
         Undo::Pending(_) => true,
         Undo::Done | Undo::Keep(_) | Undo::Theirs(_) => false,
     };
-    if waits
-        && host.get(&kube::NAMESPACE, None, NAMESPACE)?.is_none()
-        && !crate::stack::longhorn::content::all(host)?.is_empty()
-    {
-        return Ok(Undo::Acts(vec![crate::stack::longhorn::content::again()]));
+    if waits && host.get(&kube::NAMESPACE, None, NAMESPACE)?.is_none() && !content::all(host)?.is_empty() {
+        return Ok(Undo::Acts(vec![content::again()]));
     }
     Ok(todo)
 }
@@ -95,7 +94,7 @@ pub(super) fn foreseen(host: &dyn Host, common: &Common) -> Result<Vec<Act>> {
     }
     acts.extend(job(host, common, version, &found)?);
     acts.extend(uninstall::leftovers(version).into_iter().map(delete));
-    acts.push(crate::stack::longhorn::content::again());
+    acts.push(content::again());
     Ok(acts)
 }
 

@@ -10,11 +10,12 @@ use std::{
 
 use regex::Regex;
 
-use super::{Left, Others};
+use super::Others;
 use crate::{
     engine::step::Act,
     error::Result,
     host::{FileKind, Host, mount_points},
+    stack::left::Left,
 };
 
 /// A place that MicroK8s leaves something in.

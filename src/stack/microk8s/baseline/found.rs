@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::{files, links, rules, settings};
 use crate::{
     engine::step::Memory,
-    error::{Error, ExitCode, Result},
+    error::Result,
     host::Host,
+    stack::{
+        left::{self, read_record},
+        microk8s::group,
+    },
 };
 
 /// Version of the record; raised when an older program could misread it. The first one had no number.
@@ -66,12 +70,12 @@ impl Found {
         let rules = rules::there(host)?;
         Ok(Self {
             format: FORMAT,
-            group: crate::stack::microk8s::group::exists(host)?,
+            group: group::exists(host)?,
             absent,
             there: Some(there),
             filter_rules: !rules.is_empty(),
             rules: Some(rules),
-            failed: super::failed_units(host, &[super::UNITS])?,
+            failed: left::failed_units(host, &[super::UNITS])?,
             links: links::names(host)?,
             namespaces: host.names(Path::new("/run/netns")),
             settings: settings::read(host)?,
@@ -109,35 +113,8 @@ impl Found {
 
     /// What was written down; none when there is no such file.
     pub(super) fn read(host: &dyn Host, file: &Path) -> Result<Option<Self>> {
-        read(host, file, parse)
+        read_record(host, file, parse)
     }
-}
-
-/// A record of what was there before; none when there is no such file.
-///
-/// # Errors
-/// It is there, and cannot be read.
-pub(crate) fn read<T>(host: &dyn Host, file: &Path, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<Option<T>> {
-    let Some(bytes) = host.read(file)? else { return Ok(None) };
-    let found = whole(&bytes).and_then(|()| parse(&bytes)).map_err(|why| {
-        Error::new(ExitCode::Journal, format!("{} cannot be read", file.display())).because(why).hint(format!(
-            "it says what was there before us, and so nothing was done: put it back from a backup; or move it away (`mv {0} {0}.damaged`), then \
-             the journal's copy of it counts, where it has one, else what is left stays and is named",
-            file.display()
-        ))
-    })?;
-    Ok(Some(found))
-}
-
-/// Whether there is anything in it.
-fn whole(bytes: &[u8]) -> Result<(), String> {
-    if bytes.is_empty() {
-        return Err("it is empty".to_owned());
-    }
-    if bytes.iter().all(|b| *b == 0) {
-        return Err(format!("it holds {} zero bytes, as a power cut leaves them", bytes.len()));
-    }
-    Ok(())
 }
 
 fn parse(bytes: &[u8]) -> Result<Found, String> {
@@ -151,6 +128,7 @@ fn parse(bytes: &[u8]) -> Result<Found, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::left::whole;
 
     /// As commit 8767765 wrote it.
     const FIRST: &str = r#"{"group": false, "absent": ["/etc/cni"], "filter_rules": false, "links": ["lo"], "namespaces": [],

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Left, Others, run};
+use super::{Others, run};
 use crate::{
     engine::step::Act,
     error::{Error, Result},
     host::{Cmd, Host},
     network::Reserved,
+    stack::left::Left,
 };
 
 /// What `ip` says when something is gone, perhaps with something else: both ends of a pair are one thing.

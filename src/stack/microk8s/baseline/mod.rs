@@ -12,17 +12,18 @@ use std::{
 use serde_json::{Value, json};
 
 use self::found::Found;
-pub(crate) use self::found::read as read_record;
 use crate::{
-    config::spec::Spec,
-    engine::{
-        journal::Place,
-        step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
-    },
+    config::{place::Place, spec::Spec},
+    engine::step::{self, Act, Memo, Memory, Probe, SOON, Scope, Step, Undo},
     error::{Error, ExitCode, Result},
     host::{Cmd, FileWrite, Host},
-    stack::{SOON, microk8s::state as microk8s},
+    stack::{
+        left::{End, Left, forget_failed, has_a_file, lines},
+        microk8s::state as microk8s,
+    },
 };
+
+use others::Others;
 
 mod files;
 mod found;
@@ -32,10 +33,6 @@ mod others;
 mod processes;
 mod rules;
 mod settings;
-
-pub(crate) use others::KUBERNETES as OTHER_KUBERNETES;
-
-use others::Others;
 
 /// The services of the snap.
 const UNITS: &str = "snap.microk8s.*";
@@ -51,58 +48,9 @@ pub(crate) fn file() -> PathBuf {
     Place::default().before()
 }
 
-/// Something that stays.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Left {
-    pub(crate) what: String,
-    pub(crate) why: String,
-    /// It is known to be somebody else's, or somebody else needs it: then it does not count.
-    pub(crate) theirs: bool,
-}
-
-impl Left {
-    /// It is ours, or may be.
-    pub(crate) fn ours(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { what: what.into(), why: why.into(), theirs: false }
-    }
-
-    pub(crate) fn theirs(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { what: what.into(), why: why.into(), theirs: true }
-    }
-}
-
-/// All of them, a line each.
-pub(crate) fn lines(left: &[Left]) -> String {
-    let lines: Vec<String> = left.iter().map(|l| format!("{}: {}", l.what, l.why)).collect();
-    lines.join("\n")
-}
-
 /// A command that takes something away; `gone`: what it says when that is gone already.
 fn run(argv: &[&str], gone: &'static str) -> Act {
     Act::Run(Cmd::changes(SOON, argv.iter().copied()).or_gone(gone))
-}
-
-/// The end of a look after an undo: the record of what was there before goes, and after that what stays is told.
-#[derive(Default)]
-pub(crate) struct End(Mutex<Option<Vec<Left>>>);
-
-impl End {
-    /// What is left to do when nothing can be taken away any more.
-    pub(crate) fn of(&self, file: &Path, left: Vec<Left>) -> Undo {
-        if left.iter().any(|l| !l.theirs) {
-            return Undo::Keep(lines(&left));
-        }
-        if let Ok(mut end) = self.0.lock() {
-            *end = Some(left);
-        }
-        Undo::Acts(vec![Act::Remove { path: file.to_owned(), all: false }])
-    }
-
-    /// What was left, once the record is gone.
-    pub(crate) fn told(&self) -> Option<Undo> {
-        let left = self.0.lock().ok()?.take()?;
-        Some(if left.is_empty() { Undo::Done } else { Undo::Theirs(lines(&left)) })
-    }
 }
 
 /// What became of acts so far.
@@ -128,22 +76,6 @@ pub(crate) struct Before {
     deadline: Duration,
     tries: Mutex<Tries>,
     end: End,
-}
-
-/// Units of these patterns that failed, as systemd remembers them.
-fn failed_units(host: &dyn Host, patterns: &[&str]) -> Result<Vec<String>> {
-    let look = ["systemctl", "list-units", "--all", "--failed", "--plain", "--no-legend"];
-    let failed = host.ask(&Cmd::reads(look.iter().chain(patterns).copied()))?;
-    Ok(failed.stdout.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
-}
-
-/// Makes systemd forget units of these patterns that failed, but for those that had failed before; none where no other did.
-pub(crate) fn forget_failed(host: &dyn Host, patterns: &[&str], before: &[String]) -> Result<Option<Act>> {
-    let is_left = |unit: &String| !before.contains(unit) && !has_a_file(host, unit);
-    let failed: Vec<String> = failed_units(host, patterns)?.into_iter().filter(is_left).collect();
-    let words = ["systemctl", "reset-failed"].map(str::to_owned);
-    let reset = || Act::Run(Cmd::changes(SOON, words.into_iter().chain(failed.iter().cloned())));
-    Ok((!failed.is_empty()).then(reset))
 }
 
 impl Before {
@@ -282,14 +214,6 @@ enum When {
     Planned,
     /// It is gone, and this step's turn has come.
     Now,
-}
-
-/// Whether a unit has a file. snapd takes away those of its services with the snap, also when that is disabled: one that still has its file is
-/// somebody's.
-fn has_a_file(host: &dyn Host, unit: &str) -> bool {
-    let folders =
-        ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/lib/systemd/system"];
-    folders.iter().any(|folder| host.exists(&Path::new(folder).join(unit)))
 }
 
 /// What ends the snap's services, where they run although snapd has ended them: a machine that boots in the middle of a removal or a disabling
@@ -467,6 +391,6 @@ impl Step for Before {
     }
 
     fn clears(&self) -> Option<&'static str> {
-        Some(crate::stack::SNAP)
+        Some(step::SNAP)
     }
 }

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{Left, run};
+use super::run;
 use crate::{
     engine::step::Act,
     error::Result,
     host::{Host, mount_points},
-    stack::microk8s::state as microk8s,
+    stack::{left::Left, microk8s::state as microk8s},
 };
 
 /// The snap's folders.

@@ -4,17 +4,7 @@
 use std::path::Path;
 
 use super::processes::Seen;
-use crate::{error::Result, host::Host};
-
-/// What shows that another Kubernetes is installed: its name, a path, and what takes it away.
-pub(crate) const KUBERNETES: &[(&str, &str, &str)] = &[
-    ("k3s", "/etc/rancher/k3s", "k3s-uninstall.sh"),
-    ("k3s", "/usr/local/bin/k3s", "k3s-uninstall.sh"),
-    ("RKE2", "/etc/rancher/rke2", "rke2-uninstall.sh"),
-    ("k0s", "/etc/k0s", "k0s reset"),
-    ("Kubernetes of kubeadm", "/etc/kubernetes/kubelet.conf", "kubeadm reset"),
-    ("Kubernetes of kubeadm", "/etc/kubernetes/admin.conf", "kubeadm reset"),
-];
+use crate::{error::Result, host::Host, stack::microk8s::state::OTHER_KUBERNETES};
 
 /// Programs of a Kubernetes that work on the host itself.
 const PROGRAMS: &[&str] = &["kubelet", "kube-proxy", "k3s", "k3s-server", "k3s-agent", "rke2", "k0s"];
@@ -42,7 +32,7 @@ pub(super) struct Others {
 
 impl Others {
     pub(super) fn look(host: &dyn Host, processes: &[Seen]) -> Result<Self> {
-        let installed = KUBERNETES.iter().find(|(_, path, _)| host.exists(Path::new(path)));
+        let installed = OTHER_KUBERNETES.iter().find(|(_, path, _)| host.exists(Path::new(path)));
         let mut kubernetes = installed.map(|(name, path, _)| format!("{name} is on this host ({path})"));
         if kubernetes.is_none() {
             kubernetes = processes.iter().find_map(running);

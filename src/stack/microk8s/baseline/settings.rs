@@ -6,12 +6,12 @@ use std::{
     path::Path,
 };
 
-use super::{Left, Others};
+use super::Others;
 use crate::{
-    engine::step::Act,
+    engine::step::{Act, SOON},
     error::Result,
     host::{Cmd, Host},
-    stack::SOON,
+    stack::left::Left,
 };
 
 /// The settings, and what Kubernetes and MicroK8s make of each; none where that depends on the number of processors.

@@ -10,10 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Left;
 use crate::{
     engine::step::Act,
     host::{Host, Process, began},
+    stack::left::Left,
 };
 
 /// Where MicroK8s' containerd listens; each shim of it is told.

@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Left, Others};
+use super::Others;
 use crate::{
-    engine::step::Act,
+    engine::step::{Act, SOON},
     error::{Error, Result},
     host::{Cmd, Host},
-    stack::SOON,
+    stack::left::Left,
 };
 
 mod table;

@@ -4,10 +4,9 @@ use std::{
     fs::{self, Metadata},
     io,
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use super::Place;
 use crate::error::{Error, ExitCode, Result};
 
 /// Refuses a place whose content somebody else could have written: root would act on it, and write its secrets there. The folder and all in it
@@ -93,6 +92,66 @@ fn look(path: &Path) -> Result<Option<Metadata>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(unreadable(path, &e)),
     }
+}
+
+/// Where the journal, the lock and the password live.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// `/var/lib/iris-mk8s`
+    pub dir: PathBuf,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("/var/lib/iris-mk8s") }
+    }
+}
+
+impl Place {
+    /// The journal's file.
+    pub fn journal(&self) -> PathBuf {
+        self.dir.join("journal.jsonl")
+    }
+
+    /// The password, readable for the user alone.
+    pub fn password(&self) -> PathBuf {
+        self.dir.join("password")
+    }
+
+    /// Its hash, so that a later run finds the CPF as it made it.
+    pub fn password_hash(&self) -> PathBuf {
+        self.dir.join("password.hash")
+    }
+
+    /// The lock's file.
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
+    /// What the host was like before MicroK8s.
+    pub fn before(&self) -> PathBuf {
+        self.dir.join("before.json")
+    }
+
+    /// What the host was like before Longhorn.
+    pub fn before_longhorn(&self) -> PathBuf {
+        self.dir.join("longhorn-before.json")
+    }
+
+    /// Our files beside the journal, and what an interrupted write of one may have left.
+    pub fn beside(&self) -> Vec<PathBuf> {
+        let ours = [self.password(), self.password_hash(), self.before(), self.before_longhorn()];
+        let written = ours.iter().cloned().chain([self.journal()]);
+        let unfinished: Vec<PathBuf> = written.map(|file| unfinished(&file)).collect();
+        ours.into_iter().chain(unfinished).collect()
+    }
+}
+
+/// A file while it is written anew.
+pub(crate) fn unfinished(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
 }
 
 #[cfg(test)]
