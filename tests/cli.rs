@@ -5,7 +5,7 @@
 use std::process::{Command, Output, Stdio};
 
 use clap::CommandFactory;
-use iris_mk8s::{cli::Cli, config::profile::KEYS};
+use iris_mk8s::{cli::Cli, config::profile::KEYS, stack::STAGES};
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_iris-mk8s"));
@@ -262,13 +262,30 @@ fn the_documents_name_all_keys_commands_and_stages_that_there_are() {
             let last = key.name.rsplit('.').next().unwrap();
             assert!(readme.contains(&format!("{last}`")), "{name} lacks {}", key.name);
         }
-        let catalogue = include_str!("../src/stack/mod.rs")
+        let stages: Vec<&str> = readme
             .lines()
-            .filter_map(|line| line.strip_prefix("//! | ")?.split(" |").next());
-        for stage in catalogue.skip(1) {
-            assert!(readme.contains(&format!("| {stage} |")), "{name} lacks the stage {stage}");
-        }
+            .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+            .filter(|cell| STAGES.contains(cell))
+            .collect();
+        assert_eq!(stages, STAGES, "the stages in {name}");
     }
+}
+
+/// The help and the manual page take them from the table; its head has them once more, with what they do.
+#[test]
+fn the_help_the_manual_page_and_the_head_of_the_table_name_the_stages() {
+    let list = STAGES.join(", ");
+    let flat = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let help = flat(text(&run(&["bootstrap", "--help"]).stdout));
+    assert!(help.contains(&format!("Stop after this stage (and all that it needs): {list}")), "{help}");
+    let page = flat(text(&run(&["man", "bootstrap"]).stdout));
+    assert!(page.contains(&list), "{page}");
+    let head: Vec<&str> = include_str!("../src/stack/mod.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | ")?.split(" |").next())
+        .skip(1)
+        .collect();
+    assert_eq!(head, STAGES);
 }
 
 /// The one is the translation of the other: same headings, same tables, same commands.
