@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 
 use iris_mk8s::{
     config::{
-        flags::SpecFlags,
+        flags::{Lb, SpecFlags, Wish},
         profile::{self, Input, KEYS, Origin, Settings, Value},
         spec::{Seconds, Spec},
     },
@@ -42,7 +42,20 @@ fn origin(settings: &Settings, key: &str) -> String {
 
 /// The wanted state on a host that runs 1.36 and has no room for addresses.
 fn resolve(input: &Input) -> Result<(Spec, Settings), Error> {
-    profile::resolve_with(input, || Ok("1.36".parse().unwrap()), |_| Err(Error::usage("no addresses are free")))
+    resolve_on(input, "1.36")
+}
+
+/// The same on a host that runs this channel.
+fn resolve_on(input: &Input, channel: &str) -> Result<(Spec, Settings), Error> {
+    let mut settings = Settings::gather(input)?;
+    settings.named()?;
+    if *settings.channel()? == Wish::Auto {
+        settings.choose(channel.parse().unwrap(), input)?;
+    }
+    if *settings.lb()? == Lb::Auto {
+        return Err(Error::usage("no addresses are free"));
+    }
+    Ok((settings.wanted(input)?, settings))
 }
 
 #[test]
@@ -100,9 +113,7 @@ fn auto_is_what_the_host_says_and_nothing_without_one() {
     let file = write(dir.path(), "mine.toml", "channel = \"auto\"\n");
     let mut input = input(&[]);
     input.flags.profile = Some(file.clone());
-    let chosen = || Ok("1.33".parse().unwrap());
-    let no_addresses = |_: &_| panic!("the range is given");
-    let (spec, settings) = profile::resolve_with(&input, chosen, no_addresses).unwrap();
+    let (spec, settings) = resolve_on(&input, "1.33").unwrap();
     assert_eq!(spec.channel.to_string(), "1.33/stable");
     assert_eq!(origin(&settings, "channel"), format!("{file}, line 1"));
     assert!(
@@ -117,12 +128,11 @@ fn auto_is_what_the_host_says_and_nothing_without_one() {
     let mirrored =
         write(dir.path(), "mirrored.toml", "channel = \"auto\"\nregistries.mirrors = [\"docker.io=http://m\"]\n");
     let old = Input { flags: SpecFlags { profile: Some(mirrored), ..input.flags.clone() }, ..input.clone() };
-    let error = profile::resolve_with(&old, || Ok("1.22".parse().unwrap()), no_addresses).unwrap_err();
+    let error = resolve_on(&old, "1.22").unwrap_err();
     assert!(error.what.contains("needs MicroK8s 1.23 or newer, and the channel is 1.22"), "{error}");
     // What is named is not asked for.
     input.flags.channel = Some("1.32".parse().unwrap());
-    let nobody = || panic!("the channel is named");
-    assert_eq!(profile::resolve_with(&input, nobody, no_addresses).unwrap().0.channel.to_string(), "1.32/stable");
+    assert_eq!(resolve_on(&input, "1.33").unwrap().0.channel.to_string(), "1.32/stable");
 }
 
 #[test]

@@ -11,7 +11,15 @@ use std::path::Path;
 
 use crate::{
     cli::{self, Cli, Command, Format, Global},
-    config::{credentials::Credentials, flags, place::Place, profile, spec::Spec, version::Channel},
+    config::{
+        credentials::Credentials,
+        flags::{Lb, SpecFlags, Wish},
+        lb_range::LbRange,
+        place::Place,
+        profile,
+        spec::Spec,
+        version::Channel,
+    },
     doctor::{self, Bundle, Known},
     engine::{
         self, Engine,
@@ -124,26 +132,34 @@ fn suitable_channel(before: Option<&Spec>) -> Result<Channel> {
     Ok(channel)
 }
 
+/// The addresses that `--lb auto` finds, once that is agreed to.
+fn free_addresses(before: Option<Spec>, channel: &Channel, size: Option<u32>, agreed: bool) -> Result<LbRange> {
+    let before = before.map(|spec| spec.lb);
+    let host = looking("proposal")?;
+    let (range, why) = proposal::find(&host, before.as_ref(), channel, size.unwrap_or(proposal::SIZE))?;
+    let found = format!("--lb auto: {range}, {why}");
+    if agreed || before.is_some() {
+        report::prompt(&format!("{found}\n"));
+    } else {
+        ask(&format!("{found}\nType `yes` to go on with them: "))
+            .map_err(|why| Error::usage(why.to_string()).because(found).hint(format!("pass --yes, or --lb {range}")))?;
+    }
+    Ok(range)
+}
+
 /// The wanted state and the password that goes with it. Addresses that `--lb auto` finds are taken when that is agreed to.
-fn wanted(flags: &flags::SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec, Credentials)> {
-    let known = || Contents::read(&Place::default(), stack::origin).map(|contents| contents.ledger.spec);
-    let choose = || suitable_channel(known()?.as_ref());
-    let find = |channel: &Channel| {
-        let known = known()?.map(|spec| spec.lb);
-        let host = looking("proposal")?;
-        let (range, why) = proposal::find(&host, known.as_ref(), channel, flags.lb_size.unwrap_or(proposal::SIZE))?;
-        let found = format!("--lb auto: {range}, {why}");
-        if agreed || known.is_some() {
-            report::prompt(&format!("{found}\n"));
-        } else {
-            ask(&format!("{found}\nType `yes` to go on with them: ")).map_err(|why| {
-                Error::usage(why.to_string()).because(found).hint(format!("pass --yes, or --lb {range}"))
-            })?;
-        }
-        Ok(range)
-    };
+fn wanted(flags: &SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec, Credentials)> {
     let input = profile::Input { data_goes, ..profile::Input::of_process(flags)? };
-    let (spec, settings) = profile::resolve_with(&input, choose, find)?;
+    let mut settings = profile::Settings::gather(&input)?;
+    settings.named()?;
+    let known = || Contents::read(&Place::default(), stack::origin).map(|contents| contents.ledger.spec);
+    if *settings.channel()? == Wish::Auto {
+        settings.choose(suitable_channel(known()?.as_ref())?, &input)?;
+    }
+    if *settings.lb()? == Lb::Auto {
+        settings.give(free_addresses(known()?, &settings.chosen_channel()?, flags.lb_size, agreed)?);
+    }
+    let spec = settings.wanted(&input)?;
     if spec.user == "root" && settings.get("user").is_some_and(|user| user.origin == profile::Origin::Login) {
         report::prompt("the user of the cluster is root, who runs this; --user NAME names somebody else\n");
     }
@@ -216,7 +232,7 @@ fn timings(options: &cli::Bootstrap, stages: &[Stage], told: &Events) -> Result<
         .map_err(|e| Error::failed(format!("the trace cannot be written to {}", file.display())).because(e))
 }
 
-fn plan(global: &Global, flags: &flags::SpecFlags, data: bool, until: Option<&str>, check: bool) -> Result<ExitCode> {
+fn plan(global: &Global, flags: &SpecFlags, data: bool, until: Option<&str>, check: bool) -> Result<ExitCode> {
     need_root()?;
     // A bootstrap could not go on with a journal that cannot be read.
     Contents::read(&Place::default(), stack::origin)?;
@@ -351,16 +367,21 @@ fn doctor(global: &Global, options: &cli::Doctor) -> Result<ExitCode> {
 
 /// What a bootstrap without options would want of this host, with addresses that nobody has.
 fn supposed(host: &Real) -> Result<Spec> {
-    let find = |channel: &Channel| {
-        let found = proposal::find(host, None, channel, proposal::SIZE);
-        // Without a network the range is the least of the troubles, and has a check of its own.
-        Ok(found.map_or_else(|_| std::net::Ipv4Addr::UNSPECIFIED.into(), |(range, _)| range))
-    };
-    let mut input = profile::Input::of_process(&flags::SpecFlags::default())?;
+    let mut input = profile::Input::of_process(&SpecFlags::default())?;
     if profile::Settings::gather(&input)?.get("lb").is_none() {
-        input.flags.lb = Some(flags::Lb::Auto);
+        input.flags.lb = Some(Lb::Auto);
     }
-    Ok(profile::resolve_with(&input, || suitable_channel(None), find)?.0)
+    let mut settings = profile::Settings::gather(&input)?;
+    settings.named()?;
+    if *settings.channel()? == Wish::Auto {
+        settings.choose(suitable_channel(None)?, &input)?;
+    }
+    if *settings.lb()? == Lb::Auto {
+        let found = proposal::find(host, None, &settings.chosen_channel()?, proposal::SIZE);
+        // Without a network the range is the least of the troubles, and has a check of its own.
+        settings.give(found.map_or_else(|_| std::net::Ipv4Addr::UNSPECIFIED.into(), |(range, _)| range));
+    }
+    settings.wanted(&input)
 }
 
 fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {

@@ -1,8 +1,9 @@
 //! The wanted state as far as the command line gives it. The doc comments are the help.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use clap::{Args, builder::NonEmptyStringValueParser};
+use serde::{Serialize, Serializer};
 
 use crate::{
     config::{
@@ -81,7 +82,37 @@ pub enum Wish {
 }
 
 /// The word for [`Lb::Auto`] and [`Wish::Auto`].
-pub const AUTO: &str = "auto";
+const AUTO: &str = "auto";
+
+impl fmt::Display for Lb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str(AUTO),
+            Self::Range(range) => range.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str(AUTO),
+            Self::Channel(channel) => channel.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Lb {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Wish {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 impl std::str::FromStr for Wish {
     type Err = Error;

@@ -167,7 +167,7 @@ pub(crate) fn example() -> Spec {
     let lb = "192.168.11.110-130".parse().expect("a range");
     let flags = crate::config::flags::SpecFlags { lb: Some(lb), user: Some("ubuntu".to_owned()), ..Default::default() };
     let input = crate::config::profile::Input { flags, ..Default::default() };
-    let channel = || Ok(crate::config::version::Channel::for_host(true).0);
-    let addresses = |_: &_| panic!("the range is given");
-    crate::config::profile::resolve_with(&input, channel, addresses).expect("the built-in profile").0
+    let mut settings = crate::config::profile::Settings::gather(&input).expect("the built-in profile");
+    settings.choose(crate::config::version::Channel::for_host(true).0, &input).expect("a channel of today");
+    settings.wanted(&input).expect("all of it is named")
 }

@@ -27,8 +27,8 @@ pub struct Cluster<'a> {
     pub(crate) services: Vec<Value>,
     pub(crate) classes: Vec<Value>,
     workloads: Vec<Value>,
-    /// The pool's addresses, and whether they are advertised.
-    pub(crate) pool: Option<(Vec<String>, bool)>,
+    /// The pool of MetalLB that serves us.
+    pub(crate) pool: Option<metallb::Pool>,
     /// Services that a speaker announces; none where MetalLB does not tell.
     pub(crate) announced: Option<Vec<Value>>,
     /// Addresses of services that somebody else on the LAN answers for, with the MAC.

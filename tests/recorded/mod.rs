@@ -182,6 +182,8 @@ pub fn df(mount: &str, free_gib: u64) -> String {
 /// The wanted state with these flags.
 pub fn spec(flags: &[&str]) -> Spec {
     use clap::Parser;
+    use iris_mk8s::config::flags::Wish;
+
     let words = ["iris-mk8s", "plan", "--user", "ubuntu"].into_iter().chain(flags.iter().copied());
     let words: Vec<&str> =
         if flags.contains(&"--lb") { words.collect() } else { words.chain(["--lb", "192.168.11.110-130"]).collect() };
@@ -189,9 +191,11 @@ pub fn spec(flags: &[&str]) -> Spec {
     let iris_mk8s::cli::Command::Plan(plan) = cli.command else { unreachable!("plan is plan") };
     let input = iris_mk8s::config::profile::Input { flags: plan.spec, ..Default::default() };
     // The recorded host has cgroup v2.
-    let channel = || Ok(iris_mk8s::config::version::Channel::for_host(true).0);
-    let addresses = |_: &_| panic!("the range is given");
-    iris_mk8s::config::profile::resolve_with(&input, channel, addresses).expect("a spec").0
+    let mut settings = iris_mk8s::config::profile::Settings::gather(&input).expect("settings");
+    if *settings.channel().expect("a channel") == Wish::Auto {
+        settings.choose(iris_mk8s::config::version::Channel::for_host(true).0, &input).expect("a channel of today");
+    }
+    settings.wanted(&input).expect("a spec")
 }
 
 fn changed(what: &str) -> ! {

@@ -12,9 +12,8 @@ use super::{
 use crate::{
     config::{
         cpf::{self, Cpf},
-        flags::AUTO,
-        lb_range::{self, LbRange},
-        version::Channel,
+        flags::{Lb, Wish},
+        lb_range,
     },
     error::Error,
 };
@@ -95,10 +94,10 @@ pub const KEYS: &[Key] = &[
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// Addresses.
-    Range(LbRange),
-    /// A snap channel.
-    Channel(Channel),
+    /// Addresses, or the wish for such as the network has room for.
+    Lb(Lb),
+    /// A snap channel, or the wish for one that suits the host.
+    Channel(Wish),
     /// A text.
     Text(String),
     /// A whole number.
@@ -110,7 +109,7 @@ pub enum Value {
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Range(range) => range.fmt(f),
+            Self::Lb(lb) => lb.fmt(f),
             Self::Channel(channel) => channel.fmt(f),
             Self::Text(text) => f.write_str(text),
             Self::Number(n) => n.fmt(f),
@@ -204,8 +203,7 @@ impl Key {
     /// The value, checked and in the key's own type.
     pub fn checked(&self, value: Value) -> Result<Value, Refusal> {
         match (&self.kind, value) {
-            (Kind::Range | Kind::Channel, Value::Text(text)) if text == AUTO => Ok(Value::Text(text)),
-            (Kind::Range, Value::Text(text)) => Ok(Value::Range(text.parse().map_err(Refusal::from)?)),
+            (Kind::Range, Value::Text(text)) => Ok(Value::Lb(text.parse().map_err(Refusal::from)?)),
             (Kind::Channel, Value::Text(text)) => Ok(Value::Channel(text.parse().map_err(Refusal::from)?)),
             (Kind::Text(check), Value::Text(text)) => check(&text).map(|()| Value::Text(text)).map_err(Refusal::from),
             (Kind::CpfFile | Kind::LonghornFile, Value::Text(path)) => {

@@ -20,7 +20,7 @@ use std::{
 use crate::{
     config::{
         cpf::{self, Cpf},
-        flags::{AUTO, Lb, SpecFlags, Wish},
+        flags::{Lb, SpecFlags, Wish},
         lb_range::LbRange,
         spec::{LONGHORN_CLASS, Spec},
         version::{Channel, MIRRORS_FROM},
@@ -153,36 +153,35 @@ pub fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// # Errors
 /// Exit code 2: names the flag, variable or line that is wrong, or what is missing.
 pub fn resolve(input: &Input) -> Result<(Spec, Settings)> {
-    resolve_with(
-        input,
-        || Err(Error::usage("`--channel auto` finds the channel that suits the host that it is for")),
-        |_| Err(Error::usage("`--lb auto` finds addresses in the network of the host that it is for")),
-    )
+    let settings = Settings::gather(input)?;
+    settings.named()?;
+    Ok((settings.wanted(input)?, settings))
 }
 
-/// The same, where the host can be asked for the channel that suits it and for free addresses.
-///
-/// # Errors
-/// As [`resolve`]; or no addresses are found.
-pub fn resolve_with(
-    input: &Input,
-    choose: impl FnOnce() -> Result<Channel>,
-    find: impl FnOnce(&Channel) -> Result<LbRange>,
-) -> Result<(Spec, Settings)> {
-    let mut settings = Settings::gather(input)?;
-    settings.named()?;
-    if settings.is_auto("channel") {
-        settings.take("channel", Value::Channel(choose()?));
-        settings.agree(&input.flags.skip_check)?;
+impl Settings {
+    /// The channel is this one, in the place of the wish for one that suits the host.
+    ///
+    /// # Errors
+    /// Exit code 2: something else that is wanted does not go with it.
+    pub fn choose(&mut self, channel: Channel, input: &Input) -> Result<()> {
+        self.take("channel", Value::Channel(Wish::Channel(channel)));
+        self.agree(&input.flags.skip_check)
     }
-    if settings.is_auto("lb") {
-        let found = find(&settings.channel("channel")?)?;
-        settings.take("lb", Value::Range(found));
+
+    /// The addresses are these, in the place of the wish for such as the network has room for.
+    pub fn give(&mut self, addresses: LbRange) {
+        self.take("lb", Value::Lb(Lb::Range(addresses)));
     }
-    // Wishes for this run, not properties of the wanted state: no profile names it.
-    let (skip_checks, data_goes) = (input.flags.skip_check.clone(), input.data_goes);
-    let spec = Spec { skip_checks, data_goes, ..settings.spec()? };
-    Ok((spec, settings))
+
+    /// The wanted state of this run.
+    ///
+    /// # Errors
+    /// Exit code 2: a value that does not go with the others, or that is still to be found on the host.
+    pub fn wanted(&self, input: &Input) -> Result<Spec> {
+        // Wishes for this run, not properties of the wanted state: no profile names them.
+        let (skip_checks, data_goes) = (input.flags.skip_check.clone(), input.data_goes);
+        Ok(Spec { skip_checks, data_goes, ..self.spec()? })
+    }
 }
 
 /// Reads a profile by itself, without flags and environment.
@@ -221,11 +220,6 @@ impl Settings {
     /// The value of a key, if any layer names it.
     pub fn get(&self, key: &str) -> Option<&Setting> {
         self.values.get(key)
-    }
-
-    /// Whether the value is still to be found on the host.
-    fn is_auto(&self, key: &str) -> bool {
-        self.get(key).is_some_and(|setting| setting.value == Value::Text(AUTO.to_owned()))
     }
 
     /// Puts what was found in the place of the wish for it.
@@ -287,17 +281,9 @@ impl Settings {
     fn flags(&mut self, flags: &SpecFlags) -> Result<()> {
         let text = |value: &Option<String>| value.clone().map(Value::Text);
         let file = |value: &Option<PathBuf>| value.as_ref().map(|path| Value::Text(path.display().to_string()));
-        let lb = |lb: Lb| match lb {
-            Lb::Auto => Value::Text(AUTO.to_owned()),
-            Lb::Range(range) => Value::Range(range),
-        };
-        let channel = |wish: Wish| match wish {
-            Wish::Auto => Value::Text(AUTO.to_owned()),
-            Wish::Channel(channel) => Value::Channel(channel),
-        };
         let given = [
-            ("lb", "--lb", flags.lb.clone().map(lb)),
-            ("channel", "--channel", flags.channel.clone().map(channel)),
+            ("lb", "--lb", flags.lb.clone().map(Value::Lb)),
+            ("channel", "--channel", flags.channel.clone().map(Value::Channel)),
             ("user", "--user", text(&flags.user)),
             ("storage.class", "--storage", text(&flags.storage)),
             ("longhorn.version", "--longhorn-version", text(&flags.longhorn_version)),
@@ -381,7 +367,7 @@ impl Settings {
                     .hint(format!("say also --storage {LONGHORN_CLASS}")));
             }
         }
-        if let (Some(mirrors), Some(Setting { value: Value::Channel(channel), origin })) =
+        if let (Some(mirrors), Some(Setting { value: Value::Channel(Wish::Channel(channel)), origin })) =
             (self.get("registries.mirrors"), self.get("channel"))
             && !channel.row().mirror_folders
         {

@@ -6,6 +6,7 @@ use super::{Settings, Value, bug};
 use crate::{
     config::{
         cpf::Cpf,
+        flags::{Lb, Wish},
         lb_range::LbRange,
         spec::{Iris, LONGHORN_CLASS, Longhorn, Mirror, Registries, Seconds, Spec, Timeouts},
         version::{Channel, LonghornVersion},
@@ -18,7 +19,7 @@ impl Settings {
     ///
     /// # Errors
     /// Exit code 2: what is missing.
-    pub(super) fn named(&self) -> Result<()> {
+    pub fn named(&self) -> Result<()> {
         if self.get("lb").is_none() {
             return Err(Error::usage("no addresses are given for the load balancer")
                 .hint("name free addresses in a subnet of this host, for example --lb 192.168.11.110-130"));
@@ -36,10 +37,10 @@ impl Settings {
     /// # Errors
     /// Exit code 2: a value that does not go with the others.
     pub fn spec(&self) -> Result<Spec> {
-        let lb = self.range("lb").ok_or_else(|| bug("lb"))?;
+        let lb = self.found_addresses()?;
         let user = self.text("user")?;
         let cpf = self.text("iris.cpf")?;
-        let channel = self.channel("channel")?;
+        let channel = self.chosen_channel()?;
         let storage_class = self.optional_text("storage.class");
         let longhorn =
             if storage_class.as_deref() == Some(LONGHORN_CLASS) { Some(self.longhorn(&channel)?) } else { None };
@@ -103,17 +104,44 @@ impl Settings {
         Ok(Longhorn { version, manifest })
     }
 
-    fn range(&self, key: &str) -> Option<LbRange> {
-        match &self.get(key)?.value {
-            Value::Range(range) => Some(range.clone()),
-            _ => None,
+    /// The addresses as they are asked for.
+    ///
+    /// # Errors
+    /// They were not named.
+    pub fn lb(&self) -> Result<&Lb> {
+        match self.get("lb").map(|s| &s.value) {
+            Some(Value::Lb(lb)) => Ok(lb),
+            _ => Err(bug("lb")),
         }
     }
 
-    pub(super) fn channel(&self, key: &str) -> Result<Channel> {
-        match self.get(key).map(|s| &s.value) {
-            Some(Value::Channel(channel)) => Ok(channel.clone()),
-            _ => Err(bug(key)),
+    /// The channel as it is asked for.
+    ///
+    /// # Errors
+    /// The built-in profile lacks it.
+    pub fn channel(&self) -> Result<&Wish> {
+        match self.get("channel").map(|s| &s.value) {
+            Some(Value::Channel(channel)) => Ok(channel),
+            _ => Err(bug("channel")),
+        }
+    }
+
+    /// The channel, which was chosen before.
+    ///
+    /// # Errors
+    /// It was not.
+    pub fn chosen_channel(&self) -> Result<Channel> {
+        match self.channel()? {
+            Wish::Channel(channel) => Ok(channel.clone()),
+            Wish::Auto => Err(Error::usage("`--channel auto` finds the channel that suits the host that it is for")),
+        }
+    }
+
+    /// The addresses, which were found before.
+    fn found_addresses(&self) -> Result<LbRange> {
+        match self.lb()? {
+            Lb::Range(range) => Ok(range.clone()),
+            Lb::Auto => Err(Error::usage("`--lb auto` finds addresses in the network of the host that it is for")),
         }
     }
 

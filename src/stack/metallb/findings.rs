@@ -1,6 +1,7 @@
 //! MetalLB: whether it runs, what it may give out, whether the service has an address, and whether the LAN gets an answer for it.
 
-use crate::{config::lb_range::LbRange, error::finding::Finding, kube::state, stack::observed::Cluster};
+use super::state::Pool;
+use crate::{error::finding::Finding, kube::state, stack::observed::Cluster};
 
 const NAMESPACE: &str = "metallb-system";
 const AGAIN: &str = "the same bootstrap again puts it right";
@@ -22,19 +23,19 @@ pub(crate) fn runs(cluster: &Cluster<'_>) -> Vec<Finding> {
 
 pub(crate) fn pool(cluster: &Cluster<'_>) -> Vec<Finding> {
     let wanted = &cluster.facts.spec.lb;
-    let Some((addresses, advertised)) = &cluster.pool else {
+    let Some(pool) = &cluster.pool else {
         return vec![Finding::refused("MetalLB has no pool of addresses: services get none", AGAIN)];
     };
     let mut findings = Vec::new();
-    if !advertised {
+    if !pool.advertised {
         findings.push(Finding::refused(
             "MetalLB's pool is not advertised (there is no L2Advertisement): nobody answers for its addresses",
             AGAIN,
         ));
     }
-    if LbRange::from_metallb(addresses).ok().as_ref() != Some(wanted) {
+    if pool.range().as_ref() != Some(wanted) {
         findings.push(Finding::warned(
-            format!("MetalLB's pool is {}, and the last bootstrap wanted {wanted}", addresses.join(",")),
+            format!("MetalLB's pool is {}, and the last bootstrap wanted {wanted}", pool.addresses.join(",")),
             format!("somebody changed it; {AGAIN}, or tell it the new range: --lb"),
         ));
     }
@@ -86,7 +87,7 @@ pub(crate) fn address(cluster: &Cluster<'_>) -> Vec<Finding> {
 
 fn without_address(cluster: &Cluster<'_>, service: &serde_json::Value) -> Finding {
     let name = state::name(service);
-    let range = cluster.pool.as_ref().and_then(|(addresses, _)| LbRange::from_metallb(addresses).ok());
+    let range = cluster.pool.as_ref().and_then(Pool::range);
     let holders: Vec<String> = cluster
         .services
         .iter()

@@ -35,6 +35,7 @@ pub(crate) fn made_by_microk8s(api: MetallbApi) -> &'static str {
 }
 
 /// A pool.
+#[derive(Clone)]
 pub(crate) struct Pool {
     pub(crate) name: String,
     /// As they are written.
@@ -240,11 +241,11 @@ pub fn pool(host: &dyn Host, channel: &Channel) -> Result<Option<LbRange>> {
     Ok(Pools::read(host, channel.row().metallb, None)?.present().and_then(pools::Pool::range))
 }
 
-/// The addresses of the pool that serves this spec, and whether it is advertised; none = no such pool.
+/// The pool that serves this spec; none = no such pool.
 ///
 /// # Errors
 /// The cluster does not answer, or its configuration is none of MetalLB's.
-pub fn configured(host: &dyn Host, spec: &Spec) -> Result<Option<(Vec<String>, bool)>> {
+pub(crate) fn configured(host: &dyn Host, spec: &Spec) -> Result<Option<Pool>> {
     let pools = Pools::read(host, spec.channel.row().metallb, Some(&spec.iris))?;
-    Ok(pools.find(pools.ours(&spec.lb)).map(|pool| (pool.addresses.clone(), pool.advertised)))
+    Ok(pools.find(pools.ours(&spec.lb)).cloned())
 }
