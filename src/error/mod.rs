@@ -57,6 +57,18 @@ pub struct Error {
     pub step: Option<String>,
     /// It may pass by itself (a server that restarts): worth waiting for, within the step's deadline.
     pub transient: bool,
+    /// What a caller may tell it by; the words are for people alone.
+    pub kind: Kind,
+}
+
+/// What a caller can do something about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing in particular.
+    #[default]
+    Other,
+    /// The program of a command is not on this host.
+    NoProgram,
 }
 
 /// The crate's result.
@@ -65,7 +77,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of the given kind.
     pub fn new(code: ExitCode, what: impl Into<String>) -> Self {
-        Self { code, what: what.into(), cause: None, hint: None, step: None, transient: false }
+        Self { code, what: what.into(), cause: None, hint: None, step: None, transient: false, kind: Kind::Other }
     }
 
     /// Wrong input: names the part that is wrong.
@@ -81,6 +93,11 @@ impl Error {
     /// Something that does not answer now and may answer soon.
     pub fn transient(what: impl Into<String>) -> Self {
         Self { transient: true, ..Self::failed(what) }
+    }
+
+    /// A command whose program is not on this host.
+    pub fn no_program(program: &str) -> Self {
+        Self { kind: Kind::NoProgram, ..Self::failed(format!("there is no program `{program}` on this host")) }
     }
 
     /// Adds the reason.

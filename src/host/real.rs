@@ -136,10 +136,8 @@ impl Real {
     fn expression(&self, cmd: &Cmd) -> Result<duct::Expression> {
         let (program, args) =
             cmd.argv.split_first().ok_or_else(|| Error::new(ExitCode::Bug, "a command without a program"))?;
-        let found = which::which_in(program, Some(PATH), "/").map_err(|e| {
-            Error::failed(format!("there is no program `{program}` on this host"))
-                .because(format!("{e}; looked in {PATH}"))
-        })?;
+        let found = which::which_in(program, Some(PATH), "/")
+            .map_err(|e| Error::no_program(program).because(format!("{e}; looked in {PATH}")))?;
         let expression =
             duct::cmd(found, args).unchecked().full_env(self.environment(cmd.effect)).dir("/").before_spawn(|c| {
                 c.process_group(0);

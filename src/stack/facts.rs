@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{lan, mounts};
 use crate::{
     config::{place::Place, spec::Spec},
-    error::Result,
+    error::{Kind, Result},
     host::{Cmd, Host, Output},
     network::{Network, Reserved},
     stack::microk8s::state as microk8s,
@@ -92,7 +92,7 @@ impl<'a> Facts<'a> {
     pub(crate) fn ask(&self, argv: &[&str]) -> Result<Option<Output>> {
         match self.host.ask(&Cmd::reads(argv.iter().copied())) {
             Ok(output) => Ok(Some(output)),
-            Err(e) if e.what.starts_with("there is no program") => Ok(None),
+            Err(e) if e.kind == Kind::NoProgram => Ok(None),
             Err(e) => Err(e),
         }
     }

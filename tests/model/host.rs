@@ -248,7 +248,7 @@ impl Host for Model {
         let words: Vec<&str> = cmd.argv.iter().map(String::as_str).collect();
         let microk8s = words[0] == "microk8s";
         if microk8s && !self.world().files.has("/snap/bin/microk8s") {
-            return Err(Error::failed("there is no program `microk8s` on this host"));
+            return Err(Error::no_program("microk8s"));
         }
         if cmd.effect == Effect::Reads {
             return Ok(commands::read(&mut self.world(), &words));

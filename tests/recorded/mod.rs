@@ -207,7 +207,7 @@ impl Host for Recorded {
         assert_eq!(cmd.effect, Effect::Reads, "{}", cmd.show());
         match self.facts.commands.get(&cmd.show()) {
             Some((code, stdout)) => Ok(Output { code: Some(*code), stdout: stdout.clone(), stderr: String::new() }),
-            None => Err(Error::failed(format!("there is no program `{}` on this host", cmd.show()))),
+            None => Err(Error::no_program(&cmd.show())),
         }
     }
 

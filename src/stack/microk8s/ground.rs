@@ -5,7 +5,10 @@ use crate::{
     error::{Result, finding::Finding},
     stack::{
         facts::Facts,
-        microk8s::{certificate::moment, state as microk8s},
+        microk8s::{
+            certificate::moment,
+            state::{self as microk8s, Down},
+        },
     },
 };
 
@@ -39,17 +42,15 @@ pub(crate) fn services(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }
     Ok(vec![match microk8s::stopped(facts.host)? {
         None => Finding::fine("MicroK8s' services run"),
-        Some(why) if why.contains("is stopped") => Finding::refused(why, facts.start()),
-        Some(why) => {
+        Some(Down::Stopped) => Finding::refused(Down::Stopped.to_string(), facts.start()),
+        Some(Down::Service(service)) => {
             // Its last words mostly say why.
-            let service =
-                why.split_whitespace().find(|w| w.starts_with("daemon-")).unwrap_or("daemon-kubelite").to_owned();
             let unit = format!("snap.microk8s.{service}");
             let lines = facts.ask(&["journalctl", "--unit", &unit, "--lines=200", "--output=cat", "--no-pager"])?;
             let said = lines.map(|o| o.stdout).unwrap_or_default();
             let last = said.lines().rev().find(|l| is_reason(l)).map(|l| format!("; it said: {}", l.trim()));
             Finding::refused(
-                format!("{why}{}", last.unwrap_or_default()),
+                format!("{}{}", Down::Service(service), last.unwrap_or_default()),
                 format!("`systemctl restart {unit}`; `journalctl -u {unit}` tells more"),
             )
         }

@@ -58,7 +58,7 @@ impl Step for Running {
         }
         if let Some(why) = stopped(host)? {
             // Services that died are started, and nobody wants them dead again.
-            return Ok(Probe::differs(json!({"stopped": is_stopped(host)}), why));
+            return Ok(Probe::differs(json!({"stopped": is_stopped(host)}), why.to_string()));
         }
         let health = host.api_text("/readyz")?;
         if health.trim() != "ok" {

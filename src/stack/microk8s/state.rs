@@ -1,6 +1,7 @@
 //! MicroK8s as it is on this host: its snap, what snapd does with it right now, and whether it was stopped. It only reads.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -107,12 +108,29 @@ pub(crate) const SERVICES: &[&str] = &["daemon-kubelite", "daemon-apiserver", "d
 pub const SWITCH_WITHIN: Duration = Duration::from_secs(180);
 
 /// Why the cluster does not run, as far as the host itself tells.
+pub enum Down {
+    /// Somebody stopped it.
+    Stopped,
+    /// This service does not run.
+    Service(String),
+}
+
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("MicroK8s is stopped"),
+            Self::Service(name) => write!(f, "service {name} does not run"),
+        }
+    }
+}
+
+/// Why the cluster does not run; none when nothing of the host's is against it.
 ///
 /// # Errors
 /// snapd does not answer.
-pub fn stopped(host: &dyn Host) -> Result<Option<String>> {
+pub fn stopped(host: &dyn Host) -> Result<Option<Down>> {
     if is_stopped(host) {
-        return Ok(Some("MicroK8s is stopped".to_owned()));
+        return Ok(Some(Down::Stopped));
     }
     let services = host.snapd_get("/v2/apps?names=microk8s&select=service")?.unwrap_or_default();
     let down = services
@@ -120,7 +138,7 @@ pub fn stopped(host: &dyn Host) -> Result<Option<String>> {
         .into_iter()
         .flatten()
         .find(|s| s["name"].as_str().is_some_and(|name| SERVICES.contains(&name)) && s["active"] != true);
-    Ok(down.map(|s| format!("service {} does not run", s["name"].as_str().unwrap_or("?"))))
+    Ok(down.map(|s| Down::Service(s["name"].as_str().unwrap_or("?").to_owned())))
 }
 
 /// What shows that another Kubernetes is installed: its name, a path, and what takes it away.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Common, GONE, SERVICE_WITHIN, has_cluster, stays};
 use crate::{
     engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
-    error::{Error, ExitCode, Result},
+    error::{Error, ExitCode, Kind, Result},
     host::{self, Cmd, FileWrite, Host},
     kube::{self, state},
     stack::{
@@ -151,7 +151,7 @@ pub(crate) fn sessions(host: &dyn Host) -> Result<Vec<Act>> {
     }
     let ask = |mode: &str| match host.ask(&Cmd::reads(["iscsiadm", "-m", mode])) {
         Ok(output) => Ok(longhorn::sessions(&output.stdout)),
-        Err(e) if e.what.starts_with("there is no program") => Ok(Vec::new()),
+        Err(e) if e.kind == Kind::NoProgram => Ok(Vec::new()),
         Err(e) => Err(e),
     };
     for (target, portal) in ask("session")? {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Common, GONE, SERVICE_WITHIN, stays, unit_is};
 use crate::{
     engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
-    error::Result,
+    error::{Kind, Result},
     host::{Cmd, Host},
     stack::longhorn::state as longhorn,
 };
@@ -34,7 +34,7 @@ fn either(host: &dyn Host, what: &str) -> Result<bool> {
 pub(super) fn of_others(host: &dyn Host) -> Result<Option<String>> {
     for mode in ["session", "node"] {
         let output = match host.ask(&Cmd::reads(["iscsiadm", "-m", mode])) {
-            Err(e) if e.what.starts_with("there is no program") => return Ok(None),
+            Err(e) if e.kind == Kind::NoProgram => return Ok(None),
             other => other?,
         };
         let theirs = |line: &&str| line.contains("iqn.") && !line.contains(longhorn::TARGETS);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Others;
 use crate::{
     engine::step::{Act, SOON},
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     host::{Cmd, Host},
     stack::left::Left,
 };
@@ -216,7 +216,7 @@ fn saved(host: &dyn Host) -> Result<BTreeMap<&'static str, String>> {
                 Ok(output) => {
                     failed = Some(Error::failed(format!("`{program}-save` {}", output.ended())).because(output.tail()));
                 }
-                Err(e) if e.what.starts_with("there is no program") => {}
+                Err(e) if e.kind == Kind::NoProgram => {}
                 Err(e) => return Err(e),
             }
         }
