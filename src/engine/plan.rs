@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{Engine, abreast::Looks};
 use crate::{
     error::{Error, ExitCode, Result},
+    host::Host,
     microk8s,
     step::{Act, Probe, Scope, Stage, Step},
 };
@@ -154,6 +155,16 @@ impl Ahead {
         let mut objects = made.iter().filter_map(|act| if let Act::Apply(object) = act { Some(object) } else { None });
         objects.any(|object| self.deletions.iter().any(|act| is_same(object, act)))
     }
+
+    /// Whether what a step wants is another thing after these deletions.
+    fn changes(&self, host: &dyn Host, step: &dyn Step) -> Result<bool> {
+        for act in &self.deletions {
+            if step.changes_with(host, act)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 impl Engine<'_> {
@@ -209,6 +220,10 @@ impl Engine<'_> {
                 if !ahead.deletions.is_empty() && ahead.deletes(&step.apply(self.host, &Probe::Absent)?) =>
             {
                 let why = "it goes before, and is made anew".to_owned();
+                (Verdict::Change, why, all_acts(&Probe::Absent)?, None)
+            }
+            Some(Probe::Satisfied { .. }) if ahead.changes(self.host, step)? => {
+                let why = "what it was made for goes before, and is made anew".to_owned();
                 (Verdict::Change, why, all_acts(&Probe::Absent)?, None)
             }
             Some(Probe::Satisfied { note, warnings: found }) => {

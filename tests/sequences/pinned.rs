@@ -425,3 +425,40 @@ fn what_was_found_once_stays_found() {
     let removed = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Secret))));
     on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Secret), Teardown(Data, removed)]);
 }
+
+#[test]
+fn what_is_somebody_elses_by_now_is_named_before_it_is_forgotten() {
+    for at in 0..40 {
+        on(
+            Era::Today,
+            TheirsStopped,
+            &[
+                Bootstrap(PLAIN, Whole),
+                Replaces(Ours::External),
+                Teardown(Data, Dies(Killed, at, 0)),
+                Teardown(Reset, Whole),
+            ],
+        );
+    }
+    on(
+        Era::Today,
+        TheirsStopped,
+        &[
+            Bootstrap(PLAIN, Whole),
+            Replaces(Ours::External),
+            Teardown(Data, Dies(PowerCut, 17, 0)),
+            Teardown(Reset, Whole),
+        ],
+    );
+}
+
+#[test]
+fn services_follow_a_stateful_set_that_is_made_anew() {
+    let moved = Wish { class: Some("longhorn"), data: true, ..PLAIN };
+    on(Era::Today, Released("plain"), &[Bootstrap(moved, Whole)]);
+}
+
+#[test]
+fn what_came_before_an_addon_needs_it_no_more_than_before() {
+    on_both(TheirsStopped, &[Microk8sStart, Makes(Workload), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+}

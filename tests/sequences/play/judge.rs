@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Play, Rule};
 use crate::{
     check,
-    facts::{data, goes_with_the_snap, is_in_microk8s, is_of_this_boot, left, locked, stood_on},
+    facts::{Facts, data, goes_with_the_snap, is_in_microk8s, is_of_this_boot, left, locked, needs},
     model::{
         cluster::Key,
         compare::facts,
@@ -50,8 +50,10 @@ impl Play {
             let gone = gone.map(|key| format!("somebody changed it, and it went: {key:?}")).collect();
             self.violates(Rule::NotOurs, gone);
         }
-        if !ran.died && matches!(ran.code, ExitCode::Done | ExitCode::Residue) {
+        if ran.died || matches!(ran.code, ExitCode::Done | ExitCode::Residue) {
             self.is_told(&ran);
+        }
+        if !ran.died && matches!(ran.code, ExitCode::Done | ExitCode::Residue) {
             let named = check::unnamed(&self.world, reach, &ran.said);
             self.violates(Rule::Forgotten, named);
         }
@@ -76,7 +78,7 @@ impl Play {
 
     /// What was said to stay, and is not in the journal any more.
     fn is_told(&mut self, ran: &Ran) {
-        let done = ran.code == ExitCode::Done;
+        let done = !ran.died && ran.code == ExitCode::Done;
         let ledger = program::ledger(&self.world);
         let is_forgotten = |line: &str| {
             let step = line.strip_prefix("left ").and_then(|rest| rest.split(' ').next());
@@ -220,7 +222,10 @@ impl Play {
         let settings = |fact: &str| named.contains(&format!("GOES   {}:", fact.split(' ').next().unwrap_or_default()));
         let agreed = |fact: &str| blind && is_in_microk8s(fact) || settings(fact);
         let expected = |fact: &&String| !ended(fact) && !worthless(fact) && !agreed(fact);
-        let stood = stood_on(before);
+        // What came before that which it could use is as it was when that goes again.
+        self.did_without.extend(needs(before).into_iter().filter(|(_, needed)| !was.contains(needed)));
+        let stands = needs(before).into_iter().filter(|need| !self.did_without.contains(need));
+        let stood: Facts = stands.map(|(_, needed)| needed).collect();
         let gone = self.theirs.iter().chain(&stood).filter(|fact| was.contains(*fact) && !is.contains(*fact));
         let mut gone: Vec<String> = gone.filter(expected).map(|fact| format!("theirs is gone: {fact}")).collect();
         let member = |world: &World, user: &str| {

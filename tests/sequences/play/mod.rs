@@ -78,6 +78,8 @@ pub struct Play {
     before: Option<Vec<u8>>,
     /// What was said to be left as somebody else's.
     told: String,
+    /// Things of others that were there without what they could use: each, with what that is.
+    did_without: BTreeSet<(String, String)>,
     /// What a teardown that died was agreed to delete: snapd goes on with it.
     agreed: String,
     /// The host was booted, and Kubernetes takes its settings at another time than on the host without us.
@@ -162,6 +164,7 @@ impl Play {
             before: None,
             told: String::new(),
             agreed: String::new(),
+            did_without: BTreeSet::new(),
             booted: false,
             forwards: false,
             took: BTreeSet::new(),
