@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::{error::Result, host::Host, journal::Ledger, microk8s::registry_folder, spec::Spec};
 
 mod agreed;
+mod custom;
 mod foreign;
 mod mounted;
 mod needs;

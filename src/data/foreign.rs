@@ -12,7 +12,7 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Known, volumes::namespace};
+use super::{Known, custom, volumes::namespace};
 use crate::{
     cluster::{self, Kind, state},
     error::Result,
@@ -56,8 +56,10 @@ const WORKLOADS: [&Kind; 8] = [
     &cluster::CRON_JOB_BETA,
     &cluster::POD,
 ];
-const OTHERS: [&Kind; 5] = [
+const OTHERS: [&Kind; 7] = [
     &cluster::SERVICE,
+    &cluster::INGRESS,
+    &cluster::NETWORK_POLICY,
     &cluster::CONFIG_MAP,
     &cluster::SECRET,
     // Where MetalLB has none of these kinds, the server knows none.
@@ -146,6 +148,9 @@ pub(super) fn read(host: &dyn Host, known: &Known) -> Result<Vec<Theirs>> {
         if !things.contains(&thing) {
             things.push(thing);
         }
+    }
+    for (place, thing) in custom::read(host, known)? {
+        places.entry(place).or_default().push(thing);
     }
     for namespace in host.list(&cluster::NAMESPACE, None, "")? {
         if is_somebodys_namespace(host, &namespace, known)? {

@@ -140,6 +140,7 @@ fn is_of_guest(fact: &str) -> bool {
         " /team",
         " /front",
         " /spare",
+        ".theirs.example",
         "pod of default/null",
     ]
     .iter()
