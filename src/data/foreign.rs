@@ -128,6 +128,23 @@ const SHARED: &[(&str, &[&str])] = &[("addons", &["core", "community"]), ("plugi
 /// MicroK8s' settings as they come with it.
 const CAME_WITH: &str = "/snap/microk8s/current/default-args";
 
+/// Where snapd keeps what a user has of MicroK8s, relative to the user's home.
+const OF_USERS: &str = "snap/microk8s";
+
+/// Whether snapd removes a folder in there together with the snap and its data: those of the revisions, and the common one.
+fn is_purged(name: &str) -> bool {
+    let revision = name.strip_prefix('x').unwrap_or(name);
+    name == "common" || (!revision.is_empty() && revision.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether a path lies in what snapd removes from a user's home together with the snap and its data.
+pub fn goes_with_the_snap(path: &Path) -> bool {
+    let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    parts.any(|part| part == "snap")
+        && parts.next().is_some_and(|p| p == "microk8s")
+        && parts.next().is_some_and(|p| is_purged(&p))
+}
+
 /// What MicroK8s makes there by itself.
 const GENERATED: &[&str] =
     &["certs.d", "cni-network", "containerd.toml", "cluster-agent", "kubelite", "flannel-network-mgr-config"];
@@ -267,9 +284,23 @@ fn files(host: &dyn Host) -> Vec<String> {
     found
 }
 
-/// Files among MicroK8s' own settings that are neither as it came with nor ours. They are settings of MicroK8s and no reason to keep it;
-/// they are named, because they go with it.
+/// Files of somebody's that are settings of MicroK8s, or lie where snapd keeps what users have of it. They are no reason to keep it; they are
+/// named, because they go with it.
 pub(super) fn settings(host: &dyn Host, known: &Known) -> Vec<String> {
+    let mut found = arguments(host, known);
+    let homes = host.names(Path::new("/home")).into_iter().map(|name| Path::new("/home").join(name));
+    for home in std::iter::once(Path::new("/root").to_owned()).chain(homes) {
+        let of_snap = home.join(OF_USERS);
+        let folders = host.names(&of_snap).into_iter().filter(|name| is_purged(name));
+        for folder in folders.map(|name| of_snap.join(name)) {
+            found.extend(host.names(&folder).iter().map(|name| folder.join(name).display().to_string()));
+        }
+    }
+    found
+}
+
+/// Files among MicroK8s' own settings that are neither as it came with nor ours.
+fn arguments(host: &dyn Host, known: &Known) -> Vec<String> {
     let own = host.names(Path::new(CAME_WITH));
     // One that came without settings is none that we know.
     if own.is_empty() {

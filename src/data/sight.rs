@@ -87,7 +87,7 @@ pub struct Stake {
     pub data: Vec<Volume>,
     /// What in MicroK8s is somebody else's: it keeps MicroK8s.
     pub theirs: Vec<String>,
-    /// Settings of MicroK8s that somebody else made: they go with it.
+    /// Settings of MicroK8s and files beside them that somebody else made: they go with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<String>,
     /// Why the cluster cannot be asked, if it cannot.
@@ -101,7 +101,7 @@ impl Stake {
         let mut text: String = self.data.iter().map(|volume| format!("  DATA   {volume}\n")).collect();
         text.extend(self.theirs.iter().map(|theirs| format!("  THEIRS {theirs}\n")));
         text.extend(
-            self.settings.iter().map(|file| format!("  GOES   {file}: a setting of MicroK8s that somebody made\n")),
+            self.settings.iter().map(|file| format!("  GOES   {file}: somebody made it, and it goes with MicroK8s\n")),
         );
         if let Some(unseen) = &self.unseen {
             text.push_str(&format!("  UNSEEN what is in MicroK8s: {}\n", unseen.why));

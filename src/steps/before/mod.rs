@@ -15,6 +15,7 @@ use self::found::Found;
 pub(in crate::steps) use self::found::read as read_record;
 use super::SOON;
 use crate::{
+    data::goes_with_the_snap,
     error::{Error, ExitCode, Result},
     host::{Cmd, FileWrite, Host},
     journal::Place,
@@ -207,6 +208,8 @@ impl Before {
                 }
                 _ => true,
             });
+            // They are on the list of what goes.
+            left.retain(|l| !goes_with_the_snap(Path::new(&l.what)));
         }
         Ok((acts, left))
     }

@@ -44,6 +44,7 @@ impl Play {
         let ran = self.run(end, |world, hook| program::teardown(world, reach, hook));
         let op = Op::Teardown(reach, end.clone());
         self.judge(&op, end, &shown, &ran, reach != Reach::App);
+        self.went_as_agreed(&format!("{}{}", shown.text, ran.asked));
         if matches!(reach, Reach::App | Reach::Data) {
             // Others may delete it meanwhile.
             let gone = edited.iter().filter(|key| self.edited.contains_key(*key) && !self.has(key));
@@ -73,6 +74,18 @@ impl Play {
         }
         if self.backup.is_some() && !ran.died && ran.code != ExitCode::Journal {
             self.violates(Rule::Forgotten, vec![format!("a damaged journal is taken for none: {:?}", ran.code)]);
+        }
+    }
+
+    /// A file that went because somebody agreed to that, and the folders that were there for it alone, nobody misses.
+    fn went_as_agreed(&mut self, said: &str) {
+        let paths = said.lines().filter_map(|line| line.trim().strip_prefix("GOES   ")?.split(':').next());
+        for path in paths.filter(|path| !self.world.files.has(path)) {
+            let is_of_it = |fact: &String| {
+                let place = fact.split(' ').next().unwrap_or_default();
+                place == path || (fact.ends_with(" directory") && path.starts_with(&format!("{place}/")))
+            };
+            self.tolerated.extend(facts(&self.twin).into_iter().filter(is_of_it));
         }
     }
 
