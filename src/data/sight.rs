@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     Agreed, FOLDERS, Known, List, Volume, Whose,
     agreed::not_agreed,
-    mounted,
+    foreign, mounted,
     volumes::{replicas_alone, used},
 };
 use crate::{
@@ -132,7 +132,11 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
     };
     let removes_microk8s = snap.is_some() && !replaced;
     let begun = removes_microk8s && ledger.is_undoing(STEP);
-    let sight = Sight { known: Known::of(ledger), begun, removes_microk8s, ..Sight::default() };
+    let known = Known::of(ledger);
+    // Files can be read whether the cluster answers or not.
+    let settings = if removes_microk8s { foreign::settings(host, &known) } else { Vec::new() };
+    let list = List { settings, ..List::default() };
+    let sight = Sight { known, list, begun, removes_microk8s, ..Sight::default() };
     if wait {
         settle(host, tell)?;
     }
@@ -146,7 +150,7 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
     mounted::refuse(host, removes_microk8s)?;
     let Some(snap) = host.snapd_get(microk8s::SNAP)? else {
         // Somebody removed MicroK8s: what lay on Longhorn is still on this host, and nobody can be asked whose it is.
-        return Ok(Sight { list: List { volumes: replicas_alone(host), ..List::default() }, ..sight });
+        return Ok(Sight { list: List { volumes: replicas_alone(host), ..sight.list.clone() }, ..sight });
     };
     // What is being installed holds nothing yet, and what is being removed was agreed to.
     if Doing::now(host)?.is_some_and(|doing| doing.removes || doing.installs) {

@@ -159,7 +159,10 @@ impl Step for Alias {
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         let existing = Self::existing(host)?;
-        let ours = existing.iter().filter(|name| memory.wants.contains(&json!(name)));
+        // A name that we moved away from is free again, and whoever takes it since has it.
+        let wants =
+            if memory.open { &memory.wants[..] } else { memory.wants.last().map_or(&[][..], std::slice::from_ref) };
+        let ours = existing.iter().filter(|name| wants.contains(&json!(name)));
         let mut acts: Vec<Act> = ours.map(|name| Self::change("unalias", name)).collect();
         if let Some(prior) = memory.prior.as_str().filter(|p| !existing.iter().any(|e| e == p))
             && Self::owner(host, prior)?.is_none()
@@ -169,7 +172,7 @@ impl Step for Alias {
         if !acts.is_empty() {
             return Ok(Undo::Acts(acts));
         }
-        for name in memory.wants.iter().filter_map(Value::as_str) {
+        for name in wants.iter().filter_map(Value::as_str) {
             if let Some(other) = Self::owner(host, name)? {
                 return Ok(Undo::Theirs(format!("somebody made {name} the short name of {other} since")));
             }

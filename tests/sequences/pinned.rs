@@ -462,3 +462,39 @@ fn services_follow_a_stateful_set_that_is_made_anew() {
 fn what_came_before_an_addon_needs_it_no_more_than_before() {
     on_both(TheirsStopped, &[Microk8sStart, Makes(Workload), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
 }
+
+#[test]
+fn a_broken_metallb_is_mended_as_a_plan_shows_and_pools_of_others_stay() {
+    let broken = Meanwhile(1, Box::new(Deletes(Part::MetallbController)));
+    on(Era::Today, TheirsWithPool, &[Bootstrap(PLAIN, broken)]);
+    for part in [Part::MetallbController, Part::MetallbNamespace] {
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Makes(Guest::Pool), Deletes(part), Bootstrap(PLAIN, Whole)]);
+    }
+}
+
+#[test]
+fn settings_and_files_of_users_are_named_although_the_cluster_cannot_be_asked() {
+    for file in [Place::HomeSnap, Place::Certs, Place::Current] {
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Puts(file), Stop(Whole), Teardown(Blind, Whole)]);
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, Dies(Killed, 28, 0)), Puts(file), Teardown(Blind, Whole)]);
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, CtrlC(26)), Puts(file), Teardown(Reset, Whole)]);
+    }
+    on(Era::Today, Fresh, &[Puts(Place::HomeSnap), Bootstrap(PLAIN, Whole), Reinstalls]);
+}
+
+#[test]
+fn a_name_that_was_moved_away_from_is_whose_takes_it() {
+    let again = [Bootstrap(PLAIN, Whole), InstallsKubectl, Bootstrap(PLAIN, Whole), Aliases("kubectl")];
+    on(Era::Today, Theirs, &again);
+}
+
+#[test]
+fn the_password_outlives_volumes_that_moved_from_longhorn() {
+    let of_longhorn = Wish { class: Some("longhorn"), ..PLAIN };
+    for at in [4, 8, 12, 16] {
+        let dies = Teardown(Reset, Dies(PowerCut, at, 0));
+        on(Era::Today, Fresh, &[Bootstrap(of_longhorn, CtrlC(211)), Bootstrap(PLAIN, Whole), dies.clone()]);
+        let back = Wish { data: true, ..PLAIN };
+        on(Era::Today, Fresh, &[Bootstrap(of_longhorn, Whole), Bootstrap(back, Whole), dies]);
+    }
+}

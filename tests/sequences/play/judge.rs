@@ -17,6 +17,7 @@ use crate::{
         world::{World, s},
     },
     op::{End, Op, Reach, Wish},
+    others as doings,
     program::{self, Ran, Shown},
 };
 
@@ -24,7 +25,16 @@ impl Play {
     pub(super) fn bootstrap(&mut self, wish: &Wish, end: &End) {
         self.switched |= self.stopped_by_person;
         self.kubernetes_starts();
-        let shown = self.looks(&Op::Plan(*wish), |world| program::plan(world, wish));
+        let mut shown = self.looks(&Op::Plan(*wish), |world| program::plan(world, wish));
+        if let End::Meanwhile(_, op) = end
+            && matches!(**op, Op::Deletes(_))
+        {
+            // What somebody breaks meanwhile is mended as a plan shows that is made after it.
+            let mut broken = self.world.clone();
+            if doings::does(&mut broken, op, &self.sight) {
+                shown.steps.extend(program::plan(&broken, wish).steps);
+            }
+        }
         wish.namespace.clone_into(&mut self.sight.namespace);
         let ran = self.run(end, |world, hook| program::bootstrap(world, wish, hook));
         let op = Op::Bootstrap(*wish, end.clone());
@@ -81,11 +91,7 @@ impl Play {
     fn went_as_agreed(&mut self, said: &str) {
         let paths = said.lines().filter_map(|line| line.trim().strip_prefix("GOES   ")?.split(':').next());
         for path in paths.filter(|path| !self.world.files.has(path)) {
-            let is_of_it = |fact: &String| {
-                let place = fact.split(' ').next().unwrap_or_default();
-                place == path || (fact.ends_with(" directory") && path.starts_with(&format!("{place}/")))
-            };
-            self.tolerated.extend(facts(&self.twin).into_iter().filter(is_of_it));
+            self.tolerated.extend(super::others::paths_of(&self.twin, path));
         }
     }
 

@@ -44,6 +44,9 @@ impl Play {
         }
         let twin_did = self.twin_does(op, in_cluster);
         self.world = with;
+        for fact in self.theirs.iter().filter(|fact| fact.starts_with('/') && !is.contains(*fact)) {
+            self.tolerated.extend(paths_of(&self.twin, fact.split(' ').next().unwrap_or_default()));
+        }
         self.theirs.retain(|fact| is.contains(fact));
         match op {
             // A label holds nothing.
@@ -118,6 +121,15 @@ impl Play {
             _ => {}
         }
     }
+}
+
+/// What tells of a path, and of the folders that it is in.
+pub(super) fn paths_of(world: &World, path: &str) -> Vec<String> {
+    let is_of_it = |fact: &String| {
+        let place = fact.split(' ').next().unwrap_or_default();
+        place == path || (fact.ends_with(" directory") && path.starts_with(&format!("{place}/")))
+    };
+    facts(world).into_iter().filter(is_of_it).collect()
 }
 
 /// Whether what is there afterwards, and was not before, is theirs who did it.
