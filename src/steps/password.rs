@@ -33,9 +33,12 @@ impl Password {
     }
 }
 
+/// The step's name.
+pub(super) const ID: &str = "iris.password";
+
 impl Step for Password {
     fn id(&self) -> &'static str {
-        "iris.password"
+        ID
     }
 
     fn recipe(&self) -> Value {

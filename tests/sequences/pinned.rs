@@ -495,6 +495,19 @@ fn the_password_outlives_volumes_that_moved_from_longhorn() {
         let dies = Teardown(Reset, Dies(PowerCut, at, 0));
         on(Era::Today, Fresh, &[Bootstrap(of_longhorn, CtrlC(211)), Bootstrap(PLAIN, Whole), dies.clone()]);
         let back = Wish { data: true, ..PLAIN };
-        on(Era::Today, Fresh, &[Bootstrap(of_longhorn, Whole), Bootstrap(back, Whole), dies]);
+        on(Era::Today, Fresh, &[Bootstrap(of_longhorn, Whole), Bootstrap(back, Whole), dies.clone()]);
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, CtrlC(145)), Bootstrap(of_longhorn, Whole), dies]);
     }
+}
+
+#[test]
+fn what_was_told_once_need_not_be_told_again() {
+    on(Era::Today, TheirsWithPool, &[Deletes(Part::DnsService), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+    for at in [1, 39] {
+        on(Era::Today, TheirsStopped, &[Bootstrap(PLAIN, Meanwhile(at, Box::new(Edits(Ours::Pool))))]);
+    }
+    let boots = Bootstrap(PLAIN, Dies(PowerCut, 0, 0));
+    on(Era::Old, TheirsWithPool, &[boots, Bootstrap(PLAIN, Whole), RemovesSnap]);
+    let died = Teardown(Reset, Dies(ChildGoesOn, 22, 0));
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), died, Makes(Guest::Pool), ApiDies, Teardown(Reset, Whole)]);
 }

@@ -75,6 +75,10 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
 pub(super) fn before_it(spec: &Spec, steps: Vec<Box<dyn Step>>) -> Vec<Box<dyn Step>> {
     let Some(longhorn) = &spec.longhorn else { return steps };
     let first = |inner: Box<dyn Step>| -> Box<dyn Step> {
+        // The password outlives all volumes, wherever they lie.
+        if inner.id() == super::password::ID {
+            return inner;
+        }
         // The steps of Longhorn itself, and of what it does not stand on, are none of these.
         Box::new(first::First { inner, longhorn: longhorn.clone() })
     };

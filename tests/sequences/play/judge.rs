@@ -65,7 +65,7 @@ impl Play {
             self.is_told(&ran);
         }
         if !ran.died && matches!(ran.code, ExitCode::Done | ExitCode::Residue) {
-            let named = check::unnamed(&self.world, reach, &ran.said);
+            let named = check::unnamed(&self.world, reach, &format!("{}{}", self.told, ran.said));
             self.violates(Rule::Forgotten, named);
         }
         if !ran.died
@@ -136,7 +136,7 @@ impl Play {
         }
         // What a MicroK8s that was not ours leaves when its owner removes it, is theirs too.
         if self.not_ours && !twin.snapd.snaps.contains_key("microk8s") {
-            more.retain(|fact| !fact.starts_with("rule ") && !fact.starts_with("link "));
+            more.retain(|fact| !["rule ", "link ", "/proc/471"].iter().any(|begin| fact.starts_with(begin)));
         }
         if self.forwards {
             more.retain(|fact| !fact.contains("forward"));
@@ -201,8 +201,7 @@ impl Play {
         if ran.changes > check::MANY {
             self.violates(Rule::Broken, vec![format!("{} changes: it spins", ran.changes)]);
         }
-        let blind = matches!(op, Op::Teardown(Reach::Blind, _)) && ran.asked.contains("UNSEEN")
-            || self.agreed.contains("UNSEEN");
+        let blind = matches!(op, Op::Teardown(..)) && ran.asked.contains("UNSEEN") || self.agreed.contains("UNSEEN");
         let mut named = if agreed { format!("{}{}", shown.text, ran.asked) } else { String::new() };
         // snapd goes on with what a command that died was agreed to do.
         named.push_str(&self.agreed);

@@ -281,10 +281,8 @@ impl Play {
             if did.is_some() && matches!(**op, Op::Deletes(_)) {
                 self.twin_does(op, true);
             }
-            let mut twin = self.twin.clone();
             if let Some(made) = did.filter(|made| !made.is_empty()) {
-                doings::does(&mut twin, op, &self.sight);
-                self.twin = twin;
+                self.twin_does(op, matches!(**op, Op::Makes(_) | Op::Edits(_) | Op::Replaces(_)));
                 if others::leaves_things(op) {
                     self.theirs.extend(made.into_iter().filter(|fact| is_thing(fact)));
                 }
