@@ -506,6 +506,7 @@ fn what_was_told_once_need_not_be_told_again() {
     for at in [1, 39] {
         on(Era::Today, TheirsStopped, &[Bootstrap(PLAIN, Meanwhile(at, Box::new(Edits(Ours::Pool))))]);
     }
+    on(Era::Today, TheirsStopped, &[Bootstrap(PLAIN, Dies(PowerCut, 25, 0)), Aliases("kubectl")]);
     let boots = Bootstrap(PLAIN, Dies(PowerCut, 0, 0));
     on(Era::Old, TheirsWithPool, &[boots, Bootstrap(PLAIN, Whole), RemovesSnap]);
     let died = Teardown(Reset, Dies(ChildGoesOn, 22, 0));

@@ -136,7 +136,9 @@ impl Play {
         }
         // What a MicroK8s that was not ours leaves when its owner removes it, is theirs too.
         if self.not_ours && !twin.snapd.snaps.contains_key("microk8s") {
-            more.retain(|fact| !["rule ", "link ", "/proc/471"].iter().any(|begin| fact.starts_with(begin)));
+            more.retain(|fact| {
+                !["rule ", "link ", "/proc/471", "/run/netns/cni-"].iter().any(|begin| fact.starts_with(begin))
+            });
         }
         if self.forwards {
             more.retain(|fact| !fact.contains("forward"));
