@@ -41,6 +41,19 @@ impl Running {
     }
 }
 
+/// Whether services of it run or are to start at the next boot: a start that was broken off leaves them so beside the sign of a stop.
+fn will_run(host: &dyn Host) -> Result<bool> {
+    let services = host.snapd_get(APPS)?.unwrap_or_default();
+    let is_on = |service: &Value| {
+        let name = service["name"].as_str().unwrap_or_default();
+        SERVICES.contains(&name) && (service["active"] == true || service["enabled"] == true)
+    };
+    Ok(services.as_array().is_some_and(|all| all.iter().any(is_on)))
+}
+
+/// Where snapd tells of the services.
+const APPS: &str = "/v2/apps?names=microk8s&select=service";
+
 /// Why the cluster does not run, as far as the host itself tells.
 ///
 /// # Errors
@@ -49,7 +62,7 @@ pub fn stopped(host: &dyn Host) -> Result<Option<String>> {
     if is_stopped(host) {
         return Ok(Some("MicroK8s is stopped".to_owned()));
     }
-    let services = host.snapd_get("/v2/apps?names=microk8s&select=service")?.unwrap_or_default();
+    let services = host.snapd_get(APPS)?.unwrap_or_default();
     let down = services
         .as_array()
         .into_iter()
@@ -125,7 +138,8 @@ impl Step for Running {
         if memory.prior["stopped"] == true {
             // A stop of ours that was broken off counts as well.
             let is_ours = ours(false) || (ours(true) && memory.open);
-            return if is_ours && !is_stopped(host) { switch("stop") } else { Ok(Undo::Done) };
+            let runs = !is_stopped(host) || (memory.open && will_run(host)?);
+            return if is_ours && runs { switch("stop") } else { Ok(Undo::Done) };
         }
         // A stop that was broken off leaves services that do not run, with or without the sign of a stop.
         if ours(true) && stopped(host)?.is_some() { switch("start") } else { Ok(Undo::Done) }

@@ -512,3 +512,42 @@ fn what_was_told_once_need_not_be_told_again() {
     let died = Teardown(Reset, Dies(ChildGoesOn, 22, 0));
     on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), died, Makes(Guest::Pool), ApiDies, Teardown(Reset, Whole)]);
 }
+
+#[test]
+fn longhorn_that_stays_is_named() {
+    let of_longhorn = Wish { class: Some("longhorn"), ..PLAIN };
+    on(Era::Today, Theirs, &[Bootstrap(of_longhorn, Whole), Replaces(Ours::Set), Teardown(Reset, Whole)]);
+}
+
+#[test]
+fn what_was_agreed_to_goes_on_past_a_bootstrap_that_is_refused() {
+    let reset = Teardown(Reset, CtrlC(20));
+    on(
+        Era::Today,
+        Fresh,
+        &[Bootstrap(PLAIN, Whole), reset, Arrives(K3s), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)],
+    );
+}
+
+#[test]
+fn a_microk8s_that_a_broken_off_run_started_is_stopped_again() {
+    on(Era::Today, TheirsStopped, &[Bootstrap(PLAIN, Dies(PowerCut, 37, 0)), Teardown(Reset, Whole)]);
+}
+
+#[test]
+fn what_was_found_on_a_third_round_stays_found() {
+    let again = [Bootstrap(PLAIN, Whole), Reinstalls, InstallsKubectl, Aliases("kubectl"), Bootstrap(PLAIN, Whole)];
+    on(Era::Today, Fresh, &again);
+    on(Era::Today, TheirsStopped, &[DisablesSnap, Bootstrap(PLAIN, Whole), EnablesSnap]);
+    let basics = Wish { until: Some("basics"), ..PLAIN };
+    let set = SetsSetting("kernel/panic", "30");
+    on(Era::Today, TheirsWithPool, &[Bootstrap(basics, Whole), Stop(Whole), set, Teardown(Reset, Whole)]);
+    let edited = [Bootstrap(PLAIN, Whole), Edits(Ours::Pool), Teardown(Reset, CtrlC(4))];
+    on(Era::Old, TheirsStopped, &edited);
+    let mirrored = Wish { mirror: Some("http://other.lan"), ..PLAIN };
+    on(Era::Today, TheirsWithPool, &[Bootstrap(mirrored, Whole), Spoils(MirrorEdited)]);
+    let reset = Teardown(Reset, CtrlC(20));
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Arrives(K3s), reset, Bootstrap(PLAIN, Whole), Stop(Whole)]);
+    let of_longhorn = Wish { class: Some("longhorn"), ..PLAIN };
+    on(Era::Today, TheirsWithPool, &[Bootstrap(of_longhorn, Whole), Deletes(Part::LonghornNamespace)]);
+}

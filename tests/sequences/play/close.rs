@@ -45,6 +45,10 @@ impl Play {
                 }
                 self.twin.mounts.clear();
             }
+            // What is told to help is done.
+            if round > 0 && self.story.last().is_some_and(|end| end.contains("repair longhorn")) {
+                _ = self.step(&Op::Repair(End::Whole));
+            }
             self.world.advance(Duration::from_secs(60));
             // Where nobody can look any more, the person says so in the end.
             let is_unseen = round == 2 && self.code == Some(ExitCode::NotOurs);
@@ -157,9 +161,10 @@ impl Play {
         }
         self.world.mounts.retain(|at| !at.starts_with("/var/snap/microk8s/"));
         let mirror = "/var/snap/microk8s/current/args/certs.d/docker.io/hosts.toml";
-        let mine = |world: &World| world.files.text(mirror).ends_with("# mine\n");
-        if let Some(text) = self.world.files.text(mirror).strip_suffix("# mine\n").filter(|_| !mine(&self.twin)) {
-            self.world.files.write_as(mirror, text, 0o644, "root");
+        for world in [&mut self.world, &mut self.twin] {
+            if let Some(text) = world.files.text(mirror).strip_suffix("# mine\n").map(str::to_owned) {
+                world.files.write_as(mirror, text, 0o644, "root");
+            }
         }
         for user in std::mem::take(&mut self.joined) {
             if self.twin.groups.contains_key("microk8s") {

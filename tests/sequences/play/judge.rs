@@ -39,7 +39,10 @@ impl Play {
         let ran = self.run(end, |world, hook| program::bootstrap(world, wish, hook));
         let op = Op::Bootstrap(*wish, end.clone());
         self.judge(&op, end, &shown, &ran, wish.data);
-        self.agreed.clear();
+        // One that is refused changes nothing, and what was agreed to goes on.
+        if ran.changes > 0 {
+            self.agreed.clear();
+        }
         let damaged =
             self.backup.is_some() && !ran.died && ran.code != ExitCode::Journal && ran.code != ExitCode::Usage;
         if damaged {
@@ -48,6 +51,7 @@ impl Play {
     }
 
     pub(super) fn teardown(&mut self, reach: Reach, end: &End) {
+        self.kubernetes_starts();
         let shown = self.looks(&Op::DryRun(reach), |world| program::undo_plan(world, reach));
         self.edited = self.still_edited();
         let edited: Vec<Key> = self.edited.keys().cloned().collect();
@@ -61,9 +65,7 @@ impl Play {
             let gone = gone.map(|key| format!("somebody changed it, and it went: {key:?}")).collect();
             self.violates(Rule::NotOurs, gone);
         }
-        if ran.died || matches!(ran.code, ExitCode::Done | ExitCode::Residue) {
-            self.is_told(&ran);
-        }
+        self.is_told(&ran);
         if !ran.died && matches!(ran.code, ExitCode::Done | ExitCode::Residue) {
             let named = check::unnamed(&self.world, reach, &format!("{}{}", self.told, ran.said));
             self.violates(Rule::Forgotten, named);
@@ -207,7 +209,7 @@ impl Play {
         let mut named = if agreed { format!("{}{}", shown.text, ran.asked) } else { String::new() };
         // snapd goes on with what a command that died was agreed to do.
         named.push_str(&self.agreed);
-        self.others_unharmed(&before, booted, blind, &named);
+        self.others_unharmed(&before, booted, blind, &named, &shown.text);
         let lost = data(&before).into_iter().filter(|(folder, claim)| {
             // Of a cluster that cannot be asked, the folders of its volumes are named.
             let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -232,7 +234,7 @@ impl Play {
         self.violates(Rule::Plan, check::unplanned(op, shown, ran));
     }
 
-    fn others_unharmed(&mut self, before: &World, booted: bool, blind: bool, named: &str) {
+    fn others_unharmed(&mut self, before: &World, booted: bool, blind: bool, named: &str, shown: &str) {
         let (was, is) = (facts(before), facts(&self.world));
         let authority = |world: &World| world.files.text("/var/snap/microk8s/current/certs/ca.crt");
         let is_same = authority(before).is_empty() || authority(before) == authority(&self.world);
@@ -240,7 +242,13 @@ impl Play {
         let ended = |fact: &str| booted && is_of_this_boot(fact);
         let worthless = |fact: &str| !snap && goes_with_the_snap(fact);
         let settings = |fact: &str| named.contains(&format!("GOES   {}:", fact.split(' ').next().unwrap_or_default()));
-        let agreed = |fact: &str| blind && is_in_microk8s(fact) || settings(fact);
+        // A short name that a program took since is moved, as the plan shows, and comes back with the undo.
+        let moved = |fact: &str| {
+            let name = fact.strip_prefix("alias ").or_else(|| fact.strip_prefix("/snap/bin/")).unwrap_or_default();
+            let name = name.split(' ').next().unwrap_or_default();
+            !name.is_empty() && shown.contains(&format!("snap unalias {name}"))
+        };
+        let agreed = |fact: &str| blind && is_in_microk8s(fact) || settings(fact) || moved(fact);
         let expected = |fact: &&String| !ended(fact) && !worthless(fact) && !agreed(fact);
         // What came before that which it could use is as it was when that goes again.
         self.did_without.extend(needs(before).into_iter().filter(|(_, needed)| !was.contains(needed)));
