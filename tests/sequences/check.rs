@@ -29,8 +29,7 @@ const BRINGS: &[(&str, &[&str])] = &[
     ("longhorn.manifest", &["/var/cache/iris-mk8s"]),
     ("longhorn.before", &["/var/lib/longhorn"]),
     ("longhorn.packages", &["package ", "unit iscsid"]),
-    ("longhorn.workloads", &["longhorn-system/", "longhorn.io", "longhorn"]),
-    ("longhorn.", &["an iSCSI session"]),
+    ("longhorn.", &["an iSCSI session", "longhorn"]),
     (
         "snap.before",
         &[

@@ -45,15 +45,16 @@ impl Play {
                 }
                 self.twin.mounts.clear();
             }
-            // What is told to help is done.
-            if round > 0 && self.story.last().is_some_and(|end| end.contains("repair longhorn")) {
-                _ = self.step(&Op::Repair(End::Whole));
-            }
             self.world.advance(Duration::from_secs(60));
             // Where nobody can look any more, the person says so in the end.
             let is_unseen = round == 2 && self.code == Some(ExitCode::NotOurs);
             self.teardown(if is_unseen { Reach::Blind } else { Reach::Reset }, &End::Whole);
             done = self.code == Some(ExitCode::Done);
+            // Half of a Longhorn whose namespace somebody deleted stays, named and with its exit code, in a MicroK8s that stays.
+            let stuck = self.story.last().is_some_and(|end| end.contains("failed longhorn."));
+            if self.broke_longhorn && self.not_ours && self.code == Some(ExitCode::Residue) && stuck {
+                return;
+            }
             if done || !self.violations.is_empty() {
                 break;
             }

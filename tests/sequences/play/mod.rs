@@ -94,6 +94,8 @@ pub struct Play {
     not_ours: bool,
     /// The journal is the first release's.
     pub first_release: bool,
+    /// Somebody deleted Longhorn's namespace.
+    broke_longhorn: bool,
     /// Somebody stopped it with its own command.
     stopped_by_person: bool,
     /// Somebody took the password's files away or changed them.
@@ -169,6 +171,7 @@ impl Play {
             forwards: false,
             took: BTreeSet::new(),
             switched: false,
+            broke_longhorn: false,
             stopped_by_person: false,
             not_ours: matches!(start, Start::Theirs | Start::TheirsWithPool | Start::TheirsStopped),
             first_release: false,
@@ -221,6 +224,7 @@ impl Play {
                 }
                 self.stopped_by_person |= matches!(op, Op::Microk8sStop);
                 self.booted |= matches!(op, Op::Reboots);
+                self.broke_longhorn |= matches!(op, Op::Deletes(Part::LonghornNamespace));
                 if let Op::SetsSetting(name, value) = op
                     && (["1", "10"].contains(value) || starts)
                 {
