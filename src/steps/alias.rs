@@ -145,11 +145,10 @@ impl Step for Alias {
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
         let (name, _) = self.choose(host)?;
-        let mut acts = vec![Self::change("alias", &name)];
-        if let Probe::Differs { now, .. } = found {
-            acts.extend(now.as_str().map(|old| Self::change("unalias", old)));
-        }
-        Ok(acts)
+        // The old one goes first: where the new one is there, nothing else is left to do, wherever a run was broken off.
+        let old = if let Probe::Differs { now, .. } = found { now.as_str() } else { None };
+        let unalias = old.map(|old| Self::change("unalias", old));
+        Ok(unalias.into_iter().chain([Self::change("alias", &name)]).collect())
     }
 
     fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {

@@ -551,3 +551,24 @@ fn what_was_found_on_a_third_round_stays_found() {
     let of_longhorn = Wish { class: Some("longhorn"), ..PLAIN };
     on(Era::Today, TheirsWithPool, &[Bootstrap(of_longhorn, Whole), Deletes(Part::LonghornNamespace)]);
 }
+
+#[test]
+fn what_was_found_on_a_fourth_round_stays_found() {
+    let gone = Meanwhile(1, Box::new(Deletes(Part::RegistryNamespace)));
+    on(Era::Today, Released("theirs-1.20"), &[Teardown(Data, gone)]);
+    let dies = Bootstrap(PLAIN, Dies(PowerCut, 8, 0));
+    on(Era::Today, TheirsStopped, &[Bootstrap(PLAIN, Whole), InstallsKubectl, dies, Bootstrap(PLAIN, Whole)]);
+    let made = Meanwhile(56, Box::new(Makes(Workload)));
+    on(Era::Old, Fresh, &[Bootstrap(PLAIN, made), Teardown(Reset, Whole)]);
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Teardown(Reset, Meanwhile(100, Box::new(Arrives(Lxd))))]);
+    let anna = Wish { user: "anna", ..PLAIN };
+    let blind = Teardown(Blind, CtrlC(15));
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Bootstrap(anna, Whole), Stop(Whole), blind]);
+    let of_longhorn = Wish { class: Some("longhorn"), ..PLAIN };
+    for at in 70..90 {
+        let dies = Teardown(Reset, Dies(Killed, at, 4));
+        let played = on(Era::Today, Fresh, &[Bootstrap(of_longhorn, Whole), dies, Bootstrap(of_longhorn, Whole)]);
+        let last = played.story.iter().rev().find(|line| line.starts_with("Bootstrap"));
+        assert!(last.is_some_and(|line| line.contains("Whole): Done")), "{at} {:?}", played.story);
+    }
+}

@@ -210,17 +210,30 @@ impl Play {
         // snapd goes on with what a command that died was agreed to do.
         named.push_str(&self.agreed);
         self.others_unharmed(&before, booted, blind, &named, &shown.text);
-        let lost = data(&before).into_iter().filter(|(folder, claim)| {
-            // Of a cluster that cannot be asked, the folders of its volumes are named.
-            let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
-            let unseen = format!("UNSEEN {parent} ");
-            let names =
-                |text: &str| text.contains(folder.as_str()) || text.contains(claim.as_str()) || text.contains(&unseen);
-            let on_list = (agreed && (names(&shown.text) || names(&ran.asked))) || names(&self.agreed);
-            // Outside MicroK8s, what lies there stays without a cluster.
-            let is_there = !self.world.files.names(folder.as_str()).is_empty();
-            !on_list && !is_there && !data(&self.world).contains_key(folder)
-        });
+        // What somebody else deletes meanwhile is not ours to name.
+        let deleted = match end {
+            End::Meanwhile(_, by) if matches!(**by, Op::Deletes(_)) => {
+                let mut without = before.clone();
+                doings::does(&mut without, by, &self.sight);
+                without.advance(s(120));
+                let left = data(&without);
+                data(&before).into_keys().filter(|folder| !left.contains_key(folder)).collect()
+            }
+            _ => Facts::new(),
+        };
+        let lost =
+            data(&before).into_iter().filter(|(folder, _)| !deleted.contains(folder)).filter(|(folder, claim)| {
+                // Of a cluster that cannot be asked, the folders of its volumes are named.
+                let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
+                let unseen = format!("UNSEEN {parent} ");
+                let names = |text: &str| {
+                    text.contains(folder.as_str()) || text.contains(claim.as_str()) || text.contains(&unseen)
+                };
+                let on_list = (agreed && (names(&shown.text) || names(&ran.asked))) || names(&self.agreed);
+                // Outside MicroK8s, what lies there stays without a cluster.
+                let is_there = !self.world.files.names(folder.as_str()).is_empty();
+                !on_list && !is_there && !data(&self.world).contains_key(folder)
+            });
         let lost = lost.map(|(folder, claim)| format!("data went unnamed: {claim} in {folder}")).collect();
         self.violates(Rule::Data, lost);
         if agreed && (ran.died || ran.code != ExitCode::Done) {

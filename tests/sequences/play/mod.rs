@@ -13,7 +13,7 @@ use iris_mk8s::{error::ExitCode, journal::Place as State};
 use serde_json::Value;
 
 use crate::{
-    facts::{Facts, is_thing},
+    facts::{Facts, is_thing, needs},
     inside::{key_of_ours, keys_of_guest},
     model::{
         cluster::Key,
@@ -292,6 +292,7 @@ impl Play {
                 }
                 match **op {
                     // Who writes last at the same moment, wins.
+                    Op::Arrives(_) => self.forwards = true,
                     Op::HoldsAll(_) => self.tolerated.extend([
                         format!("hold {:?}", None::<String>),
                         format!("hold {:?}", ran.world.snapd.hold),
@@ -307,7 +308,12 @@ impl Play {
                             .extend(facts(&self.world).into_iter().filter(|f| f.starts_with(&format!("{path} "))));
                     }
                     Op::JoinsGroup(user) => _ = self.joined.insert(user),
-                    Op::Makes(guest) => self.guests.extend(keys_of_guest(guest, &self.sight, self.world.era)),
+                    Op::Makes(guest) => {
+                        // What it could use was on its way, or was not.
+                        let known = needs(&self.world);
+                        self.did_without.extend(needs(&ran.world).into_iter().filter(|need| !known.contains(need)));
+                        self.guests.extend(keys_of_guest(guest, &self.sight, self.world.era));
+                    }
                     Op::Edits(which) => {
                         let cluster = ran.world.cluster.as_ref();
                         let key = cluster.and_then(|c| key_of_ours(c, which));

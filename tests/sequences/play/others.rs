@@ -75,6 +75,7 @@ impl Play {
             Op::JoinsGroup(user) => _ = self.joined.insert(user),
             Op::Spoils(file) => self.spoiled(*file, &without),
             Op::Microk8sStart => self.switched = true,
+            Op::Microk8sStop if !twin_did => self.switched = true,
             Op::Leaves(_) => self.forwards = true,
             Op::Makes(guest) => {
                 self.guests.extend(keys_of_guest(*guest, &self.sight, self.world.era));
