@@ -108,7 +108,7 @@ impl Addon {
     }
 
     /// A speaker whose DaemonSet is gone: as long as it is there, MicroK8s takes the addon for enabled, and `enable` does nothing.
-    fn outlives(&self, host: &dyn Host) -> Result<Option<String>> {
+    fn outlives(host: &dyn Host) -> Result<Option<String>> {
         if host.get(SPEAKER.0, Some(NAMESPACE), SPEAKER.1)?.is_some() {
             return Ok(None);
         }
@@ -173,7 +173,7 @@ impl Step for Addon {
             return Ok(Probe::differs(json!({"images": "gone"}), "its images are gone from their registry since 2023"));
         }
         if !matches!(found, Probe::Satisfied { .. })
-            && let Some(why) = self.outlives(host)?
+            && let Some(why) = Self::outlives(host)?
         {
             return Ok(Probe::pending(why));
         }

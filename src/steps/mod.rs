@@ -19,15 +19,19 @@
 //! | addons | registry | addons | the registry works; what else the spec names |
 //! | ready | pods, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers, the password is taken |
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
     credentials::Credentials,
     data::Known,
     error::{Error, Result},
+    host::Host,
     microk8s::STEP as SNAP,
     spec::Spec,
-    step::{Lock, Stage, Step},
+    step::{Act, Lock, Stage, Step},
 };
 
 mod addon_objects;
@@ -82,6 +86,12 @@ pub use switch::{start, stop};
 
 /// A fact that can be read and made at once.
 const SOON: Duration = Duration::from_secs(60);
+
+/// What a write that died half-way left beside a file of ours; no later run takes it along when nothing is wanted any more.
+fn unfinished(host: &dyn Host, file: &Path) -> Option<Act> {
+    let path = PathBuf::from(format!("{}.new", file.display()));
+    host.exists(&path).then_some(Act::Remove { path, all: false })
+}
 
 /// All stages, each after those it needs.
 pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {

@@ -164,6 +164,9 @@ impl Step for Hosts {
         {
             return Ok(Undo::Acts(Self::remove(host, former)));
         }
+        if let Some(act) = super::unfinished(host, &path).filter(|_| memory.open) {
+            return Ok(Undo::Acts(vec![act]));
+        }
         Ok(match back(text(host, &path)?.as_ref(), memory) {
             Back::Done => Undo::Done,
             Back::Keep => Undo::Keep(format!("somebody changed {} since", path.display())),
@@ -274,6 +277,9 @@ impl Step for Proxy {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        if let Some(act) = super::unfinished(host, &Self::path()).filter(|_| memory.open) {
+            return Ok(Undo::Acts(vec![act]));
+        }
         Ok(match back(text(host, &Self::path())?.as_ref(), memory) {
             Back::Done => Undo::Done,
             Back::Keep | Back::Lost => Undo::Keep(format!("somebody changed {} since", Self::path().display())),

@@ -50,11 +50,14 @@ pub fn goes_with_the_snap(fact: &str) -> bool {
     fact.starts_with("alias ") || fact.starts_with("/snap/bin/")
 }
 
+/// A kind, which objects of it stand on something, and on what.
+type Stands<'a> = (&'static kinds::Kind, &'a dyn Fn(&serde_json::Value) -> bool, &'a [&'a str]);
+
 /// What things of others in the cluster stand on where it is there: each thing, with what it needs.
 pub fn needs(world: &World) -> BTreeSet<(String, String)> {
     let Some(cluster) = &world.cluster else { return BTreeSet::new() };
     let class = |o: &serde_json::Value| o["spec"]["storageClassName"] == "microk8s-hostpath";
-    let stand: [(&'static kinds::Kind, &dyn Fn(&serde_json::Value) -> bool, &[&str]); 3] = [
+    let stand: [Stands<'_>; 3] = [
         (
             &kinds::PERSISTENT_VOLUME_CLAIM,
             &class,

@@ -561,6 +561,10 @@ fn what_was_found_on_a_fourth_round_stays_found() {
     let made = Meanwhile(56, Box::new(Makes(Workload)));
     on(Era::Old, Fresh, &[Bootstrap(PLAIN, made), Teardown(Reset, Whole)]);
     on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Teardown(Reset, Meanwhile(100, Box::new(Arrives(Lxd))))]);
+    let mirrored = Wish { mirror: Some("http://other.lan"), ..PLAIN };
+    for at in 17..24 {
+        on(Era::Today, Theirs, &[Bootstrap(mirrored, Dies(ChildGoesOn, at, 0))]);
+    }
     let anna = Wish { user: "anna", ..PLAIN };
     let blind = Teardown(Blind, CtrlC(15));
     on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Bootstrap(anna, Whole), Stop(Whole), blind]);

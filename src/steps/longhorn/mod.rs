@@ -2,7 +2,7 @@
 //! tried out. Nothing of a Longhorn that somebody else installed is changed.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -19,7 +19,7 @@ use crate::{
     },
     microk8s,
     spec::{Longhorn, Spec},
-    step::{Act, Step, Undo},
+    step::{Step, Undo},
     version::{LonghornVersion, Minor},
 };
 
@@ -207,12 +207,6 @@ fn is_conf(name: &str) -> bool {
 fn unit_is(host: &dyn Host, what: &str, unit: &str) -> Result<bool> {
     let output = host.ask(&crate::host::Cmd::reads(["systemctl", what, unit]))?;
     Ok(output.ok())
-}
-
-/// What a write that died half-way left beside a file of ours; no later run takes it along when nothing is wanted any more.
-fn unfinished(host: &dyn Host, file: &str) -> Option<Act> {
-    let path = PathBuf::from(format!("{file}.new"));
-    host.exists(&path).then_some(Act::Remove { path, all: false })
 }
 
 /// How long a service may take to start or stop.

@@ -109,7 +109,7 @@ impl Step for Module {
             }
             acts.push(Act::Remove { path: Path::new(FILE).to_owned(), all: false });
         }
-        acts.extend(super::unfinished(host, FILE));
+        acts.extend(crate::steps::unfinished(host, Path::new(FILE)));
         let mut stays = None;
         if memory.prior["loaded"] != true && Self::loaded(host) {
             stays = Self::needed(host)?;

@@ -148,7 +148,7 @@ impl Step for Blacklist {
             }
             return Ok(Undo::Acts(acts));
         }
-        if let Some(act) = super::unfinished(host, FILE) {
+        if let Some(act) = crate::steps::unfinished(host, Path::new(FILE)) {
             return Ok(Undo::Acts(vec![act]));
         }
         let before = |dir: &str| memory.prior["directories"].as_array().is_some_and(|d| d.contains(&Value::from(dir)));
