@@ -143,8 +143,9 @@ impl Engine<'_> {
             .step(step.id())
             .filter(|p| p.verdict == Verdict::Keep && p.settled && !journal.ledger().is_unsettled(&step.key()));
         if let Some(kept) = planned {
-            let (step, title, note) = (kept.step.clone(), kept.title.clone(), kept.note.clone());
-            self.events.send(Event::StepKept { step, title, note, seconds: 0.0 });
+            let (id, title, note) = (kept.step.clone(), kept.title.clone(), kept.note.clone());
+            self.events.send(Event::StepKept { step: id, title, note, seconds: 0.0 });
+            super::renew(journal, step)?;
             return Ok(Reached::Kept);
         }
         self.check_stop()?;

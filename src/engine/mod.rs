@@ -97,6 +97,7 @@ impl Engine<'_> {
                         self.claim(journal, step, &found)?;
                         journal.append(&Record::Done { step: step.key(), microk8s: self.microk8s_of(step) })?;
                     }
+                    renew(journal, step)?;
                     self.tell_done(step, change, note, start);
                     return Ok(change.map_or(Reached::Kept, Reached::By));
                 }
@@ -378,6 +379,16 @@ impl Engine<'_> {
             changes.next(Duration::from_millis(200));
         }
     }
+}
+
+/// Writes down what an undo of a step of ours needs to know, where the newest spec says something else than the journal.
+fn renew(journal: &Journal, step: &dyn Step) -> Result<()> {
+    let (ledger, recipe) = (journal.ledger(), step.recipe());
+    let is_other = |memory: &step::Memory| memory.recipe != recipe;
+    if recipe.is_null() || ledger.is_undoing(&step.key()) || !ledger.memory(&step.key()).is_some_and(is_other) {
+        return Ok(());
+    }
+    journal.append(&Record::Recipe { step: step.key(), recipe })
 }
 
 /// A wait: its watches, kept between two looks, and what it told last.

@@ -7,7 +7,7 @@ use super::{Engine, abreast::Looks};
 use crate::{
     engine::step::{Act, Probe, Scope, Stage, Step},
     error::{Error, ExitCode, Result},
-    host::microk8s,
+    host::{Host, microk8s},
 };
 
 /// What would happen to a step.
@@ -154,6 +154,16 @@ impl Ahead {
         let mut objects = made.iter().filter_map(|act| if let Act::Apply(object) = act { Some(object) } else { None });
         objects.any(|object| self.deletions.iter().any(|act| is_same(object, act)))
     }
+
+    /// Whether what a step wants is another thing after these deletions.
+    fn changes(&self, host: &dyn Host, step: &dyn Step) -> Result<bool> {
+        for act in &self.deletions {
+            if step.changes_with(host, act)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 impl Engine<'_> {
@@ -209,6 +219,10 @@ impl Engine<'_> {
                 if !ahead.deletions.is_empty() && ahead.deletes(&step.apply(self.host, &Probe::Absent)?) =>
             {
                 let why = "it goes before, and is made anew".to_owned();
+                (Verdict::Change, why, all_acts(&Probe::Absent)?, None)
+            }
+            Some(Probe::Satisfied { .. }) if ahead.changes(self.host, step)? => {
+                let why = "what it was made for goes before, and is made anew".to_owned();
                 (Verdict::Change, why, all_acts(&Probe::Absent)?, None)
             }
             Some(Probe::Satisfied { note, warnings: found }) => {

@@ -102,6 +102,14 @@ pub trait Step: Send + Sync {
         false
     }
 
+    /// Whether what it wants changes once this act has deleted something: what is as wanted now is not so any more by then.
+    ///
+    /// # Errors
+    /// As for [`Step::probe`].
+    fn changes_with(&self, _: &dyn Host, _deletion: &Act) -> Result<bool> {
+        Ok(false)
+    }
+
     /// The step that cannot do without this one's: while that stays, because somebody changed it, this one does too. Its key, or its name
     /// where each of that name counts.
     fn used_by(&self) -> Option<String> {

@@ -393,9 +393,11 @@ impl Engine<'_> {
         let why = match how {
             Taken::Away => return Ok(()),
             Taken::Theirs(why) => {
+                // Told first: once it is forgotten, no later command names it any more.
+                self.events.send(Event::StepLeft { step: step.id().to_owned(), title: step.title(), why });
                 journal.append(&Record::Undone { step: step.key() })?;
                 left.theirs += 1;
-                why
+                return Ok(());
             }
             Taken::Kept(why) => {
                 journal.append(&Record::Kept { step: step.key(), why: why.clone() })?;

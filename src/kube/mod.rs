@@ -62,11 +62,13 @@ kinds! {
     DEPLOYMENT = "apps" "v1" "Deployment" "deployments";
     ENDPOINTS = "" "v1" "Endpoints" "endpoints";
     EVENT = "" "v1" "Event" "events";
+    INGRESS = "networking.k8s.io" "v1" "Ingress" "ingresses";
     IP_ADDRESS_POOL = "metallb.io" "v1beta1" "IPAddressPool" "ipaddresspools";
     JOB = "batch" "v1" "Job" "jobs";
     L2_ADVERTISEMENT = "metallb.io" "v1beta1" "L2Advertisement" "l2advertisements";
     MUTATING_WEBHOOK = "admissionregistration.k8s.io" "v1" "MutatingWebhookConfiguration" "mutatingwebhookconfigurations";
     NAMESPACE = "" "v1" "Namespace" "namespaces";
+    NETWORK_POLICY = "networking.k8s.io" "v1" "NetworkPolicy" "networkpolicies";
     NODE = "" "v1" "Node" "nodes";
     PERSISTENT_VOLUME = "" "v1" "PersistentVolume" "persistentvolumes";
     PERSISTENT_VOLUME_CLAIM = "" "v1" "PersistentVolumeClaim" "persistentvolumeclaims";

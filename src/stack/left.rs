@@ -1,6 +1,9 @@
 //! What an undo cannot take away is named, with the reason; and the records of what was there before us.
 
-use std::{path::Path, sync::Mutex};
+use std::{
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use crate::{
     engine::step::{Act, SOON, Undo},
@@ -110,4 +113,10 @@ pub(crate) fn whole(bytes: &[u8]) -> Result<(), String> {
         return Err(format!("it holds {} zero bytes, as a power cut leaves them", bytes.len()));
     }
     Ok(())
+}
+
+/// What a write that died half-way left beside a file of ours; no later run takes it along when nothing is wanted any more.
+pub(crate) fn unfinished(host: &dyn Host, file: &Path) -> Option<Act> {
+    let path = PathBuf::from(format!("{}.new", file.display()));
+    host.exists(&path).then_some(Act::Remove { path, all: false })
 }

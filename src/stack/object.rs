@@ -167,6 +167,16 @@ impl Step for Object {
         true
     }
 
+    fn changes_with(&self, host: &dyn Host, deletion: &Act) -> Result<bool> {
+        match (&self.labelled, deletion) {
+            (Some(labelled), Act::Delete { kind, namespace, name }) if kind.kind == kube::STATEFUL_SET.kind => {
+                let is_its = namespace.as_deref() == Some(&labelled.namespace) && *name == labelled.set;
+                Ok(is_its && self.wanted(host)? != self.want)
+            }
+            _ => Ok(false),
+        }
+    }
+
     fn used_by(&self) -> Option<String> {
         self.used_by.clone()
     }

@@ -34,7 +34,13 @@ pub fn plural(kind: &Kind) -> &'static str {
 }
 
 pub fn key_of(object: &Value) -> (&'static Kind, Key) {
-    let kind = kinds::kind_of(object).unwrap_or_else(|| panic!("the modelled cluster knows no {object}"));
+    // Kinds of somebody's own are in no table.
+    let kind = kinds::kind_of(object).unwrap_or_else(|| {
+        let api = object["apiVersion"].as_str().unwrap_or_else(|| panic!("the modelled cluster knows no {object}"));
+        let (group, version) = api.split_once('/').unwrap_or(("", api));
+        let kind = object["kind"].as_str().unwrap_or_default();
+        kinds::kind_named(group, version, kind, &format!("{}s", kind.to_lowercase()))
+    });
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
     (kind, key(kind, text("namespace"), text("name")))
 }

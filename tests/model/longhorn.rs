@@ -212,13 +212,18 @@ fn job(cluster: &mut Cluster, now: Duration) {
     if flag.is_none_or(|f| f["value"] != "true") {
         return ended(cluster, "Failed");
     }
-    // With a dead manager its webhook refuses that finalizers are taken away.
-    if !manager_runs(cluster) && cluster.find(&kinds::VALIDATING_WEBHOOK, "", "longhorn-webhook-validator").is_some() {
+    let kinds_of_job = ["volumes", "engineimages", "nodes", "instancemanagers"];
+    let holds = kinds_of_job.iter().any(|plural| cluster.of(own_kind(plural)).next().is_some());
+    // With a dead manager its webhook refuses that finalizers are taken away; without any, nothing asks it.
+    if holds
+        && !manager_runs(cluster)
+        && cluster.find(&kinds::VALIDATING_WEBHOOK, "", "longhorn-webhook-validator").is_some()
+    {
         cluster.look_at(now + s(5));
         return;
     }
     // One kind after the other, and the workloads between them.
-    for plural in ["volumes", "engineimages", "nodes", "instancemanagers"] {
+    for plural in kinds_of_job {
         let all: Vec<Value> = cluster.of(own_kind(plural)).cloned().collect();
         if !all.is_empty() {
             all.iter().for_each(|o| cluster.drop_object(&key_of(o).1));

@@ -212,6 +212,13 @@ fn stage_done(world: &mut World, what: &What, stage: usize) -> std::result::Resu
         }
         (What::Remove, 4) => {
             world.files.remove("/var/snap/microk8s");
+            // With `--purge`, snapd removes what users have of it, too.
+            let homes = world.users.values().cloned().chain(["/root".to_owned()]);
+            for home in homes.collect::<Vec<_>>() {
+                for folder in ["common", "1"] {
+                    world.files.remove(format!("{home}/snap/microk8s/{folder}"));
+                }
+            }
             world.cluster = None;
         }
         (What::Remove, 5) => {

@@ -29,7 +29,7 @@ const BRINGS: &[(&str, &[&str])] = &[
     ("longhorn.manifest", &["/var/cache/iris-mk8s"]),
     ("longhorn.before", &["/var/lib/longhorn"]),
     ("longhorn.packages", &["package ", "unit iscsid"]),
-    ("longhorn.", &["an iSCSI session"]),
+    ("longhorn.", &["an iSCSI session", "longhorn"]),
     (
         "snap.before",
         &[
@@ -172,6 +172,8 @@ fn kind(act: &str) -> String {
 const ANNOUNCED: &[(&str, &[&str])] = &[
     // A disabled snap is enabled first, and then removed; one that is being installed is aborted.
     ("snap.microk8s", &["snap remove", "snap enable", "snap abort"]),
+    // Our own record of what was there before.
+    ("snap.before", &["rm /var/lib/iris-mk8s/before.json"]),
 ];
 
 /// Acts after which something is gone.

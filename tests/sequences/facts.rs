@@ -50,27 +50,37 @@ pub fn goes_with_the_snap(fact: &str) -> bool {
     fact.starts_with("alias ") || fact.starts_with("/snap/bin/")
 }
 
-/// What things of others in the cluster stand on, as far as it is there.
-pub fn stood_on(world: &World) -> Facts {
-    let all = facts(world);
-    let mut needed = Facts::new();
-    let Some(cluster) = &world.cluster else { return needed };
-    let mut needs = |names: &[&str]| {
-        needed.extend(names.iter().filter(|name| all.contains(**name)).map(|name| (*name).to_owned()));
-    };
-    let foreign = |namespace: &str| matches!(namespace, "other" | "team" | "front");
-    let of = |object: &serde_json::Value| object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+/// A kind, which objects of it stand on something, and on what.
+type Stands<'a> = (&'static kinds::Kind, &'a dyn Fn(&serde_json::Value) -> bool, &'a [&'a str]);
+
+/// What things of others in the cluster stand on where it is there: each thing, with what it needs.
+pub fn needs(world: &World) -> BTreeSet<(String, String)> {
+    let Some(cluster) = &world.cluster else { return BTreeSet::new() };
     let class = |o: &serde_json::Value| o["spec"]["storageClassName"] == "microk8s-hostpath";
-    if cluster.of(&kinds::PERSISTENT_VOLUME_CLAIM).any(|c| class(c) && foreign(&of(c))) {
-        needs(&["Deployment kube-system/hostpath-provisioner", "StorageClass /microk8s-hostpath"]);
+    let stand: [Stands<'_>; 3] = [
+        (
+            &kinds::PERSISTENT_VOLUME_CLAIM,
+            &class,
+            &["Deployment kube-system/hostpath-provisioner", "StorageClass /microk8s-hostpath"],
+        ),
+        (
+            &kinds::SERVICE,
+            &|service| !state::addresses(service).is_empty(),
+            &["Deployment metallb-system/controller", "DaemonSet metallb-system/speaker"],
+        ),
+        (&kinds::DEPLOYMENT, &|_| true, &["Deployment kube-system/coredns"]),
+    ];
+    let mut found = BTreeSet::new();
+    for (kind, is_on_it, needed) in stand {
+        let of_others = cluster.of(kind).filter(|object| {
+            let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+            matches!(namespace, "other" | "team" | "front") && is_on_it(object)
+        });
+        for object in of_others {
+            found.extend(needed.iter().map(|name| (kinds::describe(object), (*name).to_owned())));
+        }
     }
-    if cluster.of(&kinds::SERVICE).any(|s| foreign(&of(s)) && !state::addresses(s).is_empty()) {
-        needs(&["Deployment metallb-system/controller", "DaemonSet metallb-system/speaker"]);
-    }
-    if cluster.of(&kinds::DEPLOYMENT).any(|d| foreign(&of(d))) {
-        needs(&["Deployment kube-system/coredns"]);
-    }
-    needed
+    found
 }
 
 /// Volumes with data, by their folders: namespace and claim of each. One whose claim is going, or gone, is lost already.
@@ -133,6 +143,7 @@ fn is_of_guest(fact: &str) -> bool {
         " /team",
         " /front",
         " /spare",
+        ".theirs.example",
         "pod of default/null",
     ]
     .iter()

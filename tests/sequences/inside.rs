@@ -56,6 +56,15 @@ pub fn does(world: &mut World, op: &Op, sight: &Sight) -> bool {
     }
 }
 
+/// The definition of a kind of somebody's own.
+fn definition(kind: &str) -> Value {
+    let plural = format!("{}s", kind.to_lowercase());
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.theirs.example")},
+        "spec": {"group": "theirs.example", "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
+            "versions": [{"name": "v1", "served": true, "storage": true}]}})
+}
+
 /// The objects of somebody's.
 fn objects(guest: Guest, sight: &Sight, era: Era) -> Vec<Value> {
     let meta = |namespace: &str, name: &str| json!({"name": name, "namespace": namespace});
@@ -96,6 +105,13 @@ fn objects(guest: Guest, sight: &Sight, era: Era) -> Vec<Value> {
         ],
         Guest::ConfigMapBesideIris => vec![map("ConfigMap", &sight.namespace, "notes")],
         Guest::Namespace => vec![manifests::namespace("spare")],
+        Guest::Custom => vec![
+            manifests::namespace("front"),
+            definition("Widget"),
+            json!({"apiVersion": "theirs.example/v1", "kind": "Widget", "metadata": meta("front", "w1"), "spec": {"size": 3}}),
+            json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta("front", "www"), "spec": {}}),
+        ],
+        Guest::Kind => vec![definition("Gadget")],
         Guest::Pool | Guest::OverlappingPool if era == Era::Old => Vec::new(),
         Guest::Pool => vec![manifests::pool("mine", &[Range::Theirs.text()]), manifests::advertisement("mine")],
         Guest::OverlappingPool => vec![manifests::pool("mine-too", &["192.168.11.125-192.168.11.135"])],

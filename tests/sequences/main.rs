@@ -53,6 +53,17 @@ fn quietly() {
     }));
 }
 
+/// Shows a sequence that breaks a promise, as soon as it is found.
+fn tell(n: u64, sequence: &Sequence, violations: &[play::Violation]) {
+    println!("\nsequence {n}, cut down:\n{sequence}");
+    for line in &play::play(sequence).story {
+        println!("    {}", line.chars().take(160).collect::<String>());
+    }
+    for violation in violations {
+        println!("  after operation {}: {:?}\n    {}", violation.at, violation.rule, violation.what.join("\n    "));
+    }
+}
+
 #[test]
 fn no_sequence_breaks_a_promise() {
     quietly();
@@ -60,7 +71,7 @@ fn no_sequence_breaks_a_promise() {
     let most = number("IRIS_MK8S_FINDINGS", 1);
     let begun = Instant::now();
     let (next, ops) = (AtomicU64::new(0), AtomicU64::new(0));
-    let found: Mutex<Vec<(u64, Sequence, Vec<play::Violation>)>> = Mutex::default();
+    let found: Mutex<Vec<u64>> = Mutex::default();
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
@@ -83,7 +94,9 @@ fn no_sequence_breaks_a_promise() {
                         } else {
                             (sequence, played.violations)
                         };
-                        found.lock().expect("no panic").push((n, short, violations));
+                        let mut found = found.lock().expect("no panic");
+                        tell(n, &short, &violations);
+                        found.push(n);
                     }
                 }
             });
@@ -97,14 +110,5 @@ fn no_sequence_breaks_a_promise() {
         found.len(),
         begun.elapsed().as_secs_f64()
     );
-    for (n, sequence, violations) in &found {
-        println!("\nsequence {n}, cut down:\n{sequence}");
-        for line in &play::play(sequence).story {
-            println!("    {}", line.chars().take(160).collect::<String>());
-        }
-        for violation in violations {
-            println!("  after operation {}: {:?}\n    {}", violation.at, violation.rule, violation.what.join("\n    "));
-        }
-    }
     assert!(found.is_empty(), "{} sequences break a promise", found.len());
 }

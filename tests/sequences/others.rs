@@ -78,6 +78,8 @@ fn microk8s(world: &mut World, op: &Op) -> bool {
             true
         }
         Op::DisablesSnap => snap(world, &json!({"action": "disable"})),
+        // Nobody enables what is enabled.
+        Op::EnablesSnap if world.snapd.snaps.get("microk8s").is_none_or(|snap| snap.active) => false,
         Op::EnablesSnap => snap(world, &json!({"action": "enable"})),
         Op::RemovesSnap => snap(world, &json!({"action": "remove", "purge": true})),
         Op::Reinstalls if has_microk8s(world) => {

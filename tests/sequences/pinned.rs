@@ -425,3 +425,154 @@ fn what_was_found_once_stays_found() {
     let removed = Meanwhile(1, Box::new(Deletes(Part::Of(Ours::Secret))));
     on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Secret), Teardown(Data, removed)]);
 }
+
+#[test]
+fn what_is_somebody_elses_by_now_is_named_before_it_is_forgotten() {
+    for at in 0..40 {
+        on(
+            Era::Today,
+            TheirsStopped,
+            &[
+                Bootstrap(PLAIN, Whole),
+                Replaces(Ours::External),
+                Teardown(Data, Dies(Killed, at, 0)),
+                Teardown(Reset, Whole),
+            ],
+        );
+    }
+    on(
+        Era::Today,
+        TheirsStopped,
+        &[
+            Bootstrap(PLAIN, Whole),
+            Replaces(Ours::External),
+            Teardown(Data, Dies(PowerCut, 17, 0)),
+            Teardown(Reset, Whole),
+        ],
+    );
+}
+
+#[test]
+fn services_follow_a_stateful_set_that_is_made_anew() {
+    let moved = Wish { class: Some("longhorn"), data: true, ..PLAIN };
+    on(Era::Today, Released("plain"), &[Bootstrap(moved, Whole)]);
+}
+
+#[test]
+fn what_came_before_an_addon_needs_it_no_more_than_before() {
+    on_both(TheirsStopped, &[Microk8sStart, Makes(Workload), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+}
+
+#[test]
+fn a_broken_metallb_is_mended_as_a_plan_shows_and_pools_of_others_stay() {
+    let broken = Meanwhile(1, Box::new(Deletes(Part::MetallbController)));
+    on(Era::Today, TheirsWithPool, &[Bootstrap(PLAIN, broken)]);
+    for part in [Part::MetallbController, Part::MetallbNamespace] {
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Makes(Guest::Pool), Deletes(part), Bootstrap(PLAIN, Whole)]);
+    }
+}
+
+#[test]
+fn settings_and_files_of_users_are_named_although_the_cluster_cannot_be_asked() {
+    for file in [Place::HomeSnap, Place::Certs, Place::Current] {
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Puts(file), Stop(Whole), Teardown(Blind, Whole)]);
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, Dies(Killed, 28, 0)), Puts(file), Teardown(Blind, Whole)]);
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, CtrlC(26)), Puts(file), Teardown(Reset, Whole)]);
+    }
+    on(Era::Today, Fresh, &[Puts(Place::HomeSnap), Bootstrap(PLAIN, Whole), Reinstalls]);
+}
+
+#[test]
+fn a_name_that_was_moved_away_from_is_whose_takes_it() {
+    let again = [Bootstrap(PLAIN, Whole), InstallsKubectl, Bootstrap(PLAIN, Whole), Aliases("kubectl")];
+    on(Era::Today, Theirs, &again);
+}
+
+#[test]
+fn the_password_outlives_volumes_that_moved_from_longhorn() {
+    let of_longhorn = Wish { class: Some("longhorn"), ..PLAIN };
+    for at in [4, 8, 12, 16] {
+        let dies = Teardown(Reset, Dies(PowerCut, at, 0));
+        on(Era::Today, Fresh, &[Bootstrap(of_longhorn, CtrlC(211)), Bootstrap(PLAIN, Whole), dies.clone()]);
+        let back = Wish { data: true, ..PLAIN };
+        on(Era::Today, Fresh, &[Bootstrap(of_longhorn, Whole), Bootstrap(back, Whole), dies.clone()]);
+        on(Era::Today, Fresh, &[Bootstrap(PLAIN, CtrlC(145)), Bootstrap(of_longhorn, Whole), dies]);
+    }
+}
+
+#[test]
+fn what_was_told_once_need_not_be_told_again() {
+    on(Era::Today, TheirsWithPool, &[Deletes(Part::DnsService), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)]);
+    for at in [1, 39] {
+        on(Era::Today, TheirsStopped, &[Bootstrap(PLAIN, Meanwhile(at, Box::new(Edits(Ours::Pool))))]);
+    }
+    on(Era::Today, TheirsStopped, &[Bootstrap(PLAIN, Dies(PowerCut, 25, 0)), Aliases("kubectl")]);
+    let boots = Bootstrap(PLAIN, Dies(PowerCut, 0, 0));
+    on(Era::Old, TheirsWithPool, &[boots, Bootstrap(PLAIN, Whole), RemovesSnap]);
+    let died = Teardown(Reset, Dies(ChildGoesOn, 22, 0));
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), died, Makes(Guest::Pool), ApiDies, Teardown(Reset, Whole)]);
+}
+
+#[test]
+fn longhorn_that_stays_is_named() {
+    let of_longhorn = Wish { class: Some("longhorn"), ..PLAIN };
+    on(Era::Today, Theirs, &[Bootstrap(of_longhorn, Whole), Replaces(Ours::Set), Teardown(Reset, Whole)]);
+}
+
+#[test]
+fn what_was_agreed_to_goes_on_past_a_bootstrap_that_is_refused() {
+    let reset = Teardown(Reset, CtrlC(20));
+    on(
+        Era::Today,
+        Fresh,
+        &[Bootstrap(PLAIN, Whole), reset, Arrives(K3s), Bootstrap(PLAIN, Whole), Teardown(Reset, Whole)],
+    );
+}
+
+#[test]
+fn a_microk8s_that_a_broken_off_run_started_is_stopped_again() {
+    on(Era::Today, TheirsStopped, &[Bootstrap(PLAIN, Dies(PowerCut, 37, 0)), Teardown(Reset, Whole)]);
+}
+
+#[test]
+fn what_was_found_on_a_third_round_stays_found() {
+    let again = [Bootstrap(PLAIN, Whole), Reinstalls, InstallsKubectl, Aliases("kubectl"), Bootstrap(PLAIN, Whole)];
+    on(Era::Today, Fresh, &again);
+    on(Era::Today, TheirsStopped, &[DisablesSnap, Bootstrap(PLAIN, Whole), EnablesSnap]);
+    let basics = Wish { until: Some("basics"), ..PLAIN };
+    let set = SetsSetting("kernel/panic", "30");
+    on(Era::Today, TheirsWithPool, &[Bootstrap(basics, Whole), Stop(Whole), set, Teardown(Reset, Whole)]);
+    let edited = [Bootstrap(PLAIN, Whole), Edits(Ours::Pool), Teardown(Reset, CtrlC(4))];
+    on(Era::Old, TheirsStopped, &edited);
+    let mirrored = Wish { mirror: Some("http://other.lan"), ..PLAIN };
+    on(Era::Today, TheirsWithPool, &[Bootstrap(mirrored, Whole), Spoils(MirrorEdited)]);
+    let reset = Teardown(Reset, CtrlC(20));
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Arrives(K3s), reset, Bootstrap(PLAIN, Whole), Stop(Whole)]);
+    let of_longhorn = Wish { class: Some("longhorn"), ..PLAIN };
+    on(Era::Today, TheirsWithPool, &[Bootstrap(of_longhorn, Whole), Deletes(Part::LonghornNamespace)]);
+}
+
+#[test]
+fn what_was_found_on_a_fourth_round_stays_found() {
+    let gone = Meanwhile(1, Box::new(Deletes(Part::RegistryNamespace)));
+    on(Era::Today, Released("theirs-1.20"), &[Teardown(Data, gone)]);
+    let dies = Bootstrap(PLAIN, Dies(PowerCut, 8, 0));
+    on(Era::Today, TheirsStopped, &[Bootstrap(PLAIN, Whole), InstallsKubectl, dies, Bootstrap(PLAIN, Whole)]);
+    let made = Meanwhile(56, Box::new(Makes(Workload)));
+    on(Era::Old, Fresh, &[Bootstrap(PLAIN, made), Teardown(Reset, Whole)]);
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Teardown(Reset, Meanwhile(100, Box::new(Arrives(Lxd))))]);
+    let mirrored = Wish { mirror: Some("http://other.lan"), ..PLAIN };
+    for at in 17..24 {
+        on(Era::Today, Theirs, &[Bootstrap(mirrored, Dies(ChildGoesOn, at, 0))]);
+    }
+    let anna = Wish { user: "anna", ..PLAIN };
+    let blind = Teardown(Blind, CtrlC(15));
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Bootstrap(anna, Whole), Stop(Whole), blind]);
+    let of_longhorn = Wish { class: Some("longhorn"), ..PLAIN };
+    for at in 70..90 {
+        let dies = Teardown(Reset, Dies(Killed, at, 4));
+        let played = on(Era::Today, Fresh, &[Bootstrap(of_longhorn, Whole), dies, Bootstrap(of_longhorn, Whole)]);
+        let last = played.story.iter().rev().find(|line| line.starts_with("Bootstrap"));
+        assert!(last.is_some_and(|line| line.contains("Whole): Done")), "{at} {:?}", played.story);
+    }
+}

@@ -90,6 +90,10 @@ pub enum Guest {
     Service,
     ConfigMapBesideIris,
     Namespace,
+    /// A kind of their own with an object of it, and an Ingress.
+    Custom,
+    /// A kind of their own without any object.
+    Kind,
     /// A pool of addresses that nobody else has.
     Pool,
     /// One with addresses of ours.
@@ -97,7 +101,7 @@ pub enum Guest {
 }
 
 impl Guest {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Claim,
         Self::ClaimBesideIris,
         Self::ClaimElsewhere,
@@ -105,6 +109,8 @@ impl Guest {
         Self::Service,
         Self::ConfigMapBesideIris,
         Self::Namespace,
+        Self::Custom,
+        Self::Kind,
         Self::Pool,
         Self::OverlappingPool,
     ];

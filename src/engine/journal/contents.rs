@@ -58,6 +58,7 @@ impl fmt::Display for Contents {
                 Record::Done { step, .. } => writeln!(f, "  done     {step}")?,
                 Record::UndoIntent { step } => writeln!(f, "  undoes   {step}")?,
                 Record::Undone { step } => writeln!(f, "  undone   {step}")?,
+                Record::Recipe { step, .. } => writeln!(f, "  renews   {step}")?,
                 Record::Kept { step, why } => writeln!(f, "  kept     {step}: {why}")?,
             }
         }

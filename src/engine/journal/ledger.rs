@@ -95,6 +95,12 @@ impl Ledger {
                 self.pass(step, "undone", |state| matches!(state, State::Undoing { .. }).then_some(state))?;
                 self.steps.remove(step);
             }
+            Record::Recipe { step, recipe } => {
+                self.pass(step, "renewed", |state| (!matches!(state, State::Undoing { .. })).then_some(state))?;
+                if let Some((_, memory)) = self.steps.get_mut(step) {
+                    memory.recipe.clone_from(recipe);
+                }
+            }
             Record::Kept { step, why } => {
                 self.pass(step, "kept", |state| match state {
                     State::Undoing { was_open: true } => Some(State::Open),

@@ -69,6 +69,13 @@ pub enum Record {
         /// The step's key.
         step: String,
     },
+    /// What an undo of the step needs to know is another thing by now: the newest spec says so, while the thing itself is as it was.
+    Recipe {
+        /// The step's key.
+        step: String,
+        /// What an undo needs to know.
+        recipe: Value,
+    },
     /// An undo ended, and what the step made is still there and still ours: a later teardown goes on with it.
     Kept {
         /// The step's key.
@@ -122,6 +129,7 @@ impl Record {
             | Self::Done { step, .. }
             | Self::UndoIntent { step }
             | Self::Undone { step }
+            | Self::Recipe { step, .. }
             | Self::Kept { step, .. } => Some(step),
         }
     }
@@ -133,6 +141,7 @@ impl Record {
             | Self::Done { step, .. }
             | Self::UndoIntent { step }
             | Self::Undone { step }
+            | Self::Recipe { step, .. }
             | Self::Kept { step, .. } => Some(step),
         }
     }

@@ -12,7 +12,7 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Known, volumes::namespace};
+use super::{Known, custom, volumes::namespace};
 use crate::{
     error::Result,
     host::Host,
@@ -58,8 +58,10 @@ const WORKLOADS: [&Kind; 8] = [
     &kube::CRON_JOB_BETA,
     &kube::POD,
 ];
-const OTHERS: [&Kind; 5] = [
+const OTHERS: [&Kind; 7] = [
     &kube::SERVICE,
+    &kube::INGRESS,
+    &kube::NETWORK_POLICY,
     &kube::CONFIG_MAP,
     &kube::SECRET,
     // Where MetalLB has none of these kinds, the server knows none.
@@ -128,6 +130,23 @@ const SHARED: &[(&str, &[&str])] = &[("addons", &["core", "community"]), ("plugi
 /// MicroK8s' settings as they come with it.
 const CAME_WITH: &str = "/snap/microk8s/current/default-args";
 
+/// Where snapd keeps what a user has of MicroK8s, relative to the user's home.
+const OF_USERS: &str = "snap/microk8s";
+
+/// Whether snapd removes a folder in there together with the snap and its data: those of the revisions, and the common one.
+fn is_purged(name: &str) -> bool {
+    let revision = name.strip_prefix('x').unwrap_or(name);
+    name == "common" || (!revision.is_empty() && revision.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether a path lies in what snapd removes from a user's home together with the snap and its data.
+pub fn goes_with_the_snap(path: &Path) -> bool {
+    let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    parts.any(|part| part == "snap")
+        && parts.next().is_some_and(|p| p == "microk8s")
+        && parts.next().is_some_and(|p| is_purged(&p))
+}
+
 /// What MicroK8s makes there by itself.
 const GENERATED: &[&str] =
     &["certs.d", "cni-network", "containerd.toml", "cluster-agent", "kubelite", "flannel-network-mgr-config"];
@@ -148,6 +167,9 @@ pub(super) fn read(host: &dyn Host, known: &Known) -> Result<Vec<Theirs>> {
         if !things.contains(&thing) {
             things.push(thing);
         }
+    }
+    for (place, thing) in custom::read(host, known)? {
+        places.entry(place).or_default().push(thing);
     }
     for namespace in host.list(&kube::NAMESPACE, None, "")? {
         if is_somebodys_namespace(host, &namespace, known)? {
@@ -264,9 +286,23 @@ fn files(host: &dyn Host) -> Vec<String> {
     found
 }
 
-/// Files among MicroK8s' own settings that are neither as it came with nor ours. They are settings of MicroK8s and no reason to keep it;
-/// they are named, because they go with it.
+/// Files of somebody's that are settings of MicroK8s, or lie where snapd keeps what users have of it. They are no reason to keep it; they are
+/// named, because they go with it.
 pub(super) fn settings(host: &dyn Host, known: &Known) -> Vec<String> {
+    let mut found = arguments(host, known);
+    let homes = host.names(Path::new("/home")).into_iter().map(|name| Path::new("/home").join(name));
+    for home in std::iter::once(Path::new("/root").to_owned()).chain(homes) {
+        let of_snap = home.join(OF_USERS);
+        let folders = host.names(&of_snap).into_iter().filter(|name| is_purged(name));
+        for folder in folders.map(|name| of_snap.join(name)) {
+            found.extend(host.names(&folder).iter().map(|name| folder.join(name).display().to_string()));
+        }
+    }
+    found
+}
+
+/// Files among MicroK8s' own settings that are neither as it came with nor ours.
+fn arguments(host: &dyn Host, known: &Known) -> Vec<String> {
     let own = host.names(Path::new(CAME_WITH));
     // One that came without settings is none that we know.
     if own.is_empty() {

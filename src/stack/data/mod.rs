@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod agreed;
+mod custom;
 mod foreign;
 mod mounted;
 mod needs;
@@ -21,7 +22,7 @@ mod sight;
 mod volumes;
 
 pub use agreed::Agreed;
-pub use foreign::Theirs;
+pub use foreign::{Theirs, goes_with_the_snap};
 pub use needs::needed;
 pub use sight::{Sight, Stake, Unseen, look, settle};
 pub use volumes::{Volume, on_longhorn, volumes, volumes_of};
@@ -123,7 +124,7 @@ pub struct List {
     pub volumes: Vec<Volume>,
     /// Everything else that somebody else put there.
     pub theirs: Vec<Theirs>,
-    /// Settings of MicroK8s that neither it nor we made.
+    /// Settings of MicroK8s and files beside them that neither it nor we made.
     pub settings: Vec<String>,
 }
 

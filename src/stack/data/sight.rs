@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     Agreed, FOLDERS, Known, List, Volume, Whose,
     agreed::not_agreed,
-    mounted,
+    foreign, mounted,
     volumes::{replicas_alone, used},
 };
 use crate::{
@@ -92,7 +92,7 @@ pub struct Stake {
     pub data: Vec<Volume>,
     /// What in MicroK8s is somebody else's: it keeps MicroK8s.
     pub theirs: Vec<String>,
-    /// Settings of MicroK8s that somebody else made: they go with it.
+    /// Settings of MicroK8s and files beside them that somebody else made: they go with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<String>,
     /// Why the cluster cannot be asked, if it cannot.
@@ -106,7 +106,7 @@ impl Stake {
         let mut text: String = self.data.iter().map(|volume| format!("  DATA   {volume}\n")).collect();
         text.extend(self.theirs.iter().map(|theirs| format!("  THEIRS {theirs}\n")));
         text.extend(
-            self.settings.iter().map(|file| format!("  GOES   {file}: a setting of MicroK8s that somebody made\n")),
+            self.settings.iter().map(|file| format!("  GOES   {file}: somebody made it, and it goes with MicroK8s\n")),
         );
         if let Some(unseen) = &self.unseen {
             text.push_str(&format!("  UNSEEN what is in MicroK8s: {}\n", unseen.why));
@@ -137,7 +137,11 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
     };
     let removes_microk8s = snap.is_some() && !replaced;
     let begun = removes_microk8s && ledger.is_undoing(SNAP);
-    let sight = Sight { known: Known::of(ledger), begun, removes_microk8s, ..Sight::default() };
+    let known = Known::of(ledger);
+    // Files can be read whether the cluster answers or not.
+    let settings = if removes_microk8s { foreign::settings(host, &known) } else { Vec::new() };
+    let list = List { settings, ..List::default() };
+    let sight = Sight { known, list, begun, removes_microk8s, ..Sight::default() };
     if wait {
         settle(host, tell)?;
     }
@@ -151,7 +155,7 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
     mounted::refuse(host, removes_microk8s)?;
     let Some(snap) = host.snapd_get(microk8s::SNAP)? else {
         // Somebody removed MicroK8s: what lay on Longhorn is still on this host, and nobody can be asked whose it is.
-        return Ok(Sight { list: List { volumes: replicas_alone(host), ..List::default() }, ..sight });
+        return Ok(Sight { list: List { volumes: replicas_alone(host), ..sight.list.clone() }, ..sight });
     };
     // What is being installed holds nothing yet, and what is being removed was agreed to.
     if Doing::now(host)?.is_some_and(|doing| doing.removes || doing.installs) {

@@ -92,6 +92,14 @@ impl Step for Bound {
         self.to_microk8s.inside()
     }
 
+    fn newest_want_counts(&self) -> bool {
+        self.to_microk8s.newest_want_counts()
+    }
+
+    fn changes_with(&self, host: &dyn Host, deletion: &Act) -> Result<bool> {
+        self.object(host)?.changes_with(host, deletion)
+    }
+
     fn used_by(&self) -> Option<String> {
         self.to_microk8s.used_by()
     }

@@ -57,3 +57,6 @@ pub const USERS: [&str; 2] = ["SuperUser", "_SYSTEM"];
 pub(crate) fn recipe(iris: &Iris) -> Value {
     json!({"namespace": iris.namespace, "name": iris.name, "service": iris.service})
 }
+
+/// The step's name.
+pub(crate) const PASSWORD: &str = "iris.password";

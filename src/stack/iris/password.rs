@@ -37,7 +37,7 @@ impl Password {
 
 impl Step for Password {
     fn id(&self) -> &'static str {
-        "iris.password"
+        iris::PASSWORD
     }
 
     fn recipe(&self) -> Value {

@@ -208,7 +208,30 @@ pub const TRIAL: &str = "iris-mk8s-trial";
 /// The cluster does not answer.
 pub fn needed_by_others(host: &dyn Host) -> Result<Option<String>> {
     let others = of_others(host)?;
-    Ok((!others.is_empty()).then(|| format!("volumes of somebody else lie on Longhorn: {}", others.join("; "))))
+    if !others.is_empty() {
+        return Ok(Some(format!("volumes of somebody else lie on Longhorn: {}", others.join("; "))));
+    }
+    let ours = data::on_longhorn(host)?.into_iter().filter_map(|v| Some((v.namespace?, v.claim?)));
+    for (namespace, claim) in ours {
+        for set in host.list(&kube::STATEFUL_SET, Some(&namespace), "")? {
+            if !kube::is_ours(&set) && makes(&set, &claim) {
+                let set = state::name(&set);
+                return Ok(Some(format!(
+                    "StatefulSet {namespace}/{set} of somebody else uses {namespace}/{claim} on it"
+                )));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a claim has the name that this StatefulSet gives to its claims.
+fn makes(set: &Value, claim: &str) -> bool {
+    let templates = set["spec"]["volumeClaimTemplates"].as_array();
+    templates.into_iter().flatten().any(|template| {
+        let begin = format!("{}-{}-", state::name(template), state::name(set));
+        claim.strip_prefix(&begin).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+    })
 }
 
 /// A session on the host with one of Longhorn's targets: target and portal. Others are never named.

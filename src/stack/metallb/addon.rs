@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     pool::{POOLS, Pool},
-    state::NAMESPACE,
+    state::{NAMESPACE, Pools, made_by_microk8s},
 };
 use crate::{
     config::{
@@ -96,10 +96,38 @@ impl Addon {
     }
 
     fn enable(&self) -> Act {
-        Act::Run(Cmd::changes(
-            self.deadline,
-            ["microk8s".to_owned(), "enable".to_owned(), format!("metallb:{}", self.lb)],
-        ))
+        self.enable_with(&self.lb)
+    }
+
+    fn enable_with(&self, lb: &LbRange) -> Act {
+        Act::Run(Cmd::changes(self.deadline, ["microk8s".to_owned(), "enable".to_owned(), format!("metallb:{lb}")]))
+    }
+
+    /// The same where parts of it are there: `enable` writes the pool of its name anew, so it is given what that pool holds.
+    fn enable_again(&self, host: &dyn Host) -> Result<Act> {
+        let pools = Pools::read(host, self.api, None)?;
+        let held = pools.find(made_by_microk8s(self.api)).and_then(|pool| LbRange::from_metallb(&pool.addresses).ok());
+        Ok(self.enable_with(held.as_ref().unwrap_or(&self.lb)))
+    }
+
+    /// A speaker whose DaemonSet is gone: as long as it is there, MicroK8s takes the addon for enabled, and `enable` does nothing.
+    fn outlives(host: &dyn Host) -> Result<Option<String>> {
+        if host.get(SPEAKER.0, Some(NAMESPACE), SPEAKER.1)?.is_some() {
+            return Ok(None);
+        }
+        let pods = host.list(&kube::POD, Some(NAMESPACE), "")?;
+        let pod = pods.iter().find(|pod| state::name(pod).starts_with("speaker-"));
+        Ok(pod.map(|pod| format!("pod {} of before ends", state::name(pod))))
+    }
+
+    /// What lets `enable` do its work again. `disable` would take away the pools and what else others told MetalLB.
+    fn renew(&self, host: &dyn Host) -> Result<Vec<Act>> {
+        let speaker = host.get(SPEAKER.0, Some(NAMESPACE), SPEAKER.1)?;
+        Ok(if speaker.is_some() { vec![delete_speaker()] } else { self.again(host)? })
+    }
+
+    fn again(&self, host: &dyn Host) -> Result<Vec<Act>> {
+        Ok(std::iter::once(self.enable_again(host)?).chain(applied(self.replaced())).collect())
     }
 
     fn disable(&self) -> Act {
@@ -111,6 +139,11 @@ impl Addon {
 /// a killed `enable` left would stay for ever.
 fn delete_namespace() -> Act {
     Act::Delete { kind: &kube::NAMESPACE, namespace: None, name: NAMESPACE.to_owned() }
+}
+
+/// Without it MicroK8s takes the addon for disabled.
+fn delete_speaker() -> Act {
+    Act::Delete { kind: SPEAKER.0, namespace: Some(NAMESPACE.to_owned()), name: SPEAKER.1.to_owned() }
 }
 
 fn applied(objects: Vec<Value>) -> impl Iterator<Item = Act> {
@@ -142,6 +175,11 @@ impl Step for Addon {
         if !matches!(found, Probe::Satisfied { .. }) && !self.outdated(host)?.is_empty() {
             return Ok(Probe::differs(json!({"images": "gone"}), "its images are gone from their registry since 2023"));
         }
+        if !matches!(found, Probe::Satisfied { .. })
+            && let Some(why) = Self::outlives(host)?
+        {
+            return Ok(Probe::pending(why));
+        }
         if found != Probe::Absent {
             return Ok(found);
         }
@@ -160,12 +198,14 @@ impl Step for Addon {
     }
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        let (enable, disable) = (self.enable(), self.disable());
+        let enable = self.enable();
         Ok(match found {
             Probe::Differs { now, .. } if now["images"] == "gone" => applied(self.outdated(host)?).collect(),
             Probe::Differs { .. } if self.api == MetallbApi::ConfigMap => vec![delete_namespace()],
-            Probe::Differs { now, .. } if now["kinds"] == true => self.apply(host, &Probe::Absent)?,
-            Probe::Differs { .. } => [disable, enable].into_iter().chain(applied(self.replaced())).collect(),
+            Probe::Differs { now, .. } if now["release"] == "before" => {
+                [self.disable(), enable].into_iter().chain(applied(self.replaced())).collect()
+            }
+            Probe::Differs { .. } => self.renew(host)?,
             _ => std::iter::once(enable).chain(applied(self.replaced())).collect(),
         })
     }
@@ -173,7 +213,7 @@ impl Step for Addon {
     /// Half of it is taken away first; whether it is there shows only when the cluster answers.
     fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
         if matches!(found, Probe::Differs { .. }) {
-            return self.apply(host, &Probe::Absent);
+            return if self.api == MetallbApi::Crd { self.again(host) } else { self.apply(host, &Probe::Absent) };
         }
         if host.snapd_get(microk8s::SNAP)?.is_none() {
             return Ok(Vec::new());
@@ -186,8 +226,8 @@ impl Step for Addon {
         if answers && !matches!(found, Probe::Pending { .. }) {
             return Ok(Vec::new());
         }
-        let first = self.apply(host, &Probe::differs(Value::Null, "half there"))?;
-        Ok(first.into_iter().chain(self.apply(host, &Probe::Absent)?).collect())
+        let first = if self.api == MetallbApi::Crd { delete_speaker() } else { delete_namespace() };
+        Ok(std::iter::once(first).chain(self.apply(host, &Probe::Absent)?).collect())
     }
 
     fn memo(&self, _: &dyn Host, found: &Probe) -> Result<Memo> {

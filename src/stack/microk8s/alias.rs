@@ -132,11 +132,10 @@ impl Step for Alias {
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
         let (name, _) = self.choose(host)?;
-        let mut acts = vec![Self::change("alias", &name)];
-        if let Probe::Differs { now, .. } = found {
-            acts.extend(now.as_str().map(|old| Self::change("unalias", old)));
-        }
-        Ok(acts)
+        // The old one goes first: where the new one is there, nothing else is left to do, wherever a run was broken off.
+        let old = if let Probe::Differs { now, .. } = found { now.as_str() } else { None };
+        let unalias = old.map(|old| Self::change("unalias", old));
+        Ok(unalias.into_iter().chain([Self::change("alias", &name)]).collect())
     }
 
     fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
@@ -146,7 +145,10 @@ impl Step for Alias {
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         let existing = Self::existing(host)?;
-        let ours = existing.iter().filter(|name| memory.wants.contains(&json!(name)));
+        // A name that we moved away from is free again, and whoever takes it since has it.
+        let wants =
+            if memory.open { &memory.wants[..] } else { memory.wants.last().map_or(&[][..], std::slice::from_ref) };
+        let ours = existing.iter().filter(|name| wants.contains(&json!(name)));
         let mut acts: Vec<Act> = ours.map(|name| Self::change("unalias", name)).collect();
         if let Some(prior) = memory.prior.as_str().filter(|p| !existing.iter().any(|e| e == p))
             && Self::owner(host, prior)?.is_none()
@@ -156,7 +158,7 @@ impl Step for Alias {
         if !acts.is_empty() {
             return Ok(Undo::Acts(acts));
         }
-        for name in memory.wants.iter().filter_map(Value::as_str) {
+        for name in wants.iter().filter_map(Value::as_str) {
             if let Some(other) = Self::owner(host, name)? {
                 return Ok(Undo::Theirs(format!("somebody made {name} the short name of {other} since")));
             }

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     host::{Cmd, FileWrite, Host, digest},
     stack::{
-        lan,
+        lan, left,
         microk8s::state::{ARGS, registry_folder},
     },
 };
@@ -165,6 +165,9 @@ impl Step for Hosts {
         {
             return Ok(Undo::Acts(Self::remove(host, former)));
         }
+        if let Some(act) = left::unfinished(host, &path).filter(|_| memory.open) {
+            return Ok(Undo::Acts(vec![act]));
+        }
         Ok(match back(text(host, &path)?.as_ref(), memory) {
             Back::Done => Undo::Done,
             Back::Keep => Undo::Keep(format!("somebody changed {} since", path.display())),
@@ -275,6 +278,9 @@ impl Step for Proxy {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
+        if let Some(act) = left::unfinished(host, &Self::path()).filter(|_| memory.open) {
+            return Ok(Undo::Acts(vec![act]));
+        }
         Ok(match back(text(host, &Self::path())?.as_ref(), memory) {
             Back::Done => Undo::Done,
             Back::Keep | Back::Lost => Undo::Keep(format!("somebody changed {} since", Self::path().display())),

@@ -13,11 +13,9 @@ use crate::{
     kube::{self, state},
     stack::{
         image,
-        microk8s::state::{self as microk8s, SWITCH_WITHIN, stopped},
+        microk8s::state::{self as microk8s, APPS, SERVICES, SWITCH_WITHIN, is_stopped, stopped},
     },
 };
-
-pub use crate::stack::microk8s::state::is_stopped;
 
 /// The name of the step.
 pub(crate) const RUNNING: &str = "cluster.running";
@@ -36,6 +34,16 @@ impl Running {
     pub(crate) fn new(spec: &Spec) -> Self {
         Self { deadline: spec.timeouts.ready.into() }
     }
+}
+
+/// Whether services of it run or are to start at the next boot: a start that was broken off leaves them so beside the sign of a stop.
+fn will_run(host: &dyn Host) -> Result<bool> {
+    let services = host.snapd_get(APPS)?.unwrap_or_default();
+    let is_on = |service: &Value| {
+        let name = service["name"].as_str().unwrap_or_default();
+        SERVICES.contains(&name) && (service["active"] == true || service["enabled"] == true)
+    };
+    Ok(services.as_array().is_some_and(|all| all.iter().any(is_on)))
 }
 
 impl Step for Running {
@@ -105,7 +113,8 @@ impl Step for Running {
         if memory.prior["stopped"] == true {
             // A stop of ours that was broken off counts as well.
             let is_ours = ours(false) || (ours(true) && memory.open);
-            return if is_ours && !is_stopped(host) { switch("stop") } else { Ok(Undo::Done) };
+            let runs = !is_stopped(host) || (memory.open && will_run(host)?);
+            return if is_ours && runs { switch("stop") } else { Ok(Undo::Done) };
         }
         // A stop that was broken off leaves services that do not run, with or without the sign of a stop.
         if ours(true) && stopped(host)?.is_some() { switch("start") } else { Ok(Undo::Done) }

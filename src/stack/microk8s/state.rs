@@ -107,6 +107,9 @@ pub(crate) const SERVICES: &[&str] = &["daemon-kubelite", "daemon-apiserver", "d
 /// `microk8s start` waits up to a minute for the node by itself, and stop for the pods.
 pub const SWITCH_WITHIN: Duration = Duration::from_secs(180);
 
+/// Where snapd tells of the services.
+pub(crate) const APPS: &str = "/v2/apps?names=microk8s&select=service";
+
 /// Why the cluster does not run, as far as the host itself tells.
 pub enum Down {
     /// Somebody stopped it.
@@ -132,7 +135,7 @@ pub fn stopped(host: &dyn Host) -> Result<Option<Down>> {
     if is_stopped(host) {
         return Ok(Some(Down::Stopped));
     }
-    let services = host.snapd_get("/v2/apps?names=microk8s&select=service")?.unwrap_or_default();
+    let services = host.snapd_get(APPS)?.unwrap_or_default();
     let down = services
         .as_array()
         .into_iter()

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Play, Rule};
 use crate::{
     check,
-    facts::{data, goes_with_the_snap, is_in_microk8s, is_of_this_boot, left, locked, stood_on},
+    facts::{Facts, data, goes_with_the_snap, is_in_microk8s, is_of_this_boot, left, locked, needs},
     model::{
         cluster::Key,
         compare::facts,
@@ -17,6 +17,7 @@ use crate::{
         world::{World, s},
     },
     op::{End, Op, Reach, Wish},
+    others as doings,
     program::{self, Ran, Shown},
 };
 
@@ -24,12 +25,24 @@ impl Play {
     pub(super) fn bootstrap(&mut self, wish: &Wish, end: &End) {
         self.switched |= self.stopped_by_person;
         self.kubernetes_starts();
-        let shown = self.looks(&Op::Plan(*wish), |world| program::plan(world, wish));
+        let mut shown = self.looks(&Op::Plan(*wish), |world| program::plan(world, wish));
+        if let End::Meanwhile(_, op) = end
+            && matches!(**op, Op::Deletes(_))
+        {
+            // What somebody breaks meanwhile is mended as a plan shows that is made after it.
+            let mut broken = self.world.clone();
+            if doings::does(&mut broken, op, &self.sight) {
+                shown.steps.extend(program::plan(&broken, wish).steps);
+            }
+        }
         wish.namespace.clone_into(&mut self.sight.namespace);
         let ran = self.run(end, |world, hook| program::bootstrap(world, wish, hook));
         let op = Op::Bootstrap(*wish, end.clone());
         self.judge(&op, end, &shown, &ran, wish.data);
-        self.agreed.clear();
+        // One that is refused changes nothing, and what was agreed to goes on.
+        if ran.changes > 0 {
+            self.agreed.clear();
+        }
         let damaged =
             self.backup.is_some() && !ran.died && ran.code != ExitCode::Journal && ran.code != ExitCode::Usage;
         if damaged {
@@ -38,21 +51,23 @@ impl Play {
     }
 
     pub(super) fn teardown(&mut self, reach: Reach, end: &End) {
+        self.kubernetes_starts();
         let shown = self.looks(&Op::DryRun(reach), |world| program::undo_plan(world, reach));
         self.edited = self.still_edited();
         let edited: Vec<Key> = self.edited.keys().cloned().collect();
         let ran = self.run(end, |world, hook| program::teardown(world, reach, hook));
         let op = Op::Teardown(reach, end.clone());
         self.judge(&op, end, &shown, &ran, reach != Reach::App);
+        self.went_as_agreed(&format!("{}{}", shown.text, ran.asked));
         if matches!(reach, Reach::App | Reach::Data) {
             // Others may delete it meanwhile.
             let gone = edited.iter().filter(|key| self.edited.contains_key(*key) && !self.has(key));
             let gone = gone.map(|key| format!("somebody changed it, and it went: {key:?}")).collect();
             self.violates(Rule::NotOurs, gone);
         }
+        self.is_told(&ran);
         if !ran.died && matches!(ran.code, ExitCode::Done | ExitCode::Residue) {
-            self.is_told(&ran);
-            let named = check::unnamed(&self.world, reach, &ran.said);
+            let named = check::unnamed(&self.world, reach, &format!("{}{}", self.told, ran.said));
             self.violates(Rule::Forgotten, named);
         }
         if !ran.died
@@ -74,9 +89,17 @@ impl Play {
         }
     }
 
+    /// A file that went because somebody agreed to that, and the folders that were there for it alone, nobody misses.
+    fn went_as_agreed(&mut self, said: &str) {
+        let paths = said.lines().filter_map(|line| line.trim().strip_prefix("GOES   ")?.split(':').next());
+        for path in paths.filter(|path| !self.world.files.has(path)) {
+            self.tolerated.extend(super::others::paths_of(&self.twin, path));
+        }
+    }
+
     /// What was said to stay, and is not in the journal any more.
     fn is_told(&mut self, ran: &Ran) {
-        let done = ran.code == ExitCode::Done;
+        let done = !ran.died && ran.code == ExitCode::Done;
         let ledger = program::ledger(&self.world);
         let is_forgotten = |line: &str| {
             let step = line.strip_prefix("left ").and_then(|rest| rest.split(' ').next());
@@ -115,7 +138,9 @@ impl Play {
         }
         // What a MicroK8s that was not ours leaves when its owner removes it, is theirs too.
         if self.not_ours && !twin.snapd.snaps.contains_key("microk8s") {
-            more.retain(|fact| !fact.starts_with("rule ") && !fact.starts_with("link "));
+            more.retain(|fact| {
+                !["rule ", "link ", "/proc/471", "/run/netns/cni-"].iter().any(|begin| fact.starts_with(begin))
+            });
         }
         if self.forwards {
             more.retain(|fact| !fact.contains("forward"));
@@ -180,23 +205,35 @@ impl Play {
         if ran.changes > check::MANY {
             self.violates(Rule::Broken, vec![format!("{} changes: it spins", ran.changes)]);
         }
-        let blind = matches!(op, Op::Teardown(Reach::Blind, _)) && ran.asked.contains("UNSEEN")
-            || self.agreed.contains("UNSEEN");
+        let blind = matches!(op, Op::Teardown(..)) && ran.asked.contains("UNSEEN") || self.agreed.contains("UNSEEN");
         let mut named = if agreed { format!("{}{}", shown.text, ran.asked) } else { String::new() };
         // snapd goes on with what a command that died was agreed to do.
         named.push_str(&self.agreed);
-        self.others_unharmed(&before, booted, blind, &named);
-        let lost = data(&before).into_iter().filter(|(folder, claim)| {
-            // Of a cluster that cannot be asked, the folders of its volumes are named.
-            let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
-            let unseen = format!("UNSEEN {parent} ");
-            let names =
-                |text: &str| text.contains(folder.as_str()) || text.contains(claim.as_str()) || text.contains(&unseen);
-            let on_list = (agreed && (names(&shown.text) || names(&ran.asked))) || names(&self.agreed);
-            // Outside MicroK8s, what lies there stays without a cluster.
-            let is_there = !self.world.files.names(folder.as_str()).is_empty();
-            !on_list && !is_there && !data(&self.world).contains_key(folder)
-        });
+        self.others_unharmed(&before, booted, blind, &named, &shown.text);
+        // What somebody else deletes meanwhile is not ours to name.
+        let deleted = match end {
+            End::Meanwhile(_, by) if matches!(**by, Op::Deletes(_)) => {
+                let mut without = before.clone();
+                doings::does(&mut without, by, &self.sight);
+                without.advance(s(120));
+                let left = data(&without);
+                data(&before).into_keys().filter(|folder| !left.contains_key(folder)).collect()
+            }
+            _ => Facts::new(),
+        };
+        let lost =
+            data(&before).into_iter().filter(|(folder, _)| !deleted.contains(folder)).filter(|(folder, claim)| {
+                // Of a cluster that cannot be asked, the folders of its volumes are named.
+                let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
+                let unseen = format!("UNSEEN {parent} ");
+                let names = |text: &str| {
+                    text.contains(folder.as_str()) || text.contains(claim.as_str()) || text.contains(&unseen)
+                };
+                let on_list = (agreed && (names(&shown.text) || names(&ran.asked))) || names(&self.agreed);
+                // Outside MicroK8s, what lies there stays without a cluster.
+                let is_there = !self.world.files.names(folder.as_str()).is_empty();
+                !on_list && !is_there && !data(&self.world).contains_key(folder)
+            });
         let lost = lost.map(|(folder, claim)| format!("data went unnamed: {claim} in {folder}")).collect();
         self.violates(Rule::Data, lost);
         if agreed && (ran.died || ran.code != ExitCode::Done) {
@@ -210,7 +247,7 @@ impl Play {
         self.violates(Rule::Plan, check::unplanned(op, shown, ran));
     }
 
-    fn others_unharmed(&mut self, before: &World, booted: bool, blind: bool, named: &str) {
+    fn others_unharmed(&mut self, before: &World, booted: bool, blind: bool, named: &str, shown: &str) {
         let (was, is) = (facts(before), facts(&self.world));
         let authority = |world: &World| world.files.text("/var/snap/microk8s/current/certs/ca.crt");
         let is_same = authority(before).is_empty() || authority(before) == authority(&self.world);
@@ -218,9 +255,18 @@ impl Play {
         let ended = |fact: &str| booted && is_of_this_boot(fact);
         let worthless = |fact: &str| !snap && goes_with_the_snap(fact);
         let settings = |fact: &str| named.contains(&format!("GOES   {}:", fact.split(' ').next().unwrap_or_default()));
-        let agreed = |fact: &str| blind && is_in_microk8s(fact) || settings(fact);
+        // A short name that a program took since is moved, as the plan shows, and comes back with the undo.
+        let moved = |fact: &str| {
+            let name = fact.strip_prefix("alias ").or_else(|| fact.strip_prefix("/snap/bin/")).unwrap_or_default();
+            let name = name.split(' ').next().unwrap_or_default();
+            !name.is_empty() && shown.contains(&format!("snap unalias {name}"))
+        };
+        let agreed = |fact: &str| blind && is_in_microk8s(fact) || settings(fact) || moved(fact);
         let expected = |fact: &&String| !ended(fact) && !worthless(fact) && !agreed(fact);
-        let stood = stood_on(before);
+        // What came before that which it could use is as it was when that goes again.
+        self.did_without.extend(needs(before).into_iter().filter(|(_, needed)| !was.contains(needed)));
+        let stands = needs(before).into_iter().filter(|need| !self.did_without.contains(need));
+        let stood: Facts = stands.map(|(_, needed)| needed).collect();
         let gone = self.theirs.iter().chain(&stood).filter(|fact| was.contains(*fact) && !is.contains(*fact));
         let mut gone: Vec<String> = gone.filter(expected).map(|fact| format!("theirs is gone: {fact}")).collect();
         let member = |world: &World, user: &str| {

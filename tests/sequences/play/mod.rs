@@ -13,7 +13,7 @@ use iris_mk8s::{config::place::Place as State, error::ExitCode};
 use serde_json::Value;
 
 use crate::{
-    facts::{Facts, is_thing},
+    facts::{Facts, is_thing, needs},
     inside::{key_of_ours, keys_of_guest},
     model::{
         cluster::Key,
@@ -78,6 +78,8 @@ pub struct Play {
     before: Option<Vec<u8>>,
     /// What was said to be left as somebody else's.
     told: String,
+    /// Things of others that were there without what they could use: each, with what that is.
+    did_without: BTreeSet<(String, String)>,
     /// What a teardown that died was agreed to delete: snapd goes on with it.
     agreed: String,
     /// The host was booted, and Kubernetes takes its settings at another time than on the host without us.
@@ -92,6 +94,8 @@ pub struct Play {
     not_ours: bool,
     /// The journal is the first release's.
     pub first_release: bool,
+    /// Somebody deleted Longhorn's namespace.
+    broke_longhorn: bool,
     /// Somebody stopped it with its own command.
     stopped_by_person: bool,
     /// Somebody took the password's files away or changed them.
@@ -162,10 +166,12 @@ impl Play {
             before: None,
             told: String::new(),
             agreed: String::new(),
+            did_without: BTreeSet::new(),
             booted: false,
             forwards: false,
             took: BTreeSet::new(),
             switched: false,
+            broke_longhorn: false,
             stopped_by_person: false,
             not_ours: matches!(start, Start::Theirs | Start::TheirsWithPool | Start::TheirsStopped),
             first_release: false,
@@ -218,6 +224,7 @@ impl Play {
                 }
                 self.stopped_by_person |= matches!(op, Op::Microk8sStop);
                 self.booted |= matches!(op, Op::Reboots);
+                self.broke_longhorn |= matches!(op, Op::Deletes(Part::LonghornNamespace));
                 if let Op::SetsSetting(name, value) = op
                     && (["1", "10"].contains(value) || starts)
                 {
@@ -278,15 +285,14 @@ impl Play {
             if did.is_some() && matches!(**op, Op::Deletes(_)) {
                 self.twin_does(op, true);
             }
-            let mut twin = self.twin.clone();
             if let Some(made) = did.filter(|made| !made.is_empty()) {
-                doings::does(&mut twin, op, &self.sight);
-                self.twin = twin;
+                self.twin_does(op, matches!(**op, Op::Makes(_) | Op::Edits(_) | Op::Replaces(_)));
                 if others::leaves_things(op) {
                     self.theirs.extend(made.into_iter().filter(|fact| is_thing(fact)));
                 }
                 match **op {
                     // Who writes last at the same moment, wins.
+                    Op::Arrives(_) => self.forwards = true,
                     Op::HoldsAll(_) => self.tolerated.extend([
                         format!("hold {:?}", None::<String>),
                         format!("hold {:?}", ran.world.snapd.hold),
@@ -302,7 +308,12 @@ impl Play {
                             .extend(facts(&self.world).into_iter().filter(|f| f.starts_with(&format!("{path} "))));
                     }
                     Op::JoinsGroup(user) => _ = self.joined.insert(user),
-                    Op::Makes(guest) => self.guests.extend(keys_of_guest(guest, &self.sight, self.world.era)),
+                    Op::Makes(guest) => {
+                        // What it could use was on its way, or was not.
+                        let known = needs(&self.world);
+                        self.did_without.extend(needs(&ran.world).into_iter().filter(|need| !known.contains(need)));
+                        self.guests.extend(keys_of_guest(guest, &self.sight, self.world.era));
+                    }
                     Op::Edits(which) => {
                         let cluster = ran.world.cluster.as_ref();
                         let key = cluster.and_then(|c| key_of_ours(c, which));

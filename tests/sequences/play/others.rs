@@ -44,6 +44,9 @@ impl Play {
         }
         let twin_did = self.twin_does(op, in_cluster);
         self.world = with;
+        for fact in self.theirs.iter().filter(|fact| fact.starts_with('/') && !is.contains(*fact)) {
+            self.tolerated.extend(paths_of(&self.twin, fact.split(' ').next().unwrap_or_default()));
+        }
         self.theirs.retain(|fact| is.contains(fact));
         match op {
             // A label holds nothing.
@@ -65,9 +68,14 @@ impl Play {
             Op::Deletes(part) if part.is_of_metallb() => {
                 self.theirs.retain(|fact| !(fact.starts_with("Service ") && fact.contains("loadBalancer")));
             }
+            // Nobody can tell it from what the run that was broken off was about to make.
+            Op::Aliases(_) if crate::program::ledger(&self.world).is_open("alias.kubectl") => {
+                self.tolerated.extend(is.symmetric_difference(&was).cloned());
+            }
             Op::JoinsGroup(user) => _ = self.joined.insert(user),
             Op::Spoils(file) => self.spoiled(*file, &without),
             Op::Microk8sStart => self.switched = true,
+            Op::Microk8sStop if !twin_did => self.switched = true,
             Op::Leaves(_) => self.forwards = true,
             Op::Makes(guest) => {
                 self.guests.extend(keys_of_guest(*guest, &self.sight, self.world.era));
@@ -118,6 +126,15 @@ impl Play {
             _ => {}
         }
     }
+}
+
+/// What tells of a path, and of the folders that it is in.
+pub(super) fn paths_of(world: &World, path: &str) -> Vec<String> {
+    let is_of_it = |fact: &String| {
+        let place = fact.split(' ').next().unwrap_or_default();
+        place == path || (fact.ends_with(" directory") && path.starts_with(&format!("{place}/")))
+    };
+    facts(world).into_iter().filter(is_of_it).collect()
 }
 
 /// Whether what is there afterwards, and was not before, is theirs who did it.

@@ -90,6 +90,10 @@ impl Step for First {
         self.inner.newest_want_counts()
     }
 
+    fn changes_with(&self, host: &dyn Host, deletion: &Act) -> Result<bool> {
+        self.inner.changes_with(host, deletion)
+    }
+
     fn is_needed_by(&self, key: &str) -> bool {
         self.inner.is_needed_by(key)
     }

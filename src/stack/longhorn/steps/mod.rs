@@ -2,7 +2,7 @@
 //! tried out. Nothing of a Longhorn that somebody else installed is changed.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,10 +14,11 @@ use crate::{
         spec::{Longhorn, Spec},
         version::{LonghornVersion, Minor},
     },
-    engine::step::{Act, SOON, Step, Undo},
+    engine::step::{SOON, Step, Undo},
     error::{Error, Result},
     host::{self, Host, digest},
     stack::{
+        iris::names as iris,
         longhorn::{
             manifest::{Manifest, Part},
             state::{self as longhorn, Installed},
@@ -73,6 +74,10 @@ pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
 pub(crate) fn before_it(spec: &Spec, steps: Vec<Box<dyn Step>>) -> Vec<Box<dyn Step>> {
     let Some(longhorn) = &spec.longhorn else { return steps };
     let first = |inner: Box<dyn Step>| -> Box<dyn Step> {
+        // The password outlives all volumes, wherever they lie.
+        if inner.id() == iris::PASSWORD {
+            return inner;
+        }
         // The steps of Longhorn itself, and of what it does not stand on, are none of these.
         Box::new(first::First { inner, longhorn: longhorn.clone() })
     };
@@ -201,12 +206,6 @@ fn is_conf(name: &str) -> bool {
 fn unit_is(host: &dyn Host, what: &str, unit: &str) -> Result<bool> {
     let output = host.ask(&host::Cmd::reads(["systemctl", what, unit]))?;
     Ok(output.ok())
-}
-
-/// What a write that died half-way left beside a file of ours; no later run takes it along when nothing is wanted any more.
-fn unfinished(host: &dyn Host, file: &str) -> Option<Act> {
-    let path = PathBuf::from(format!("{file}.new"));
-    host.exists(&path).then_some(Act::Remove { path, all: false })
 }
 
 /// How long a service may take to start or stop.

@@ -9,6 +9,7 @@ use crate::{
     engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
     error::Result,
     host::{Cmd, FileWrite, Host},
+    stack::left,
 };
 
 const FILE: &str = "/etc/modules-load.d/iris-mk8s-longhorn.conf";
@@ -109,7 +110,7 @@ impl Step for Module {
             }
             acts.push(Act::Remove { path: Path::new(FILE).to_owned(), all: false });
         }
-        acts.extend(super::unfinished(host, FILE));
+        acts.extend(left::unfinished(host, Path::new(FILE)));
         let mut stays = None;
         if memory.prior["loaded"] != true && Self::loaded(host) {
             stays = Self::needed(host)?;

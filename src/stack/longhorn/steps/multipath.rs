@@ -10,6 +10,7 @@ use crate::{
     engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
     error::Result,
     host::{Cmd, FileWrite, Host},
+    stack::left,
 };
 
 const FILE: &str = "/etc/multipath/conf.d/iris-mk8s-longhorn.conf";
@@ -148,7 +149,7 @@ impl Step for Blacklist {
             }
             return Ok(Undo::Acts(acts));
         }
-        if let Some(act) = super::unfinished(host, FILE) {
+        if let Some(act) = left::unfinished(host, Path::new(FILE)) {
             return Ok(Undo::Acts(vec![act]));
         }
         let before = |dir: &str| memory.prior["directories"].as_array().is_some_and(|d| d.contains(&Value::from(dir)));

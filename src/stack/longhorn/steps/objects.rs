@@ -175,6 +175,17 @@ impl Step for Objects {
         Ok(acts)
     }
 
+    /// What an uninstall job that still works will have left.
+    fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        if self.part != Part::Workloads || !matches!(found, Probe::Pending { .. }) {
+            return Ok(Vec::new());
+        }
+        let (works, remnants) = removal::remnants(host, self.common.version())?;
+        let mut acts = if works { self.apply(host, &Probe::Absent)? } else { Vec::new() };
+        acts.extend(remnants);
+        Ok(acts)
+    }
+
     fn memo(&self, host: &dyn Host, _: &Probe) -> Result<Memo> {
         let wanted = self.common.part(host, self.part)?.unwrap_or_default();
         let names: Vec<Value> = wanted.iter().map(name_of).collect();

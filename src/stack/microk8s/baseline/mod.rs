@@ -18,6 +18,7 @@ use crate::{
     error::{Error, ExitCode, Result},
     host::{Cmd, FileWrite, Host},
     stack::{
+        data::goes_with_the_snap,
         left::{End, Left, forget_failed, has_a_file, lines},
         microk8s::state as microk8s,
     },
@@ -140,6 +141,8 @@ impl Before {
                 }
                 _ => true,
             });
+            // They are on the list of what goes.
+            left.retain(|l| !goes_with_the_snap(Path::new(&l.what)));
         }
         Ok((acts, left))
     }
