@@ -1,6 +1,7 @@
 //! The commands: what each of them reads, runs and prints. Everything that is decided, is decided elsewhere.
 
 mod forward;
+mod image;
 mod operate;
 mod question;
 mod repair;
@@ -63,6 +64,7 @@ fn execute(cli: Cli, global: &Global) -> Result<ExitCode> {
         Command::Stop => operate::stop(global),
         Command::Session { pod } => operate::session(pod.as_deref()),
         Command::Forward(options) => forward::forward(global, &options),
+        Command::Image(what) => image::image(global, what),
         Command::Repair(cli::Repair::Longhorn(options)) => repair::longhorn(global, &options),
         Command::Doctor(options) => doctor(global, &options),
         Command::Teardown(options) => teardown(global, &options),

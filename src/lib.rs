@@ -32,6 +32,7 @@ pub mod error;
 pub mod event;
 pub mod finding;
 pub mod host;
+pub mod image;
 pub mod iris_log;
 pub mod journal;
 pub mod lb_range;

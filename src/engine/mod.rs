@@ -16,6 +16,7 @@ use crate::{
     error::{Error, ExitCode, Result},
     event::{Change, Event, Events, Outcome},
     host::{Changes, Heard, Host},
+    image::registry,
     journal::{Journal, Record},
     microk8s::{self, Identity},
     secrets,
@@ -141,7 +142,11 @@ impl Engine<'_> {
                             Err(e)
                                 if matches!(
                                     e.code,
-                                    ExitCode::Interrupted | ExitCode::Unverified | ExitCode::NotOurs
+                                    ExitCode::Interrupted
+                                        | ExitCode::Unverified
+                                        | ExitCode::NotOurs
+                                        // What the user gave is wrong, and will be.
+                                        | ExitCode::Usage
                                 ) =>
                             {
                                 return Err(e);
@@ -268,6 +273,8 @@ impl Engine<'_> {
             }
             Act::Snapd(change) => self.host.snapd_change(change, &mut self.follower(step)),
             Act::Pull { image } => self.host.pull(image, &mut self.follower(step)),
+            Act::Push(push) => registry::push(self.host, push, &mut self.follower(step)),
+            Act::Unpush { repository, digest } => registry::remove(self.host, repository, digest),
             Act::Write(file) => self.host.write(file),
             Act::Kill { processes, .. } => self.host.kill(processes),
             Act::Remove { path, all } => self.host.remove(path, *all),

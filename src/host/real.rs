@@ -22,8 +22,8 @@ use serde_json::Value;
 use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
-    Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Log, Output, Process, Watch, cri, download,
-    files, http, kill, leftover, poll, remove, run_name,
+    Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, HttpAnswer, HttpRequest, Leftover, Log, Output, Process,
+    Watch, cri, download, files, http, kill, leftover, poll, remove, run_name,
     signals::{self, Groups, Manner},
     snapd,
     watch::Bell,
@@ -341,8 +341,17 @@ impl Host for Real {
         answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
     }
 
-    fn login(&self, url: &str, user: &str, password: &str) -> Result<u16> {
-        let answer = self.runtime.block_on(http::login(url, user, password, Duration::from_secs(5)));
+    fn visit(&self, url: &str, user: &str, password: &str) -> Result<(u16, String)> {
+        let answer = self.runtime.block_on(http::visit(url, user, password, Duration::from_secs(5)));
+        answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
+    }
+
+    fn http(&self, request: HttpRequest<'_>) -> Result<HttpAnswer> {
+        let url = request.url.clone();
+        if !matches!(request.method, "GET" | "HEAD") {
+            self.log.change(&format!("{} {url}", request.method));
+        }
+        let answer = self.runtime.block_on(http::send(request));
         answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
     }
 

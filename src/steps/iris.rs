@@ -36,6 +36,7 @@ use super::{
     namespace::Namespace,
     object::Object,
     password::Password,
+    registry::Pin,
 };
 use crate::{
     cluster::{self, MANAGER, state},
@@ -122,7 +123,8 @@ pub(super) fn external(iris: &Iris) -> String {
 /// The StatefulSet.
 pub(super) fn set(spec: &Spec) -> Box<dyn Step> {
     let set = stateful_set_of(&spec.iris);
-    Box::new(set_object(&spec.iris, essential(&set), spec.timeouts.remove.into()))
+    let made = set_object(&spec.iris, essential(&set), spec.timeouts.remove.into());
+    Box::new(Object { pin: Pin::newest(&spec.iris.image), ..made })
 }
 
 /// What the StatefulSet needs.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{SNAP, SOON, check::Question, labels::Labelled};
+use super::{SNAP, SOON, check::Question, labels::Labelled, registry::Pin};
 use crate::{
     cluster::{self, Kind, state},
     digest,
@@ -34,11 +34,13 @@ pub(super) struct Object {
     pub(super) used_by: Option<String>,
     /// It has our label, unless the StatefulSet that is there goes without.
     pub(super) labelled: Option<Labelled>,
+    /// Its image is named by a digest.
+    pub(super) pin: Option<Pin>,
 }
 
 impl Object {
     pub(super) fn new(id: &'static str, kind: &'static Kind, want: Value, essential: Value) -> Self {
-        Self { id, kind, want, essential, serves: None, deadline: SOON, used_by: None, labelled: None }
+        Self { id, kind, want, essential, serves: None, deadline: SOON, used_by: None, labelled: None, pin: None }
     }
 
     fn name(&self) -> &str {
@@ -55,9 +57,13 @@ impl Object {
 
     /// The object as we want it in the cluster as it is.
     fn wanted(&self, host: &dyn Host) -> Result<Value> {
+        let want = match &self.pin {
+            Some(pin) => pin.suited(host, &self.want)?,
+            None => self.want.clone(),
+        };
         match &self.labelled {
-            Some(labelled) => labelled.suited(host, &self.want),
-            None => Ok(self.want.clone()),
+            Some(labelled) => labelled.suited(host, &want),
+            None => Ok(want),
         }
     }
 }
@@ -90,7 +96,11 @@ impl Step for Object {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        let Some(now) = self.get(host)? else { return Ok(Probe::Absent) };
+        let Some(now) = self.get(host)? else {
+            // Without its digest it cannot be made.
+            self.wanted(host)?;
+            return Ok(Probe::Absent);
+        };
         if state::going(&now) {
             return Ok(Probe::pending("it is being deleted"));
         }

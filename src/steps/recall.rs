@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     addons, alias, before, catalog, claims, cluster, group, images, iris::SET, longhorn, metallb, namespace, object,
-    password, registries, snap,
+    password, registries, registry, snap,
 };
 use crate::{
     credentials::Credentials,
@@ -111,6 +111,7 @@ fn one(id: &str, memory: &Memory, known: &Known) -> Result<Option<Box<dyn Step>>
         "group.member" => Box::new(group::Member::new(&spec)),
         "alias.kubectl" => Box::new(alias::Alias::new(&spec)),
         "cluster.running" => Box::new(cluster::Running::new(&spec)),
+        "image.push" => Box::new(registry::Pushed::recalled(recipe)?),
         "image.iris" => Box::new(images::Image::new(&spec)),
         "iris.namespace" => Box::new(namespace::Namespace::new(&spec)),
         "iris.password" => Box::new(password::Password::new(&spec, &Credentials::placeholder())),

@@ -12,6 +12,7 @@ use super::{
     iris::{set_key, set_object, stateful_set_of},
     labels::instances,
     object::Object,
+    registry::Pin,
 };
 use crate::{
     cluster::{self, state},
@@ -62,7 +63,8 @@ fn scaled(spec: &Spec, replicas: u32) -> Object {
     let iris = Iris { replicas, ..spec.iris.clone() };
     // Only one of ours is switched.
     let essential = stateful_set_of(&iris);
-    set_object(&iris, essential, spec.timeouts.remove.into())
+    let made = set_object(&iris, essential, spec.timeouts.remove.into());
+    Object { pin: Pin::as_it_is(&spec.iris.image), ..made }
 }
 
 /// There is something to start: whoever removed it, or MicroK8s with it, may not want it back.
