@@ -180,12 +180,22 @@ pub async fn get(url: &str, limit: Duration) -> Result<Answer, Failure> {
     Ok((answer.status().as_u16(), text(answer.body())))
 }
 
-/// A GET with a user's password. The session that the server opens for it is ended, so that it keeps nothing.
-pub async fn visit(url: &str, user: &str, password: &str, limit: Duration) -> Result<Answer, Failure> {
-    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-    let mut basic = HeaderValue::from_str(&format!("Basic {pair}"))?;
-    basic.set_sensitive(true);
-    let answer = tokio::time::timeout(limit, fetch(url, |request| request.header(AUTHORIZATION, basic))).await??;
+/// A GET with a user's password, or without one. The session that the server opens for it is ended, so that it keeps nothing.
+pub async fn visit(url: &str, login: Option<(&str, &str)>, limit: Duration) -> Result<Answer, Failure> {
+    let basic = match login {
+        Some((user, password)) => {
+            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+            let mut basic = HeaderValue::from_str(&format!("Basic {pair}"))?;
+            basic.set_sensitive(true);
+            Some(basic)
+        }
+        None => None,
+    };
+    let with = |request: Builder| match basic {
+        Some(basic) => request.header(AUTHORIZATION, basic),
+        None => request,
+    };
+    let answer = tokio::time::timeout(limit, fetch(url, with)).await??;
     let sessions: Vec<&str> = answer
         .headers()
         .get_all(SET_COOKIE)
@@ -194,7 +204,8 @@ pub async fn visit(url: &str, user: &str, password: &str, limit: Duration) -> Re
         .collect();
     if !sessions.is_empty() {
         // The server ends the session before it looks at the rest of the request; its answer does not matter.
-        let end = format!("{url}?IRISLogout=end");
+        let joint = if url.contains('?') { '&' } else { '?' };
+        let end = format!("{url}{joint}IRISLogout=end");
         let _ = tokio::time::timeout(limit, fetch(&end, |request| request.header(COOKIE, sessions.join("; ")))).await;
     }
     Ok((answer.status().as_u16(), text(answer.body())))

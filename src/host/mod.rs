@@ -39,7 +39,7 @@ mod watch;
 
 pub use command::{Cmd, Effect, Output};
 pub use files::set_umask;
-pub use http::{HttpAnswer, HttpContent, HttpRequest};
+pub use http::{HttpAnswer, HttpContent, HttpRequest, send};
 pub use kill::began;
 pub use log::{DIR as LOG_DIR, Log, is_log, run_name};
 pub use real::{PATH, Real};
@@ -179,14 +179,14 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Nobody answers (transient).
     fn login(&self, url: &str, user: &str, password: &str) -> Result<u16> {
-        self.visit(url, user, password).map(|(status, _)| status)
+        self.visit(url, Some((user, password))).map(|(status, _)| status)
     }
 
-    /// The same with the body of the answer.
+    /// The same with the body of the answer, and also without a user.
     ///
     /// # Errors
     /// Nobody answers (transient).
-    fn visit(&self, _url: &str, _user: &str, _password: &str) -> Result<(u16, String)> {
+    fn visit(&self, _url: &str, _login: Option<(&str, &str)>) -> Result<(u16, String)> {
         Ok((404, String::new()))
     }
 

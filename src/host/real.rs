@@ -341,15 +341,16 @@ impl Host for Real {
         answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
     }
 
-    fn visit(&self, url: &str, user: &str, password: &str) -> Result<(u16, String)> {
-        let answer = self.runtime.block_on(http::visit(url, user, password, Duration::from_secs(5)));
+    fn visit(&self, url: &str, login: Option<(&str, &str)>) -> Result<(u16, String)> {
+        let answer = self.runtime.block_on(http::visit(url, login, Duration::from_secs(5)));
         answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
     }
 
     fn http(&self, request: HttpRequest<'_>) -> Result<HttpAnswer> {
         let url = request.url.clone();
         if !matches!(request.method, "GET" | "HEAD") {
-            self.log.change(&format!("{} {url}", request.method));
+            // What follows the path is the registry's own note of an upload.
+            self.log.change(&format!("{} {}", request.method, url.split('?').next().unwrap_or_default()));
         }
         let answer = self.runtime.block_on(http::send(request));
         answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))

@@ -8,9 +8,9 @@ use toml::de::{DeInteger, DeValue};
 use super::{
     check::{self, Check},
     cpf::{self, Cpf},
-    cpf_file,
+    cpf_file, endpoints,
 };
-use crate::{cli::AUTO, error::Error, lb_range::LbRange, version::Channel};
+use crate::{cli::AUTO, error::Error, lb_range::LbRange, spec::Endpoint, version::Channel};
 
 /// One key.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub enum Kind {
     CpfFile,
     /// Longhorn's manifest in a file.
     LonghornFile,
+    /// Pages of the application, one table each.
+    Endpoints,
 }
 
 /// An instance is a pod on this one host; more than this many of them are a slip of the finger.
@@ -73,6 +75,7 @@ pub const KEYS: &[Key] = &[
     Key { name: "iris.memory_request", kind: Kind::Text(check::size) },
     Key { name: "iris.memory_limit", kind: Kind::Text(check::size) },
     Key { name: "iris.cpu_request", kind: Kind::Text(check::cpu) },
+    Key { name: "iris.endpoints", kind: Kind::Endpoints },
     Key { name: "iris.password_hash", kind: Kind::Text(check::printable) },
     Key { name: "iris.cpf", kind: Kind::Cpf },
     Key { name: "iris.cpf_file", kind: Kind::CpfFile },
@@ -98,6 +101,8 @@ pub enum Value {
     Number(u64),
     /// A list of names.
     List(Vec<String>),
+    /// Pages of the application.
+    Endpoints(Vec<Endpoint>),
 }
 
 impl fmt::Display for Value {
@@ -108,6 +113,7 @@ impl fmt::Display for Value {
             Self::Text(text) => f.write_str(text),
             Self::Number(n) => n.fmt(f),
             Self::List(list) => f.write_str(&list.join(", ")),
+            Self::Endpoints(list) => f.write_str(&list.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
         }
     }
 }
@@ -159,6 +165,7 @@ impl Key {
                 let names = text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
                 self.checked(Value::List(names.collect()))
             }
+            Kind::Endpoints => Err(Refusal::from("endpoints are named in a profile: [[iris.endpoints]]".to_owned())),
             Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile | Kind::LonghornFile => {
                 self.checked(Value::Text(text.to_owned()))
             }
@@ -183,6 +190,16 @@ impl Key {
                     .collect::<Result<_, _>>()?,
             ),
             (Kind::List(_) | Kind::FilesOf, other) => return Err(wrong_type("a list of texts", other)),
+            (Kind::Endpoints, DeValue::Array(items)) => {
+                let one = |item: &toml::Spanned<DeValue<'_>>| match item.get_ref() {
+                    DeValue::Table(table) => endpoints::read(table),
+                    other => Err(wrong_type("tables: write [[iris.endpoints]] and the keys below", other)),
+                };
+                Value::Endpoints(items.iter().map(one).collect::<Result<_, _>>()?)
+            }
+            (Kind::Endpoints, other) => {
+                return Err(wrong_type("tables: write [[iris.endpoints]] and the keys below", other));
+            }
             (
                 Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile | Kind::LonghornFile,
                 DeValue::String(text),

@@ -296,7 +296,7 @@ fn cpf_name(iris: &Iris) -> String {
 }
 
 fn secret(iris: &Iris, credentials: &Credentials) -> Secret {
-    let text = merged(&iris.cpf, credentials.hash().as_str());
+    let text = merged(iris, credentials.hash().as_str());
     let data = BTreeMap::from([(MERGE.to_owned(), ByteString(text.into_bytes()))]);
     Secret { metadata: meta(iris, &cpf_name(iris)), data: Some(data), ..Secret::default() }
 }
@@ -323,15 +323,16 @@ fn headless(iris: &Iris) -> Service {
 }
 
 fn load_balancer(iris: &Iris, pool: &str) -> Service {
+    // A login at the portal lives in one instance: without affinity the next click may reach the other one. An application that is to be
+    // balanced keeps nothing between two requests.
+    let balanced = iris.endpoints.iter().any(|endpoint| endpoint.balanced);
     let spec = ServiceSpec {
         type_: Some("LoadBalancer".to_owned()),
         selector: Some(own_labels(iris)),
         ports: Some(vec![port("http", WEB)]),
-        // A login at the portal lives in one instance: without affinity the next click may reach the other one.
-        session_affinity: Some("ClientIP".to_owned()),
-        session_affinity_config: Some(SessionAffinityConfig {
-            client_ip: Some(ClientIPConfig { timeout_seconds: Some(10_800) }),
-        }),
+        session_affinity: Some(if balanced { "None" } else { "ClientIP" }.to_owned()),
+        session_affinity_config: (!balanced)
+            .then_some(SessionAffinityConfig { client_ip: Some(ClientIPConfig { timeout_seconds: Some(10_800) }) }),
         ..ServiceSpec::default()
     };
     let annotations = POOL_NOTES.map(|name| (name.to_owned(), pool.to_owned())).into();

@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod door;
+mod endpoints;
 mod inside;
 mod metrics;
 mod names;
@@ -72,7 +73,7 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
             None => Probe::pending(format!("service {} has no address yet", external(&iris))),
         })
     });
-    vec![
+    let mut rungs: Vec<Box<dyn Step>> = vec![
         Box::new(Check {
             id: "ready.address",
             title: "an address of the range".to_owned(),
@@ -86,7 +87,9 @@ pub(super) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
         rung(spec, "ready.terminal", "a terminal answers", pause(), inside::terminal),
         // Last: where all licence units are in use, the terminal has said so.
         door::rung(spec),
-    ]
+    ];
+    rungs.extend(endpoints::rung(spec));
+    rungs
 }
 
 /// The address that MetalLB gave to the LoadBalancer service.
