@@ -60,8 +60,7 @@ mod tests {
             endpoint("SuperUser", announced),
             elsewhere,
         ];
-        let line =
-            "ModifyUser:Name=appuser,PasswordHash=\"h,s,10000,SHA512\",ChangePassword=0,PasswordNeverExpires=1\n";
+        let line = "[Actions]\nModifyUser:Name=appuser,PasswordHash=\"h,s,10000,SHA512\",ChangePassword=0,PasswordNeverExpires=1\n";
         assert_eq!(merged(&iris, "h,s,10000,SHA512"), before + line);
     }
 }

@@ -96,11 +96,14 @@ impl Step for Object {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        let Some(now) = self.get(host)? else {
-            // Without its digest it cannot be made.
-            self.wanted(host)?;
-            return Ok(Probe::Absent);
-        };
+        let now = self.get(host)?;
+        if now.as_ref().is_none_or(cluster::is_ours)
+            && let Some(pin) = &self.pin
+            && let Some(missing) = pin.missing(host)?
+        {
+            return Ok(missing);
+        }
+        let Some(now) = now else { return Ok(Probe::Absent) };
         if state::going(&now) {
             return Ok(Probe::pending("it is being deleted"));
         }
@@ -127,7 +130,10 @@ impl Step for Object {
     }
 
     fn apply(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
-        Ok(vec![Act::Apply(Box::new(self.wanted(host)?))])
+        // A plan may be asked for before there is a registry, or the image in it. In a run the probe has just asked it, and the memo will.
+        let is_later = |e: &Error| e.transient || e.code == ExitCode::Unverified;
+        let want = self.wanted(host).or_else(|e| if is_later(&e) { Ok(self.want.clone()) } else { Err(e) })?;
+        Ok(vec![Act::Apply(Box::new(want))])
     }
 
     fn memo(&self, host: &dyn Host, _: &Probe) -> Result<Memo> {

@@ -531,7 +531,8 @@ impl Host for Model {
         let pod = world.cluster.as_ref().filter(|c| c.running).and_then(|c| answering(c, ip));
         let pod = pod.ok_or_else(|| Error::transient(format!("{url} does not answer")).because("No route to host"))?;
         let licence = "iris_license_days_remaining 300\n";
-        let database = "iris_db_size_mb{id=\"TEST-DATA\",dir=\"/vol-data/TEST-DATA/\"} 1\n";
+        let database = "iris_db_size_mb{id=\"TEST-DATA\",dir=\"/vol-data/TEST-DATA/\"} 1\n\
+                        iris_db_size_mb{id=\"MYAPP-DATA-EXT\",dir=\"/vol-data/MYAPP-DATA/\"} 1\n";
         Ok((200, format!("# {}\niris_cpu_usage 1\n{licence}{database}", state::name(pod))))
     }
 

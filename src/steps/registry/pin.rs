@@ -30,6 +30,15 @@ impl Pin {
         of_tag(image).map(Self::AsItIs)
     }
 
+    /// What is to be said where the registry does not have the image.
+    ///
+    /// # Errors
+    /// The registry does not answer (transient).
+    pub(in crate::steps) fn missing(&self, host: &dyn Host) -> Result<Option<Probe>> {
+        let Self::Newest(name) = self else { return Ok(None) };
+        Ok(if registry::stored(host, name)?.is_some() { None } else { Some(hopeless(name)) })
+    }
+
     /// The object with the image by its digest.
     ///
     /// # Errors
