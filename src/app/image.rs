@@ -40,7 +40,7 @@ fn push(global: &Global, options: &cli::ImagePush) -> Result<ExitCode> {
     let name = options.name.as_deref().map(Name::given).transpose()?;
     registry::need(&looking("image")?)?;
     let mut pushed = None;
-    let code = in_run(global, "image push", vec!["push".to_owned()], |run, outcome| {
+    let code = in_run(global, "image-push", vec!["push".to_owned()], |run, outcome| {
         let source = saved::source(run, &options.source)?;
         let archive = Archive::open(source.path())?;
         let meant = options.image.as_deref().or(source.image());
@@ -78,7 +78,7 @@ fn send(run: &Run, push: Push, outcome: &mut Outcome) -> Result<()> {
     let journal = Journal::open(&Place::default(), steps::origin)?;
     let engine =
         Engine { host: &run.host, stages: &stages, events: &run.events, workers: 1, agreed: Agreed::nothing() };
-    let (done, ended) = engine.switch(&journal, &run.name, "image push");
+    let (done, ended) = engine.switch(&journal, &run.name, "image-push");
     *outcome = done;
     ended
 }
@@ -131,7 +131,7 @@ fn remove(global: &Global, image: &str, yes: bool) -> Result<ExitCode> {
     }
     drop(host);
     let stages = steps::registry::remove(&name, &stored.digest);
-    let code = in_run(global, "image remove", stage_names(&stages), |run, outcome| {
+    let code = in_run(global, "image-remove", stage_names(&stages), |run, outcome| {
         // Under the lock: nobody pushes or bootstraps meanwhile.
         let journal = Journal::open(&Place::default(), steps::origin)?;
         let engine =

@@ -14,7 +14,6 @@ use hyper::{
     body::Frame,
     client::conn::http1,
     header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderValue, SET_COOKIE},
-    http::request::Builder,
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -176,46 +175,42 @@ pub async fn over_socket(
 
 /// A GET without TLS.
 pub async fn get(url: &str, limit: Duration) -> Result<Answer, Failure> {
-    let answer = tokio::time::timeout(limit, fetch(url, |request| request)).await??;
-    Ok((answer.status().as_u16(), text(answer.body())))
+    let (url, body) = (url.to_owned(), HttpContent::Bytes(Vec::new()));
+    let answer = send(HttpRequest { method: "GET", url, headers: Vec::new(), body, within: limit }).await?;
+    Ok((answer.status, text(&answer.body)))
 }
 
 /// A GET with a user's password, or without one. The session that the server opens for it is ended, so that it keeps nothing.
 pub async fn visit(url: &str, login: Option<(&str, &str)>, limit: Duration) -> Result<Answer, Failure> {
-    let basic = match login {
-        Some((user, password)) => {
-            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-            let mut basic = HeaderValue::from_str(&format!("Basic {pair}"))?;
-            basic.set_sensitive(true);
-            Some(basic)
-        }
-        None => None,
-    };
-    let with = |request: Builder| match basic {
-        Some(basic) => request.header(AUTHORIZATION, basic),
-        None => request,
-    };
-    let answer = tokio::time::timeout(limit, fetch(url, with)).await??;
-    let sessions: Vec<&str> = answer
-        .headers()
-        .get_all(SET_COOKIE)
-        .iter()
-        .filter_map(|cookie| cookie.to_str().ok()?.split(';').next())
-        .collect();
-    if !sessions.is_empty() {
-        // The server ends the session before it looks at the rest of the request; its answer does not matter.
-        let joint = if url.contains('?') { '&' } else { '?' };
-        let end = format!("{url}{joint}IRISLogout=end");
-        let _ = tokio::time::timeout(limit, fetch(&end, |request| request.header(COOKIE, sessions.join("; ")))).await;
-    }
-    Ok((answer.status().as_u16(), text(answer.body())))
+    tokio::time::timeout(limit, ask_and_leave(url, login)).await?
 }
 
-/// A GET with headers of its own.
-async fn fetch(url: &str, with: impl FnOnce(Builder) -> Builder) -> Result<Response<Bytes>, Failure> {
+async fn ask_and_leave(url: &str, login: Option<(&str, &str)>) -> Result<Answer, Failure> {
     let (address, authority, path) = parts(url)?;
-    let request = with(Request::get(path).header("host", authority)).body(Full::new(Bytes::new()))?;
-    exchange(TcpStream::connect(address).await?, request).await
+    let get = |path: &str| Request::get(path).header("host", &authority);
+    let (mut sender, connection) = http1::handshake(TokioIo::new(TcpStream::connect(address).await?)).await?;
+    tokio::spawn(connection);
+    let mut request = get(&path);
+    if let Some((user, password)) = login {
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        let mut basic = HeaderValue::from_str(&format!("Basic {pair}"))?;
+        basic.set_sensitive(true);
+        request = request.header(AUTHORIZATION, basic);
+    }
+    let (head, body) = sender.send_request(request.body(Full::new(Bytes::new()))?).await?.into_parts();
+    let body = Limited::new(body, LARGEST_ANSWER).collect().await?.to_bytes();
+    let cookies = head.headers.get_all(SET_COOKIE).iter();
+    let sessions: Vec<&str> = cookies.filter_map(|cookie| cookie.to_str().ok()?.split(';').next()).collect();
+    if !sessions.is_empty() {
+        // The session lives in one instance, and a load balancer leads another connection to another one. The server ends the session before
+        // it looks at the rest of the request; its answer does not matter.
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let end = get(&format!("{path}{joint}IRISLogout=end")).header(COOKIE, sessions.join("; "));
+        if let (Ok(end), Ok(())) = (end.body(Full::new(Bytes::new())), sender.ready().await) {
+            let _ = sender.send_request(end).await;
+        }
+    }
+    Ok((head.status.as_u16(), text(&body)))
 }
 
 fn text(body: &[u8]) -> String {
@@ -231,4 +226,51 @@ where
     let (head, body) = sender.send_request(request).await?.into_parts();
     let body = Limited::new(body, LARGEST_ANSWER).collect().await?.to_bytes();
     Ok(Response::from_parts(head, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// The first lines of the requests that come over one connection, each with its cookie and its authorization.
+    fn heard(listener: &TcpListener) -> Vec<String> {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut lines = BufReader::new(stream.try_clone().expect("a handle")).lines();
+        let mut requests = Vec::new();
+        while let Some(Ok(first)) = lines.next() {
+            let headers: Vec<String> =
+                lines.by_ref().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            let named = headers.iter().filter(|h| h.starts_with("cookie:") || h.starts_with("authorization:"));
+            requests.push(named.fold(first, |all, header| format!("{all} {header}")));
+            let answer = "HTTP/1.1 200 OK\r\nset-cookie: CSPSESSIONID=abc; path=/x\r\ncontent-length: 4\r\n\r\nbody";
+            stream.write_all(answer.as_bytes()).expect("an answer");
+        }
+        requests
+    }
+
+    /// Behind a load balancer each connection may lead to another instance.
+    #[test]
+    fn a_session_is_ended_over_the_connection_that_it_was_opened_with() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/x?a=b", listener.local_addr().expect("an address"));
+        let server = std::thread::spawn(move || heard(&listener));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let answer = runtime.block_on(visit(&url, Some(("u", "p")), Duration::from_secs(20))).expect("an answer");
+        assert_eq!(answer, (200, "body".to_owned()));
+        drop(runtime);
+        let requests = server.join().expect("no panic");
+        assert_eq!(
+            requests,
+            [
+                "GET /x?a=b HTTP/1.1 authorization: Basic dTpw",
+                "GET /x?a=b&IRISLogout=end HTTP/1.1 cookie: CSPSESSIONID=abc"
+            ]
+        );
+    }
 }
