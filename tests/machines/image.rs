@@ -30,17 +30,28 @@ fn saved(machine: &Machine, built: &str) -> String {
     "/home/ubuntu/simple.tar".to_owned()
 }
 
+/// Asks once, and ends the session over the same connection: another one may lead to the other pod. The logout brings no password, or a new session would
+/// begin with it.
+const ASK: &str = r#"
+import base64, http.client, sys
+connection = http.client.HTTPConnection(sys.argv[1], 52773, timeout=20)
+basic = base64.b64encode(sys.argv[2].encode()).decode()
+connection.request("GET", "/csp/myapp/get", headers={"Authorization": "Basic " + basic})
+answer = connection.getresponse()
+print(answer.read().decode())
+cookie = answer.headers["Set-Cookie"].split(";")[0]
+connection.request("GET", "/csp/myapp/get?CacheLogout=end", headers={"Cookie": cookie})
+connection.getresponse().read()
+sys.exit(answer.status != 200)
+"#;
+
 /// Asks the service on the client PC, until both pods have answered: the bodies, each of them once per pod. Every session is ended.
 fn answers(machine: &Machine) -> Vec<serde_json::Value> {
     let password = machine.root("cat /var/lib/iris-mk8s/password").ok();
     let account = format!("appuser:{}", password.trim());
-    let url = format!("http://{}:52773/csp/myapp/get", machine.nth_address(0));
-    // One connection: the session is ended in the pod that it is in.
-    let end = format!("{url}?CacheLogout=end");
-    let options = ["--fail", "--user", &account, "--cookie", "", "--output", "-", &url, "--output", "/dev/null", &end];
     let (mut pods, mut bodies) = (BTreeSet::new(), Vec::new());
     for _ in 0..60 {
-        let body = machine.client_curl(&options).ok();
+        let body = run_sandbox(&["client", "python3", "-c", ASK, &machine.nth_address(0), &account]).ok();
         let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!((&body["UserName"], &body["Status"]), (&"appuser".into(), &"OK".into()), "{body}");
         if pods.insert(body["HostName"].as_str().expect("a pod").to_owned()) {

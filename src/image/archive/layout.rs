@@ -46,7 +46,7 @@ fn name_of(descriptor: &Descriptor) -> Option<String> {
 
 /// The image that a descriptor leads to; of an index, the one for this host.
 pub(super) fn content(store: &Store, shown: &str, descriptor: &Descriptor) -> Result<Content> {
-    let bytes = json(store, shown, &descriptor.digest().to_string())?;
+    let bytes = json(store, shown, descriptor.digest().as_ref())?;
     let kind = descriptor.media_type().to_string();
     if INDEXES.contains(&kind.as_str()) {
         let index: ImageIndex = parse(shown, &bytes)?;
@@ -67,12 +67,12 @@ pub(super) fn content(store: &Store, shown: &str, descriptor: &Descriptor) -> Re
         };
         return content(store, shown, ours);
     }
-    manifest(store, shown, &descriptor.digest().to_string(), bytes)
+    manifest(store, shown, descriptor.digest().as_ref(), bytes)
 }
 
 fn manifest(store: &Store, shown: &str, digest: &str, bytes: Vec<u8>) -> Result<Content> {
     let manifest: ImageManifest = parse(shown, &bytes)?;
-    let config: Value = parse(shown, &json(store, shown, &manifest.config().digest().to_string())?)?;
+    let config: Value = parse(shown, &json(store, shown, manifest.config().digest().as_ref())?)?;
     let field = |name: &str| config[name].as_str().unwrap_or("unknown").to_owned();
     check_platform(shown, &field("architecture"), &field("os"))?;
     let mut blobs: Vec<Blob> = Vec::new();

@@ -276,7 +276,7 @@ fn what_is_wrong_with_an_archive_is_said() {
 fn a_damaged_layout_is_refused_before_anything_is_pushed() {
     let mut files = Files::default();
     let descriptor = in_layout(&mut files, ours(), b"layer");
-    let files = layout(&[descriptor.clone()], files);
+    let files = layout(std::slice::from_ref(&descriptor), files);
     let hex = |digest: &Value| digest.as_str().expect("a digest").trim_start_matches("sha256:").to_owned();
     let with = |part: &str, change: &dyn Fn(&mut Vec<u8>)| {
         let mut files = files.clone();
