@@ -137,6 +137,7 @@ fn an_image_of_ones_own(era: Era) {
     machine.product("image list").exits(0).says(&["holds no image"]);
     machine.product("image remove simple:latest --yes").exits(2).says(&["holds no image simple:latest"]);
 
+    machine.root(&format!("rm {tar}")).ok();
     machine.product("teardown --reset --yes").exits(0);
     machine.is_restored_to(&before);
 }
