@@ -45,8 +45,11 @@ struct Registry {
 impl Registry {
     /// As MicroK8s' addon starts it, or without the right to delete.
     fn start(deletes: bool) -> Option<Self> {
+        Self::start_in(tempfile::tempdir().expect("a folder"), deletes)
+    }
+
+    fn start_in(folder: tempfile::TempDir, deletes: bool) -> Option<Self> {
         let program = program()?;
-        let folder = tempfile::tempdir().expect("a folder");
         let port = free_port();
         let config = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  delete: {{enabled: {deletes}}}\n  \
@@ -322,6 +325,39 @@ fn a_registry_without_deletion_says_so() {
     );
     assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("REGISTRY_STORAGE_DELETE_ENABLED=yes")), "{error}");
     assert!(registry::stored(&server.host(), &push_of.name).expect("asked").is_some());
+}
+
+/// A small file system, for as long as this value lives.
+struct Small(PathBuf);
+
+impl Small {
+    fn at(folder: &Path) -> Option<Self> {
+        fs::create_dir_all(folder).expect("a folder");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(folder).output();
+        if mount.is_ok_and(|output| output.status.success()) {
+            return Some(Self(folder.to_owned()));
+        }
+        let _ = writeln!(io::stderr(), "SKIPPED: a full disk needs root, who may mount a small one");
+        None
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_full_registry_says_so_in_its_own_words() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(_small) = Small::at(&folder.path().join("storage")) else { return };
+    let Some(server) = Registry::start_in(folder, true) else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let push_of = image(&saved(dir.path(), "simple:1", &[bytes(9, 40 * MIB)], None), "simple:1");
+    let error = push(&server.host(), &push_of).0.expect_err("there is no room");
+    assert_eq!(error.code, ExitCode::Unverified, "{error}");
+    assert!(error.what.ends_with("its disk is full") && error.cause.is_some(), "{error}");
 }
 
 #[test]

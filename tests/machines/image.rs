@@ -104,6 +104,14 @@ fn an_image_of_ones_own(era: Era) {
     let again = machine.start(&format!("image push {tar}")).finish();
     assert_eq!(again.exits(0)["kept"], 2, "what is there is not sent again");
 
+    // A local Docker, as far as it is asked.
+    let docker = "#!/bin/sh\n[ \"$1 $2\" = \"image inspect\" ] && exit 0\n[ \"$1 $2\" = \"save simple\" ] && exec cat /home/ubuntu/simple.tar\nexit 1\n";
+    machine.root(&format!("printf '%s' '{docker}' >/usr/bin/docker && chmod 755 /usr/bin/docker")).ok();
+    machine.product("image push simple --as team/other:1").exits(0).says(&["localhost:32000/team/other:1", digest]);
+    assert_eq!(machine.root("ls -A /var/tmp | grep iris-mk8s").stdout, "", "the saved image is left behind");
+    machine.product("image remove team/other:1 --yes").exits(0);
+    machine.root("rm /usr/bin/docker").ok();
+
     // The article deletes what ran before, with its data.
     machine.product("teardown --data --yes").exits(0);
     machine.product(&simple).exits(0);
