@@ -196,8 +196,8 @@ fn saved(folder: &Path, name: &str, layers: &[Vec<u8>], instead: Option<&[u8]>) 
         tar.append_data(&mut header, name, bytes).expect("an entry");
     };
     for (at, (name, layer)) in names.iter().zip(layers).enumerate() {
-        let last = at + 1 == layers.len();
-        add(name, instead.filter(|_| last).unwrap_or(layer));
+        let is_last = at + 1 == layers.len();
+        add(name, instead.filter(|_| is_last).unwrap_or(layer));
     }
     add("config.json", config.as_bytes());
     add("manifest.json", list.as_bytes());
