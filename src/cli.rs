@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::{NonEmptyStringValueParser, PossibleValuesParser},
+};
 
 use crate::{
     config::flags::SpecFlags,
@@ -92,6 +95,9 @@ pub enum Command {
     ///
     /// They are bound to this host alone unless --address says otherwise.
     Forward(Forward),
+    /// Push your own images into the built-in registry, list them and remove them
+    #[command(subcommand)]
+    Image(Image),
     /// Mend what was broken by hand
     #[command(subcommand)]
     Repair(Repair),
@@ -196,6 +202,43 @@ pub struct Forward {
     /// Address of this host to listen at; others than 127.0.0.1 can be reached from the network, and Longhorn's page asks for no password
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub address: std::net::IpAddr,
+}
+
+/// What to do with images of the built-in registry.
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Push an image into the built-in registry; no Docker is needed
+    ///
+    /// Prints the name to use in Kubernetes and the digest. What the registry has is not sent again: after an interruption the same command goes on.
+    Push(ImagePush),
+    /// List the images of the built-in registry: names, tags, digests, sizes
+    List,
+    /// Remove an image from the built-in registry, with all tags that lead to the same digest
+    ///
+    /// Its layers take room until the registry is tidied up, while nobody pushes: microk8s kubectl --namespace container-registry exec
+    /// deployment/registry -- registry garbage-collect /etc/docker/registry/config.yml
+    Remove {
+        /// The image
+        #[arg(value_name = "NAME:TAG", value_parser = NonEmptyStringValueParser::new())]
+        image: String,
+        /// Do not ask (needed where there is no terminal)
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Options of `image push`.
+#[derive(Args, Debug)]
+pub struct ImagePush {
+    /// An OCI layout (folder or tar), a tar of `docker save` or `podman save`, or the name of an image of a local Docker or Podman
+    #[arg(value_name = "FILE|NAME[:TAG]")]
+    pub source: PathBuf,
+    /// Which image of the archive, where it holds several
+    #[arg(value_name = "NAME:TAG", value_parser = NonEmptyStringValueParser::new())]
+    pub image: Option<String>,
+    /// Its name in the registry [default: its own name without the registry that it came from]
+    #[arg(long = "as", value_name = "NAME[:TAG]", value_parser = NonEmptyStringValueParser::new())]
+    pub name: Option<String>,
 }
 
 /// What to mend.

@@ -24,6 +24,7 @@ pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod host;
+pub mod image;
 pub mod kube;
 pub mod network;
 pub mod report;

@@ -101,7 +101,7 @@ fn the_environment_is_heard() {
 fn profiles_are_listed_and_the_built_in_ones_are_good_files() {
     let listed = text(&run(&["profile", "list"]).stdout);
     let names: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["current", "article"]);
+    assert_eq!(names, ["current", "article", "simple"]);
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/current.toml");
     let output = run(&["profile", "check", file]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -208,7 +208,7 @@ fn programs_read_profiles_too() {
     let json = |args: &[&str]| -> serde_json::Value { serde_json::from_slice(&run(args).stdout).unwrap() };
     let list = json(&["profile", "list", "--output", "json"]);
     let names: Vec<&str> = list.as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
-    assert_eq!(names, ["current", "article"]);
+    assert_eq!(names, ["current", "article", "simple"]);
     assert!(list[0]["about"].as_str().is_some_and(|about| !about.is_empty()), "{list}");
     let checked = json(&["profile", "check", CURRENT, "--output", "json"]);
     assert_eq!((&checked["file"], &checked["good"]), (&CURRENT.into(), &true.into()));

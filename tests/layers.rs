@@ -8,8 +8,10 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// From top to bottom: a room may know those below it.
-const ROOMS: [&str; 12] =
-    ["commands", "doctor", "stack", "report", "engine", "host", "network", "cli", "config", "kube", "secrets", "error"];
+const ROOMS: [&str; 13] = [
+    "commands", "doctor", "stack", "report", "engine", "image", "host", "network", "cli", "config", "kube", "secrets",
+    "error",
+];
 
 /// The subjects of the stack.
 const SUBJECTS: [&str; 5] = ["preflight", "microk8s", "metallb", "longhorn", "iris"];

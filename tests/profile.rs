@@ -182,7 +182,9 @@ fn every_key_has_a_variable_that_is_heard() {
         name if name == "iris.replicas" || name.starts_with("timeouts.") => "7",
         _ => "other",
     };
-    for key in KEYS.iter().filter(|key| !["iris.password_hash", "iris.cpf_file"].contains(&key.name)) {
+    // A list of tables has no form in which a variable could hold it.
+    let without = ["iris.password_hash", "iris.cpf_file", "iris.endpoints"];
+    for key in KEYS.iter().filter(|key| !without.contains(&key.name)) {
         let mut input = input(&[
             (&key.variable(), value(key.name)),
             ("IRIS_MK8S_IRIS_MEMORY_LIMIT", "4Gi"),
@@ -265,6 +267,19 @@ fn a_cpf_may_be_a_file_beside_the_profile() {
     assert_eq!(spec.iris.databases, ["A-DATA", "B"]);
     assert!(!spec.iris.cpf.contains('\r') && spec.iris.cpf.ends_with("/iris-mgr/b\n"));
     assert_eq!(origin(&settings, "iris.cpf"), format!("{file}, line 2"));
+}
+
+#[test]
+fn the_profile_simple_is_an_image_of_ones_own_with_an_endpoint() {
+    let mut input = input(&[]);
+    input.flags.profile = Some("simple".to_owned());
+    let (spec, _) = resolve(&input).unwrap();
+    assert_eq!(spec.iris.image, "localhost:32000/simple:latest");
+    assert_eq!(spec.iris.databases, ["MYAPP-DATA-EXT"]);
+    let [endpoint] = spec.iris.endpoints.as_slice() else { panic!("{:?}", spec.iris.endpoints) };
+    assert_eq!((endpoint.path.as_str(), endpoint.user.as_deref()), ("/csp/myapp/get", Some("appuser")));
+    assert_eq!(endpoint.password_file.as_deref(), Some(Path::new("/var/lib/iris-mk8s/password")));
+    assert!(endpoint.balanced && endpoint.status == 200 && endpoint.pod == "HostName");
 }
 
 /// Files beside the profile, each for the registry that it is of.
@@ -530,6 +545,52 @@ fn bad_profiles_are_refused_by_name_and_line() {
         ("[iris]\nreplicas = 1\nreplicas = 2", "p.toml, line 3: duplicate key at `replicas`"),
         ("[iris", "p.toml, line 1: unclosed table, expected `]`"),
         (
+            "[[iris.endpoints]]\nuser = \"a\"\npassword_file = \"f\"",
+            "p.toml, line 1: iris.endpoints: an endpoint has no path; write for example path = \"/csp/myapp/get\"",
+        ),
+        (
+            "[[iris.endpoints]]\npath = \"/x\"\nuser = \"a\"\npassword = \"secret\"",
+            "p.toml, line 1: iris.endpoints: `password`: a password does not belong into a profile; write it into a file or a variable, and name that: \
+             password_file or password_variable",
+        ),
+        (
+            "[[iris.endpoints]]\npath = \"/x\"\nuser = \"a\"",
+            "p.toml, line 1: iris.endpoints: user `a` needs either password_file or password_variable, one of the two",
+        ),
+        (
+            "[[iris.endpoints]]\npath = \"x y\"",
+            "p.toml, line 1: iris.endpoints: `x y` is not a path; write it as /csp/myapp/get",
+        ),
+        (
+            "[[iris.endpoints]]\npath = \"/x\"\nmatches = \"(\"",
+            "p.toml, line 1: iris.endpoints: matches: error: unclosed group",
+        ),
+        (
+            "[[iris.endpoints]]\npath = \"/x\"\njson = \"Status\"",
+            "p.toml, line 1: iris.endpoints: json names a field, and matches does not say what is to be found there",
+        ),
+        (
+            "[[iris.endpoints]]\npath = \"/x\"\nbalance = true",
+            "p.toml, line 1: iris.endpoints: unknown key `balance`; did you mean `balanced`?",
+        ),
+        (
+            "[iris]\nendpoints = \"/x\"",
+            "p.toml, line 2: iris.endpoints: expected tables: write [[iris.endpoints]] and the keys below, found a text",
+        ),
+        (
+            "[[iris.endpoints]]\npath = \"/x\"\nstatus = 20",
+            "p.toml, line 1: iris.endpoints: status: expected a number from 100 to 599",
+        ),
+        (
+            "[[iris.endpoints]]\npath = \"/x\"\nuser = \"a\"\npassword_variable = \"IRIS_MK8S_X\"",
+            "p.toml, line 1: iris.endpoints: `IRIS_MK8S_X` is not the name of a variable of yours, such as APPUSER_PASSWORD",
+        ),
+        (
+            "addons = [\"dns\"]\n[iris]\nimage = \"localhost:32000/simple:1\"",
+            "iris.image is localhost:32000/simple:1 (p.toml, line 3), of the built-in registry, and addons (p.toml, line 1) does not name `registry`\n  \
+             hint:  add `registry` to addons",
+        ),
+        (
             "a = 1\n[iris]\nreplicas = 0",
             "p.toml: 2 mistakes\n  cause: line 1: unknown key `a`; `iris-mk8s profile show` lists all keys\n         line 3: iris.replicas: 0 is not between 1 and 16",
         ),
@@ -569,7 +630,7 @@ fn flags_variables_and_profile_names_are_refused_by_name() {
     );
     assert_eq!(
         shown(of(&|i| i.flags.profile = Some("articel".into()), &[])),
-        "no profile is called `articel`; did you mean `article`?\n  hint:  built in are current and article; \
+        "no profile is called `articel`; did you mean `article`?\n  hint:  built in are current, article and simple; \
          a file of your own is given with a `/` in its name or with the ending .toml"
     );
     assert!(shown(of(&|_| (), &[("IRIS_MK8S_PROFILE", "./nope")])).starts_with("the profile ./nope cannot be read"));

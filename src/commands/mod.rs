@@ -1,6 +1,7 @@
 //! The commands: what each of them reads, runs and prints. Everything that is decided, is decided elsewhere.
 
 mod forward;
+mod image;
 pub mod proposal;
 mod question;
 mod repair;
@@ -77,6 +78,7 @@ fn execute(cli: Cli, global: &Global) -> Result<ExitCode> {
         Command::Stop => start_stop::stop(global),
         Command::Session { pod } => start_stop::session(pod.as_deref()),
         Command::Forward(options) => forward::forward(global, &options),
+        Command::Image(what) => image::image(global, what),
         Command::Repair(cli::Repair::Longhorn(options)) => repair::longhorn(global, &options),
         Command::Doctor(options) => doctor(global, &options),
         Command::Teardown(options) => teardown(global, &options),
@@ -168,9 +170,31 @@ fn wanted(flags: &SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec, Cre
         return Err(Error::usage(format!("--user {}: there is no such user on this host", spec.user))
             .hint("name the user who will work with the cluster"));
     }
+    passwords_of_endpoints(&spec)?;
     let source = flags.password_file.as_ref().map(|p| p.to_string_lossy().into_owned());
     let credentials = Credentials::load_or_make(&Place::default(), source.as_deref(), spec.published_hash.as_deref())?;
     Ok((spec, credentials))
+}
+
+/// That the passwords of endpoints are where the profile says. The announced one is written by a bootstrap.
+fn passwords_of_endpoints(spec: &Spec) -> Result<()> {
+    for endpoint in &spec.iris.endpoints {
+        let path = &endpoint.path;
+        if let Some(name) = &endpoint.password_variable
+            && std::env::var_os(name).is_none()
+        {
+            return Err(Error::usage(format!("iris.endpoints, {path}: the variable {name} is not set")).hint(format!(
+                "sudo drops variables unless told otherwise: sudo --preserve-env={name} iris-mk8s ..."
+            )));
+        }
+        if let Some(file) = &endpoint.password_file
+            && *file != Place::default().password()
+            && !file.is_file()
+        {
+            return Err(Error::usage(format!("iris.endpoints, {path}: there is no file {}", file.display())));
+        }
+    }
+    Ok(())
 }
 
 /// An engine for plans: nothing may be deleted.

@@ -3,6 +3,7 @@
 pub mod cpf;
 pub mod credentials;
 pub mod flags;
+pub mod image_name;
 pub mod lb_range;
 pub mod place;
 pub mod profile;

@@ -125,6 +125,38 @@ pub struct Iris {
     pub memory_limit: String,
     /// CPU request of a pod, a Kubernetes quantity.
     pub cpu_request: String,
+    /// Pages of the application that must answer in the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A page of the application, and what it must answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its path at the web server of IRIS.
+    pub path: String,
+    /// Who asks for it; none = everybody may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The file with that user's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// The environment variable with that user's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_variable: Option<String>,
+    /// The status.
+    pub status: u16,
+    /// The field of the answer, a JSON object, that `matches` is about; none = the whole answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub json: Option<String>,
+    /// What must be found there, a regular expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matches: Option<String>,
+    /// Each pod must answer through the load balancer, which then does not keep a client at one pod.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub balanced: bool,
+    /// The field of the answer that names the pod.
+    pub pod: String,
 }
 
 /// Upper bounds of the waits.

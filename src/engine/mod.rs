@@ -20,8 +20,11 @@ use crate::{
     },
     error::{Error, ExitCode, Result},
     host::{self, Changes, Heard, Host, Progress, microk8s::Identity},
+    image::registry,
     secrets,
 };
+
+pub(crate) use crate::error::one_line;
 
 mod abreast;
 mod bootstrap;
@@ -148,7 +151,11 @@ impl Engine<'_> {
                             Err(e)
                                 if matches!(
                                     e.code,
-                                    ExitCode::Interrupted | ExitCode::Unverified | ExitCode::NotOurs
+                                    ExitCode::Interrupted
+                                        | ExitCode::Unverified
+                                        | ExitCode::NotOurs
+                                        // What the user gave is wrong, and will be.
+                                        | ExitCode::Usage
                                 ) =>
                             {
                                 return Err(e);
@@ -274,6 +281,8 @@ impl Engine<'_> {
             }
             Act::Snapd(change) => self.host.snapd_change(change, &mut self.follower(step)),
             Act::Pull { image } => self.host.pull(image, &mut self.follower(step)),
+            Act::Push(push) => registry::push(self.host, push, &mut self.follower(step)),
+            Act::Unpush { repository, digest } => registry::remove(self.host, repository, digest),
             Act::Write(file) => self.host.write(file),
             Act::Kill { processes, .. } => self.host.kill(processes),
             Act::Remove { path, all } => self.host.remove(path, *all),
@@ -420,10 +429,4 @@ fn not_verified(step: &dyn Step, why: &str, trouble: Option<Error>) -> Error {
     } else {
         error
     }
-}
-
-/// An error as a reason on one line.
-pub(crate) fn one_line(e: &Error) -> String {
-    let text = e.cause.as_ref().map_or_else(|| e.what.clone(), |cause| format!("{}: {cause}", e.what));
-    text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("; ")
 }

@@ -13,6 +13,7 @@ use crate::{
         Cmd, Download, FileWrite, Host, Process, Progress, SnapdChange, Watch,
         microk8s::{self, Identity},
     },
+    image::{Push, registry},
     kube::{self, Kind},
 };
 
@@ -281,6 +282,15 @@ pub enum Act {
         /// Its name.
         image: String,
     },
+    /// Push an image into MicroK8s' built-in registry.
+    Push(Box<Push>),
+    /// Remove an image from it, with all tags that it has in that repository.
+    Unpush {
+        /// Where it lies.
+        repository: String,
+        /// Which it is.
+        digest: String,
+    },
     /// Server-side apply of an object.
     Apply(Box<Value>),
     /// Change some fields of an object (merge patch): what holds it, for example.
@@ -338,6 +348,13 @@ impl Act {
             }
             Self::Pull { image } => {
                 format!("crictl --image-endpoint unix://{} pull {image}", microk8s::CONTAINERD)
+            }
+            Self::Push(push) => {
+                let file = push.content.blobs.first().map(|blob| format!(" # from {}", blob.file.display()));
+                format!("docker push {}{}", push.name, file.unwrap_or_default())
+            }
+            Self::Unpush { repository, digest } => {
+                format!("curl --request DELETE {}/v2/{repository}/manifests/{digest}", registry::ADDRESS)
             }
             Self::Patch { kind, namespace, name, patch } => {
                 let ns = namespace.as_ref().map(|n| format!(" --namespace {n}")).unwrap_or_default();

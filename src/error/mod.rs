@@ -137,3 +137,9 @@ impl fmt::Display for Error {
         Ok(())
     }
 }
+
+/// An error as a reason on one line.
+pub(crate) fn one_line(e: &Error) -> String {
+    let text = e.cause.as_ref().map_or_else(|| e.what.clone(), |cause| format!("{}: {cause}", e.what));
+    text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("; ")
+}

@@ -12,7 +12,11 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{config::lb_range::LbRange, error::Result, kube::Kind};
+use crate::{
+    config::lb_range::LbRange,
+    error::{Error, Result},
+    kube::Kind,
+};
 
 mod command;
 mod cri;
@@ -37,6 +41,7 @@ mod watch;
 
 pub use command::{Cmd, Effect, Output};
 pub use files::set_umask;
+pub use http::{HttpAnswer, HttpContent, HttpRequest, send};
 pub use kill::began;
 pub use log::{DIR as LOG_DIR, Log, is_log, run_name};
 pub use real::{PATH, Real};
@@ -175,8 +180,24 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// Nobody answers (transient).
-    fn login(&self, _url: &str, _user: &str, _password: &str) -> Result<u16> {
-        Ok(404)
+    fn login(&self, url: &str, user: &str, password: &str) -> Result<u16> {
+        self.visit(url, Some((user, password))).map(|(status, _)| status)
+    }
+
+    /// The same with the body of the answer, and also without a user.
+    ///
+    /// # Errors
+    /// Nobody answers (transient).
+    fn visit(&self, _url: &str, _login: Option<(&str, &str)>) -> Result<(u16, String)> {
+        Ok((404, String::new()))
+    }
+
+    /// A request to a service of this host, without TLS. Nobody answers on a host of a test unless it says otherwise.
+    ///
+    /// # Errors
+    /// Nobody answers, or not to the end (transient).
+    fn http(&self, request: HttpRequest<'_>) -> Result<HttpAnswer> {
+        Err(Error::transient(format!("{} does not answer", request.url)))
     }
 
     /// Fetches a file over HTTPS and writes it when it is the right one.

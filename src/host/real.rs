@@ -22,8 +22,8 @@ use serde_json::Value;
 use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
-    Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Log, Output, Process, Watch, cri, download,
-    files, http, kill, leftover, poll, remove, run_name,
+    Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, HttpAnswer, HttpRequest, Leftover, Log, Output, Process,
+    Watch, cri, download, files, http, kill, leftover, poll, remove, run_name,
     signals::{self, Groups, Manner},
     snapd,
     watch::Bell,
@@ -339,8 +339,18 @@ impl Host for Real {
         answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
     }
 
-    fn login(&self, url: &str, user: &str, password: &str) -> Result<u16> {
-        let answer = self.runtime.block_on(http::login(url, user, password, Duration::from_secs(5)));
+    fn visit(&self, url: &str, login: Option<(&str, &str)>) -> Result<(u16, String)> {
+        let answer = self.runtime.block_on(http::visit(url, login, Duration::from_secs(5)));
+        answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
+    }
+
+    fn http(&self, request: HttpRequest<'_>) -> Result<HttpAnswer> {
+        let url = request.url.clone();
+        if !matches!(request.method, "GET" | "HEAD") {
+            // What follows the path is the registry's own note of an upload.
+            self.log.change(&format!("{} {}", request.method, url.split('?').next().unwrap_or_default()));
+        }
+        let answer = self.runtime.block_on(http::send(request));
         answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
     }
 

@@ -7,7 +7,7 @@
 //! | group | snap | | the user may use MicroK8s |
 //! | alias | snap | snapd | `kubectl`, or `kubectl2` when there is another one |
 //! | start | snap | | services run, the API answers, node and network are ready |
-//! | images | snap | | the image of IRIS is pulled, while the cluster starts |
+//! | images | snap, or registry | | the image of IRIS is pulled, while the cluster starts; one of the built-in registry when that answers |
 //! | enable | start | addons | dns and storage are there, by what they should bring |
 //! | basics | enable | | dns and storage work |
 //! | longhorn | basics | | when the volumes shall lie on it: what it needs of the host, its objects, every rung until it stores |
@@ -43,6 +43,7 @@ mod object;
 pub mod observed;
 pub mod preflight;
 mod recall;
+pub(crate) mod registry;
 mod settled;
 mod switch;
 
@@ -77,7 +78,7 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
     // A look needs no lock.
     let others_lock = if others.is_empty() { None } else { Some(Lock::Addons) };
     let others = microk8s::addons::registry_works(spec).into_iter().chain(others).collect();
-    vec![
+    let mut stages = vec![
         stage(
             "preflight",
             &[],
@@ -104,7 +105,7 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
         stage("group", &["snap"], None, vec![Box::new(microk8s::group::Member::new(spec))]),
         stage("alias", &["snap"], Some(Lock::Snapd), vec![Box::new(microk8s::alias::Alias::new(spec))]),
         stage("start", &["snap"], None, vec![Box::new(microk8s::running::Running::new(spec))]),
-        stage("images", &["snap"], None, vec![Box::new(iris::images::Image::new(spec))]),
+        stage("images", iris::images::needs(spec), None, iris::images::all(spec)),
         stage("enable", &["start"], Some(Lock::Addons), microk8s::addons::basics(spec)),
         stage("basics", &["enable"], None, microk8s::addons::basics_work(spec)),
         stage("longhorn", &["basics"], None, longhorn::steps::all(spec)),
@@ -123,7 +124,22 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
         stage("metallb", &["enable"], Some(Lock::Addons), metallb::addon::all(spec, &known)),
         stage("addons", &["registry"], others_lock, others),
         stage("ready", &["pods", "metallb"], None, iris::ready::all(spec)),
-    ]
+    ];
+    if iris::images::needs(spec) == ["registry"] {
+        // Each stage comes after those it needs, and `iris` needs the image.
+        move_behind(&mut stages, "registry", "enable");
+        move_behind(&mut stages, "images", "registry");
+    }
+    stages
+}
+
+/// Puts a stage directly behind another one.
+fn move_behind(stages: &mut Vec<Stage>, id: &str, other: &str) {
+    if let Some(at) = stages.iter().position(|stage| stage.id == id) {
+        let moved = stages.remove(at);
+        let behind = stages.iter().position(|stage| stage.id == other).map_or(stages.len(), |at| at + 1);
+        stages.insert(behind, moved);
+    }
 }
 
 /// The stages up to the named one: itself and all that it needs.
@@ -158,10 +174,13 @@ mod tests {
 
     #[test]
     fn every_stage_comes_after_those_it_needs_and_every_step_has_a_name_of_its_own() {
+        let mut own = example();
+        own.iris.image = "localhost:32000/simple:latest".to_owned();
         let stages = catalog(&example(), &Credentials::placeholder());
-        for (at, stage) in stages.iter().enumerate() {
-            assert_eq!(Some(&stage.id), STAGES.get(at), "the list of names");
-            assert!(stage.needs.iter().all(|need| ids(&stages[..at]).contains(need)), "{}", stage.id);
+        for stages in [&stages, &catalog(&own, &Credentials::placeholder())] {
+            for (at, stage) in stages.iter().enumerate() {
+                assert!(stage.needs.iter().all(|need| ids(&stages[..at]).contains(need)), "{}", stage.id);
+            }
         }
         let mut steps: Vec<String> = stages.iter().flat_map(|s| &s.steps).map(|s| s.id().to_owned()).collect();
         let count = steps.len();
@@ -179,5 +198,15 @@ mod tests {
             ["preflight", "snap", "start", "images", "enable", "basics", "longhorn", "objects", "iris"]
         );
         assert!(until(all(), "Start").is_err());
+    }
+
+    #[test]
+    fn an_image_of_the_built_in_registry_waits_for_that() {
+        let mut own = example();
+        own.iris.image = "localhost:32000/simple:latest".to_owned();
+        let stages = until(catalog(&own, &Credentials::placeholder()), "images").expect("a stage");
+        assert_eq!(ids(&stages), ["preflight", "snap", "start", "enable", "registry", "images"]);
+        let steps: Vec<&str> = stages[5].steps.iter().map(|step| step.id()).collect();
+        assert_eq!(steps, ["registry.answers", "image.iris"]);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::iris::state::Labelled;
+use super::registry::Pin;
 use crate::{
     config::spec::Spec,
     engine::{
@@ -36,11 +37,13 @@ pub(crate) struct Object {
     pub(crate) used_by: Option<String>,
     /// It has our label, unless the StatefulSet that is there goes without.
     pub(crate) labelled: Option<Labelled>,
+    /// Its image is named by a digest.
+    pub(crate) pin: Option<Pin>,
 }
 
 impl Object {
     pub(crate) fn new(id: &'static str, kind: &'static Kind, want: Value, essential: Value) -> Self {
-        Self { id, kind, want, essential, serves: None, deadline: SOON, used_by: None, labelled: None }
+        Self { id, kind, want, essential, serves: None, deadline: SOON, used_by: None, labelled: None, pin: None }
     }
 
     fn name(&self) -> &str {
@@ -57,9 +60,13 @@ impl Object {
 
     /// The object as we want it in the cluster as it is.
     fn wanted(&self, host: &dyn Host) -> Result<Value> {
+        let want = match &self.pin {
+            Some(pin) => pin.suited(host, &self.want)?,
+            None => self.want.clone(),
+        };
         match &self.labelled {
-            Some(labelled) => labelled.suited(host, &self.want),
-            None => Ok(self.want.clone()),
+            Some(labelled) => labelled.suited(host, &want),
+            None => Ok(want),
         }
     }
 }
@@ -92,7 +99,14 @@ impl Step for Object {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        let Some(now) = self.get(host)? else { return Ok(Probe::Absent) };
+        let now = self.get(host)?;
+        if now.as_ref().is_none_or(kube::is_ours)
+            && let Some(pin) = &self.pin
+            && let Some(missing) = pin.missing(host)?
+        {
+            return Ok(missing);
+        }
+        let Some(now) = now else { return Ok(Probe::Absent) };
         if state::going(&now) {
             return Ok(Probe::pending("it is being deleted"));
         }
@@ -119,7 +133,10 @@ impl Step for Object {
     }
 
     fn apply(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
-        Ok(vec![Act::Apply(Box::new(self.wanted(host)?))])
+        // A plan may be asked for before there is a registry, or the image in it. In a run the probe has just asked it, and the memo will.
+        let is_later = |e: &Error| e.transient || e.code == ExitCode::Unverified;
+        let want = self.wanted(host).or_else(|e| if is_later(&e) { Ok(self.want.clone()) } else { Err(e) })?;
+        Ok(vec![Act::Apply(Box::new(want))])
     }
 
     fn memo(&self, host: &dyn Host, _: &Probe) -> Result<Memo> {

@@ -11,7 +11,7 @@ use super::{
     longhorn::steps,
     metallb::addon,
     microk8s::{addons, alias, baseline, group, registries, running, snap},
-    object,
+    object, registry,
 };
 use crate::{
     config::{credentials::Credentials, flags, profile, spec::Spec},
@@ -115,6 +115,7 @@ fn one(id: &str, memory: &Memory, known: &Known) -> Result<Option<Box<dyn Step>>
         "group.member" => Box::new(group::Member::new(&spec)),
         "alias.kubectl" => Box::new(alias::Alias::new(&spec)),
         "cluster.running" => Box::new(running::Running::new(&spec)),
+        "image.push" => Box::new(registry::Pushed::recalled(recipe)?),
         "image.iris" => Box::new(images::Image::new(&spec)),
         "iris.namespace" => Box::new(namespace::Namespace::new(&spec)),
         "iris.password" => Box::new(password::Password::new(&spec, &Credentials::placeholder())),

@@ -17,6 +17,7 @@ use super::{
         state::SWITCH_WITHIN,
     },
     object::Object,
+    registry::Pin,
 };
 use crate::{
     config::{
@@ -73,7 +74,8 @@ fn scaled(spec: &Spec, replicas: u32) -> Object {
     let iris = Iris { replicas, ..spec.iris.clone() };
     // Only one of ours is switched.
     let essential = stateful_set_of(&iris);
-    set_object(&iris, essential, spec.timeouts.remove.into())
+    let made = set_object(&iris, essential, spec.timeouts.remove.into());
+    Object { pin: Pin::as_it_is(&spec.iris.image), ..made }
 }
 
 /// There is something to start: whoever removed it, or MicroK8s with it, may not want it back.

@@ -10,6 +10,7 @@
 
 mod between;
 mod data;
+mod image;
 mod matrix;
 #[path = "../model/mod.rs"]
 mod model;

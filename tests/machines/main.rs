@@ -17,6 +17,7 @@ mod doctor;
 mod failures;
 mod faults;
 mod foreign;
+mod image;
 mod input;
 mod kills;
 mod lifecycle;

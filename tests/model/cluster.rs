@@ -96,6 +96,8 @@ pub struct Cluster {
     pub images: BTreeSet<String>,
     /// Images that no registry has.
     pub no_images: BTreeSet<String>,
+    /// What is in the built-in registry: digests by name and tag.
+    pub tags: BTreeMap<String, String>,
     /// Controllers look again at that time.
     pub due: Option<Duration>,
     /// Deletions that end at a time: namespaces and volumes.
@@ -123,6 +125,7 @@ impl Cluster {
             webhook_at: None,
             images: BTreeSet::new(),
             no_images: manifests::GONE.map(str::to_owned).into(),
+            tags: BTreeMap::new(),
             due: None,
             ends: BTreeMap::new(),
             launching: false,

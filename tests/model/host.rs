@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -14,12 +14,12 @@ use std::{
 use iris_mk8s::{
     error::{Error, ExitCode, Result},
     host::{
-        CLIENT_CONFIG, Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, LOG_DIR, Leftover, Output, Process,
-        Progress, SnapdChange, Watch, began,
+        CLIENT_CONFIG, Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, HttpAnswer, HttpRequest, LOG_DIR,
+        Leftover, Output, Process, Progress, SnapdChange, Watch, began,
     },
     kube::{self as kinds, Kind, state},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     cluster::{Cluster, key},
@@ -80,6 +80,8 @@ pub struct Model {
     pub read_only: bool,
     /// It is asked several things at a time.
     pub abreast: bool,
+    /// Requests that a load balancer has passed on.
+    turn: AtomicU64,
 }
 
 impl Model {
@@ -94,6 +96,7 @@ impl Model {
             run: run.to_owned(),
             read_only: false,
             abreast: false,
+            turn: AtomicU64::new(0),
         }
     }
 
@@ -527,8 +530,29 @@ impl Host for Model {
         let pod = world.cluster.as_ref().filter(|c| c.running).and_then(|c| answering(c, ip));
         let pod = pod.ok_or_else(|| Error::transient(format!("{url} does not answer")).because("No route to host"))?;
         let licence = "iris_license_days_remaining 300\n";
-        let database = "iris_db_size_mb{id=\"TEST-DATA\",dir=\"/vol-data/TEST-DATA/\"} 1\n";
+        let database = "iris_db_size_mb{id=\"TEST-DATA\",dir=\"/vol-data/TEST-DATA/\"} 1\n\
+                        iris_db_size_mb{id=\"MYAPP-DATA-EXT\",dir=\"/vol-data/MYAPP-DATA/\"} 1\n";
         Ok((200, format!("# {}\niris_cpu_usage 1\n{licence}{database}", state::name(pod))))
+    }
+
+    fn http(&self, request: HttpRequest<'_>) -> Result<HttpAnswer> {
+        super::registry::answer(&self.world(), request.method, &request.url)
+    }
+
+    /// The service of the article's own image, each pod in turn.
+    fn visit(&self, url: &str, login: Option<(&str, &str)>) -> Result<(u16, String)> {
+        let ip = url.strip_prefix("http://").and_then(|u| u.strip_suffix(":52773/csp/myapp/get")).expect("the service");
+        let world = self.world();
+        let turn = usize::try_from(self.turn.fetch_add(1, Relaxed)).expect("few");
+        let cluster = world.cluster.as_ref().filter(|c| c.running);
+        let pods = cluster.map(|c| all_answering(c, ip)).unwrap_or_default();
+        let pod = pods.get(turn % pods.len().max(1));
+        let pod = pod.ok_or_else(|| Error::transient(format!("{url} does not answer")).because("No route to host"))?;
+        let (user, password) = login.expect("somebody asks");
+        if !super::pods::takes(&world, pod, password) {
+            return Ok((401, String::new()));
+        }
+        Ok((200, json!({"HostName": state::name(pod), "UserName": user, "Status": "OK"}).to_string()))
     }
 
     fn login(&self, url: &str, _: &str, password: &str) -> Result<u16> {
@@ -608,16 +632,26 @@ fn containerd(world: &mut World) -> Result<&mut Cluster> {
 
 /// The ready pod that answers at an address: its own, or one that MetalLB announces for a service.
 fn answering<'a>(cluster: &'a Cluster, ip: &str) -> Option<&'a Value> {
+    all_answering(cluster, ip).into_iter().next()
+}
+
+/// All of them, where a service has several.
+fn all_answering<'a>(cluster: &'a Cluster, ip: &str) -> Vec<&'a Value> {
     let ready = |pod: &&Value| state::is(pod, "Ready") && !state::going(pod);
     if let Some(pod) = cluster.of(&kinds::POD).filter(ready).find(|p| p["status"]["podIP"] == ip) {
-        return volumes::claims_of(pod).next().map(|_| pod);
+        return volumes::claims_of(pod).next().map(|_| pod).into_iter().collect();
     }
-    let service = cluster.of(&kinds::SERVICE).find(|s| state::addresses(s).iter().any(|a| a == ip))?;
+    let Some(service) = cluster.of(&kinds::SERVICE).find(|s| state::addresses(s).iter().any(|a| a == ip)) else {
+        return Vec::new();
+    };
     let selected = |pod: &&Value| {
         let wanted = service["spec"]["selector"].as_object();
         wanted.is_some_and(|w| w.iter().all(|(name, value)| pod["metadata"]["labels"][name] == *value))
     };
-    cluster.of(&kinds::POD).filter(|_| metallb::answers(cluster)).filter(ready).find(selected)
+    let all = cluster.of(&kinds::POD).filter(|_| metallb::answers(cluster)).filter(ready).filter(selected);
+    // A client that is kept at one pod only ever reaches that.
+    let most = if service["spec"]["sessionAffinity"] == "ClientIP" { 1 } else { usize::MAX };
+    all.take(most).collect()
 }
 
 /// Lets the time go on from one happening to the next.

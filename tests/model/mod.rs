@@ -19,6 +19,7 @@ pub mod microk8s;
 pub mod network;
 pub mod pods;
 mod process;
+pub mod registry;
 pub mod snapd;
 pub mod store;
 pub mod tool;

@@ -15,7 +15,8 @@ use iris_mk8s::{
     config::{lb_range::LbRange, spec::Spec},
     error::{Error, Result},
     host::{
-        Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, Leftover, Output, Process, Progress, SnapdChange, Watch,
+        Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, HttpAnswer, HttpRequest, Leftover, Output, Process,
+        Progress, SnapdChange, Watch, send,
     },
     kube::Kind,
 };
@@ -46,6 +47,8 @@ pub struct Facts {
     pub writes: Vec<Duration>,
     pub unreachable: BTreeSet<String>,
     pub neighbours: BTreeMap<Ipv4Addr, String>,
+    /// Who answers in the place of MicroK8s' registry: host and port.
+    pub registry: Option<String>,
     pub now: u64,
 }
 
@@ -73,6 +76,15 @@ impl Facts {
     pub fn objects(&mut self, plural: &str, items: Vec<Value>) -> &mut Self {
         self.objects.insert(plural.to_owned(), items);
         self
+    }
+}
+
+/// A wait for the registry, which is not recorded.
+struct Soon;
+
+impl Changes for Soon {
+    fn next(&mut self, at_most: Duration) {
+        std::thread::sleep(at_most.min(Duration::from_millis(10)));
     }
 }
 
@@ -344,6 +356,16 @@ impl Host for Recorded {
         self.facts.pages.get(url).cloned().ok_or_else(|| Error::transient(format!("{url} does not answer")))
     }
 
+    fn http(&self, mut request: HttpRequest<'_>) -> Result<HttpAnswer> {
+        let away = || Error::transient(format!("{} does not answer", request.url));
+        let registry = self.facts.registry.as_ref().ok_or_else(away)?;
+        request.url = request.url.replace("127.0.0.1:32000", registry);
+        let url = request.url.clone();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        runtime.block_on(send(request)).map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
+    }
+
     fn login(&self, url: &str, _: &str, password: &str) -> Result<u16> {
         assert!(url.ends_with(":52773/api/atelier/"), "{url}");
         Ok(self.facts.logins.get(password).copied().unwrap_or(401))
@@ -375,6 +397,9 @@ impl Host for Recorded {
     }
 
     fn watch(&self, _: &[Watch]) -> Box<dyn Changes> {
+        if self.facts.registry.is_some() {
+            return Box::new(Soon);
+        }
         changed("nothing is waited for")
     }
 

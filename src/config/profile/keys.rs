@@ -7,13 +7,14 @@ use toml::de::{DeInteger, DeValue};
 
 use super::{
     check::{self, Check},
-    cpf_file,
+    cpf_file, endpoints,
 };
 use crate::{
     config::{
         cpf::{self, Cpf},
         flags::{Lb, Wish},
         lb_range,
+        spec::Endpoint,
     },
     error::Error,
 };
@@ -48,6 +49,8 @@ pub enum Kind {
     CpfFile,
     /// Longhorn's manifest in a file.
     LonghornFile,
+    /// Pages of the application, one table each.
+    Endpoints,
 }
 
 /// An instance is a pod on this one host; more than this many of them are a slip of the finger.
@@ -79,6 +82,7 @@ pub const KEYS: &[Key] = &[
     Key { name: "iris.memory_request", kind: Kind::Text(check::size) },
     Key { name: "iris.memory_limit", kind: Kind::Text(check::size) },
     Key { name: "iris.cpu_request", kind: Kind::Text(check::cpu) },
+    Key { name: "iris.endpoints", kind: Kind::Endpoints },
     Key { name: "iris.password_hash", kind: Kind::Text(check::printable) },
     Key { name: "iris.cpf", kind: Kind::Cpf },
     Key { name: "iris.cpf_file", kind: Kind::CpfFile },
@@ -104,6 +108,8 @@ pub enum Value {
     Number(u64),
     /// A list of names.
     List(Vec<String>),
+    /// Pages of the application.
+    Endpoints(Vec<Endpoint>),
 }
 
 impl fmt::Display for Value {
@@ -114,6 +120,7 @@ impl fmt::Display for Value {
             Self::Text(text) => f.write_str(text),
             Self::Number(n) => n.fmt(f),
             Self::List(list) => f.write_str(&list.join(", ")),
+            Self::Endpoints(list) => f.write_str(&list.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
         }
     }
 }
@@ -165,6 +172,7 @@ impl Key {
                 let names = text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
                 self.checked(Value::List(names.collect()))
             }
+            Kind::Endpoints => Err(Refusal::from("endpoints are named in a profile: [[iris.endpoints]]".to_owned())),
             Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile | Kind::LonghornFile => {
                 self.checked(Value::Text(text.to_owned()))
             }
@@ -189,6 +197,16 @@ impl Key {
                     .collect::<Result<_, _>>()?,
             ),
             (Kind::List(_) | Kind::FilesOf, other) => return Err(wrong_type("a list of texts", other)),
+            (Kind::Endpoints, DeValue::Array(items)) => {
+                let one = |item: &toml::Spanned<DeValue<'_>>| match item.get_ref() {
+                    DeValue::Table(table) => endpoints::read(table),
+                    other => Err(wrong_type("tables: write [[iris.endpoints]] and the keys below", other)),
+                };
+                Value::Endpoints(items.iter().map(one).collect::<Result<_, _>>()?)
+            }
+            (Kind::Endpoints, other) => {
+                return Err(wrong_type("tables: write [[iris.endpoints]] and the keys below", other));
+            }
             (
                 Kind::Range | Kind::Channel | Kind::Text(_) | Kind::Cpf | Kind::CpfFile | Kind::LonghornFile,
                 DeValue::String(text),

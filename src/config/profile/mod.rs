@@ -6,6 +6,7 @@
 mod check;
 mod cloud;
 mod cpf_file;
+mod endpoints;
 mod file;
 mod keys;
 mod show;
@@ -21,8 +22,9 @@ use crate::{
     config::{
         cpf::{self, Cpf},
         flags::{Lb, SpecFlags, Wish},
+        image_name::Name,
         lb_range::LbRange,
-        spec::{LONGHORN_CLASS, Spec},
+        spec::{Endpoint, LONGHORN_CLASS, Spec},
         version::{Channel, MIRRORS_FROM},
     },
     error::{Error, ExitCode, Result},
@@ -45,9 +47,10 @@ const OTHER_VARIABLES: [&str; 4] = ["IRIS_MK8S_PROFILE", "IRIS_MK8S_CACHE", "IRI
 const DEFAULT: &str = "current";
 /// The one profile that may bring a password's hash: it is the published one of the article.
 const ARTICLE: &str = "article";
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 3] = [
     (DEFAULT, include_str!("../../../profiles/current.toml")),
     (ARTICLE, include_str!("../../../profiles/article.toml")),
+    ("simple", include_str!("../../../profiles/simple.toml")),
 ];
 
 /// Where a value came from.
@@ -245,7 +248,7 @@ impl Settings {
             return Err(Error::usage(format!("no profile is called `{name}`{}", meant.unwrap_or_default())).hint(
                 format!(
                     "built in are {}; a file of your own is given with a `/` in its name or with the ending .toml",
-                    names.join(" and ")
+                    in_words(&names)
                 ),
             ));
         };
@@ -319,6 +322,13 @@ impl Settings {
         let (key, value) = match (&key.kind, value) {
             (Kind::CpfFile, Value::Text(path)) => ("iris.cpf", cpf_in_file(&path, &origin)?),
             (Kind::LonghornFile, Value::Text(path)) => (key.name, whole_path(&path, &origin)?),
+            (Kind::Endpoints, Value::Endpoints(list)) => {
+                let whole = |endpoint: Endpoint| {
+                    let file = endpoint.password_file.as_ref().map(|file| relative_to(&origin, file));
+                    Endpoint { password_file: file, ..endpoint }
+                };
+                (key.name, Value::Endpoints(list.into_iter().map(whole).collect()))
+            }
             (Kind::FilesOf, Value::List(files)) => {
                 let whole = |file: &String| {
                     let (registry, path) = file.split_once('=').unwrap_or_default();
@@ -392,6 +402,7 @@ impl Settings {
             }
         }
         self.logins()?;
+        self.registry_of_image()?;
         let (Some(request), Some(limit)) = (self.get("iris.memory_request"), self.get("iris.memory_limit")) else {
             return Ok(());
         };
@@ -406,6 +417,20 @@ impl Settings {
 }
 
 impl Settings {
+    /// An image of the built-in registry needs that.
+    fn registry_of_image(&self) -> Result<()> {
+        let (Some(image), Some(addons)) = (self.get("iris.image"), self.get("addons")) else { return Ok(()) };
+        let is_in_it = Name::in_registry(&image.value.to_string()).is_some();
+        if !is_in_it || self.list("addons").iter().any(|addon| addon == "registry") {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "iris.image is {} ({}), of the built-in registry, and addons ({}) does not name `registry`",
+            image.value, image.origin, addons.origin
+        ))
+        .hint("add `registry` to addons"))
+    }
+
     /// Files with a login hold one, as far as who asks may read them.
     fn logins(&self) -> Result<()> {
         let (files, Some(setting)) = (self.list("registries.login"), self.get("registries.login")) else {
@@ -425,16 +450,21 @@ impl Settings {
     }
 }
 
+/// `a, b and c`
+fn in_words(names: &[&str]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        all => all.join(", "),
+    }
+}
+
 fn key(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
 /// The CPF in a file, relative to the profile that names it.
 fn cpf_in_file(path: &str, origin: &Origin) -> Result<Value> {
-    let full = match origin {
-        Origin::File(profile, _) => profile.parent().unwrap_or(Path::new("")).join(path),
-        _ => PathBuf::from(path),
-    };
+    let full = relative_to(origin, Path::new(path));
     let file = format!("{origin}: the CPF {}", full.display());
     let text = cpf_file::read(&full).map_err(|why| Error::usage(format!("{file} {why}")))?;
     let text = cpf::normalise(&text);
@@ -444,12 +474,17 @@ fn cpf_in_file(path: &str, origin: &Origin) -> Result<Value> {
     Ok(Value::Text(text))
 }
 
+/// A path in a profile is relative to that.
+fn relative_to(origin: &Origin, path: &Path) -> PathBuf {
+    match origin {
+        Origin::File(profile, _) => profile.parent().unwrap_or(Path::new("")).join(path),
+        _ => path.to_owned(),
+    }
+}
+
 /// The path of a file that is there, from the root; in a profile it is relative to that.
 fn whole_path(path: &str, origin: &Origin) -> Result<Value> {
-    let full = match origin {
-        Origin::File(profile, _) => profile.parent().unwrap_or(Path::new("")).join(path),
-        _ => PathBuf::from(path),
-    };
+    let full = relative_to(origin, Path::new(path));
     let found = fs::canonicalize(&full)
         .map_err(|e| Error::usage(format!("{origin}: {} cannot be read ({e})", full.display())))?;
     Ok(Value::Text(found.display().to_string()))

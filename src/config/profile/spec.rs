@@ -73,6 +73,10 @@ impl Settings {
                 memory_request: self.text("iris.memory_request")?,
                 memory_limit: self.text("iris.memory_limit")?,
                 cpu_request: self.text("iris.cpu_request")?,
+                endpoints: match self.get("iris.endpoints").map(|s| &s.value) {
+                    Some(Value::Endpoints(list)) => list.clone(),
+                    _ => Vec::new(),
+                },
             },
             longhorn,
             timeouts: Timeouts {

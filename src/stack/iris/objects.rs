@@ -48,6 +48,7 @@ use crate::{
         iris::names::{DATA, DURABLE, MANAGED_BY, MGR, MOUNTS, SET, WEB, claim_names, external, set_key},
         metallb::state as metallb_pools,
         object::Object,
+        registry::Pin,
     },
 };
 
@@ -96,7 +97,8 @@ const START_LOOKS: i32 = 150;
 /// The StatefulSet.
 pub(crate) fn set(spec: &Spec) -> Box<dyn Step> {
     let set = stateful_set_of(&spec.iris);
-    Box::new(set_object(&spec.iris, essential(&set), spec.timeouts.remove.into()))
+    let made = set_object(&spec.iris, essential(&set), spec.timeouts.remove.into());
+    Box::new(Object { pin: Pin::newest(&spec.iris.image), ..made })
 }
 
 /// What the StatefulSet needs.
@@ -257,7 +259,7 @@ fn cpf_name(iris: &Iris) -> String {
 }
 
 fn secret(iris: &Iris, credentials: &Credentials) -> Secret {
-    let text = merged(&iris.cpf, credentials.hash().as_str());
+    let text = merged(iris, credentials.hash().as_str());
     let data = BTreeMap::from([(MERGE.to_owned(), ByteString(text.into_bytes()))]);
     Secret { metadata: meta(iris, &cpf_name(iris)), data: Some(data), ..Secret::default() }
 }
@@ -284,15 +286,16 @@ fn headless(iris: &Iris) -> Service {
 }
 
 fn load_balancer(iris: &Iris, pool: &str) -> Service {
+    // A login at the portal lives in one instance: without affinity the next click may reach the other one. An application that is to be
+    // balanced keeps nothing between two requests.
+    let balanced = iris.endpoints.iter().any(|endpoint| endpoint.balanced);
     let spec = ServiceSpec {
         type_: Some("LoadBalancer".to_owned()),
         selector: Some(own_labels(iris)),
         ports: Some(vec![port("http", WEB)]),
-        // A login at the portal lives in one instance: without affinity the next click may reach the other one.
-        session_affinity: Some("ClientIP".to_owned()),
-        session_affinity_config: Some(SessionAffinityConfig {
-            client_ip: Some(ClientIPConfig { timeout_seconds: Some(10_800) }),
-        }),
+        session_affinity: Some(if balanced { "None" } else { "ClientIP" }.to_owned()),
+        session_affinity_config: (!balanced)
+            .then_some(SessionAffinityConfig { client_ip: Some(ClientIPConfig { timeout_seconds: Some(10_800) }) }),
         ..ServiceSpec::default()
     };
     let annotations = POOL_NOTES.map(|name| (name.to_owned(), pool.to_owned())).into();

@@ -38,7 +38,10 @@ pub(crate) fn pulls(cluster: &Cluster<'_>) -> Vec<Finding> {
     }
     let finding = |(image, (pods, words)): (String, (Vec<&str>, String))| {
         let who = names(&pods);
-        let of_iris = image == cluster.facts.spec.iris.image || image.ends_with(&cluster.facts.spec.iris.image);
+        // Of the built-in registry it is named by tag and digest.
+        let tagged = image.split_once('@').map_or(image.as_str(), |(tagged, _)| tagged);
+        let wanted = &cluster.facts.spec.iris.image;
+        let of_iris = image.ends_with(wanted) || tagged == wanted;
         let other =
             if of_iris { "--image" } else { "a mirror for its registry (/var/snap/microk8s/current/args/certs.d)" };
         let (what, hint) = match pull::read(&words) {

@@ -8,7 +8,7 @@ mod screen;
 mod snapshot;
 
 pub(crate) use era::{Era, in_both_eras};
-pub(crate) use machine::{Machine, Output, kept, sandbox as sandbox_command};
+pub(crate) use machine::{Machine, Output, kept, run as run_sandbox, sandbox as sandbox_command};
 pub(crate) use neighbour::Neighbour;
 pub(crate) use run::{Ended, Event};
 pub(crate) use snapshot::Snapshot;

@@ -30,6 +30,14 @@ def as_json(value) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
+def with_env(config: dict, changes: list[str]) -> dict:
+    """An image's configuration with another environment."""
+    env = dict(entry.split("=", 1) for entry in config["config"]["Env"])
+    env |= dict(entry.split("=", 1) for entry in changes)
+    config["config"]["Env"] = [f"{key}={value}" for key, value in sorted(env.items())]
+    return config
+
+
 class Registry:
     def __init__(self, url: str):
         self.url = url.rstrip("/")

@@ -75,7 +75,7 @@ func openDataDirectory(s Settings, who identity) (cloned bool, err error) {
 
 // clone fills a new data directory. between runs half way, where a crash leaves an incomplete clone.
 func clone(s Settings, who identity, between func()) error {
-	dir := s.DataDir
+	dir, cpf := s.DataDir, newCPF(s)
 	mark := filepath.Join(dir, incomplete)
 	if err := os.WriteFile(mark, nil, 0o664); err != nil {
 		return err
@@ -92,6 +92,7 @@ func clone(s Settings, who identity, between func()) error {
 		}
 		if sub == "mgr" {
 			d.Security = newSecurity()
+			addApplication(s, cpf, d.Security)
 			if err := d.save(); err != nil {
 				return err
 			}
@@ -103,7 +104,7 @@ func clone(s Settings, who identity, between func()) error {
 			return err
 		}
 	}
-	if err := writeCPF(dir, newCPF(s)); err != nil {
+	if err := writeCPF(dir, cpf); err != nil {
 		return err
 	}
 	return os.Remove(mark)

@@ -56,6 +56,9 @@ func (in *Instance) start(stopped <-chan struct{}) error {
 	if err := in.checkLicense(); err != nil {
 		return err
 	}
+	if err := installApplication(s, s.identity()); err != nil {
+		return in.cannotInitialize(err)
+	}
 	if cloned {
 		in.logMemory(newCPF(s)) // The small instance that does the cloning.
 		if err := clone(s, s.identity(), func() { wait(0.5) }); err != nil {

@@ -12,6 +12,7 @@
 //   - `iris session` exits 0 whatever happened in it.
 //   - A kill leaves its marks: "Previous system shutdown was abnormal", and a state of warn for half an hour.
 //   - A database whose file is gone is still defined, so its CreateDatabase does nothing.
+//   - Databases of an application that is built upon it are in each container anew, unless they lie on a volume.
 //
 // What it refuses to pretend: options, commands and actions that it does not model end with an error that says so.
 // Texts of failures that no public log shows are ours; the comments beside them say so.

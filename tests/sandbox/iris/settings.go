@@ -21,6 +21,9 @@ type Settings struct {
 	InstallDir     string
 	DataDir        string // ISC_DATA_DIRECTORY, or the install directory
 	MergeFile      string // ISC_CPF_MERGE_FILE
+	Application    string // what is built upon IRIS: `simple`, or nothing
+	ImageBuilt     string // what it says of when that was
+	HomeDir        string // where databases of the image lie
 	SuperPort      int
 	WebPort        int
 	AgentPort      int
@@ -32,6 +35,9 @@ func settingsFromEnv() (Settings, error) {
 		LicenseExpires: env("IRIS_STANDIN_LICENSE_EXPIRES", "1970-01-01"),
 		InstallDir:     env("ISC_PACKAGE_INSTALLDIR", "/usr/irissys"),
 		MergeFile:      os.Getenv("ISC_CPF_MERGE_FILE"),
+		Application:    os.Getenv("IRIS_STANDIN_APPLICATION"),
+		ImageBuilt:     env("IRIS_STANDIN_IMAGE_BUILT", "01/01/2026 00:00:00"),
+		HomeDir:        env("HOME", "/home/irisowner"),
 		UID:            51773, SuperPort: 1972, WebPort: 52773, AgentPort: 2188,
 	}
 	s.DataDir = strings.TrimRight(env("ISC_DATA_DIRECTORY", s.InstallDir), "/")

@@ -1,5 +1,5 @@
-// The private web server on 52773: the monitor's pages, the portal with its login for every name, and the REST service
-// /api/atelier as far as a login check needs it.
+// The private web server on 52773: the monitor's pages, the portal with its login for every name, the REST service
+// /api/atelier as far as a login check needs it, and that of an application (application.go).
 package main
 
 import (
@@ -38,6 +38,9 @@ func (in *Instance) web() http.Handler {
 	mux.HandleFunc("/csp/user/cache_status.cxw", func(r http.ResponseWriter, _ *http.Request) { fmt.Fprintln(r, "OK") })
 	mux.HandleFunc("/csp/sys/", w.portal)
 	mux.HandleFunc("/api/atelier/", w.atelier)
+	if in.set.Application == simpleApplication {
+		mux.HandleFunc("/csp/myapp/", w.application)
+	}
 	return http.HandlerFunc(func(r http.ResponseWriter, q *http.Request) {
 		r.Header().Set("Server", "Apache")
 		mux.ServeHTTP(r, q)
@@ -136,9 +139,10 @@ func page(r http.ResponseWriter, title, body string, a ...any) {
 
 var queryPath = regexp.MustCompile(`^/api/atelier/v\d+/([^/]+)/action/query$`)
 
-// logout is `?IRISLogout=end` ("Using CSP Sessions"): the session ends before the server looks at the rest of the request.
+// logout is `?IRISLogout=end` ("Using CSP Sessions"), in former times `CacheLogout`: the session ends before the server looks at the rest of
+// the request.
 func (w *web) logout(q *http.Request) {
-	if q.URL.Query().Get("IRISLogout") != "end" {
+	if asked := q.URL.Query(); asked.Get("IRISLogout") != "end" && asked.Get("CacheLogout") != "end" {
 		return
 	}
 	w.mu.Lock()

@@ -27,6 +27,7 @@ use crate::{
 };
 
 mod door;
+mod endpoints;
 mod inside;
 mod metrics;
 mod names;
@@ -73,7 +74,7 @@ pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
             None => Probe::pending(format!("service {} has no address yet", external(&iris))),
         })
     });
-    vec![
+    let mut rungs: Vec<Box<dyn Step>> = vec![
         Box::new(Check {
             id: "ready.address",
             title: "an address of the range".to_owned(),
@@ -87,7 +88,9 @@ pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
         rung(spec, "ready.terminal", "a terminal answers", pause(), inside::terminal),
         // Last: where all licence units are in use, the terminal has said so.
         door::rung(spec),
-    ]
+    ];
+    rungs.extend(endpoints::rung(spec));
+    rungs
 }
 
 fn pods_ready(host: &dyn Host, iris: &Iris) -> Result<Probe> {
