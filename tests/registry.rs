@@ -15,8 +15,8 @@ use std::{
 };
 
 use iris_mk8s::{
-    digest::sha256,
     error::{ExitCode, Result},
+    host::digest::sha256,
     image::{Name, Push, archive::Archive, registry},
 };
 use recorded::{Facts, Recorded};

@@ -1,11 +1,10 @@
 //! An image of the user's own in the built-in registry: waited for, missed by name, rolled out when its tag moves, and never for anything else.
 
 use iris_mk8s::{
-    cluster::{self as kinds, state},
+    config::{flags::SpecFlags, profile, spec::Spec},
+    engine::step::Scope,
     error::ExitCode,
-    profile,
-    spec::Spec,
-    step::Scope,
+    kube::{self as kinds, state},
 };
 use serde_json::Value;
 
@@ -28,7 +27,7 @@ fn tool() -> Tool {
 /// The built-in profile.
 fn simple(era: Era) -> Spec {
     let (lb, channel) = (Some(RANGE.parse().expect("a range")), Some(era.channel().parse().expect("a channel")));
-    let flags = iris_mk8s::cli::SpecFlags { lb, channel, profile: Some("simple".to_owned()), ..Default::default() };
+    let flags = SpecFlags { lb, channel, profile: Some("simple".to_owned()), ..Default::default() };
     let input = profile::Input { flags, login: Some("ubuntu".to_owned()), ..profile::Input::default() };
     profile::resolve(&input).expect("the profile").0
 }

@@ -1,9 +1,9 @@
 //! MicroK8s' built-in registry, as far as the product asks it: whether it answers, and where a tag leads.
 
 use iris_mk8s::{
-    cluster::{self as kinds, state},
     error::{Error, Result},
     host::HttpAnswer,
+    kube::{self as kinds, state},
 };
 
 use super::world::World;
@@ -39,5 +39,5 @@ pub fn answer(world: &World, method: &str, url: &str) -> Result<HttpAnswer> {
 
 /// The digest of a number.
 pub fn digest(number: u8) -> String {
-    format!("sha256:{}", iris_mk8s::digest::sha256([number]))
+    format!("sha256:{}", iris_mk8s::host::digest::sha256([number]))
 }
