@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 )
 
 type request struct {
@@ -50,8 +51,18 @@ func (in *Instance) serveControl() error {
 
 var sessionCount atomic.Int64
 
+// hangUp ends a connection when all that was said is on its way: closing one with unread input would take the answer back.
+func hangUp(c net.Conn) {
+	if unix, ok := c.(*net.UnixConn); ok {
+		unix.CloseWrite()
+		unix.SetReadDeadline(time.Now().Add(time.Second))
+		io.Copy(io.Discard, unix)
+	}
+	c.Close()
+}
+
 func (in *Instance) answer(c net.Conn) {
-	defer c.Close()
+	defer hangUp(c)
 	from := bufio.NewReader(c)
 	line, err := from.ReadBytes('\n')
 	var req request
