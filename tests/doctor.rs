@@ -393,7 +393,7 @@ const CASES: &[Case] = &[
         },
         "the registry does not have the image",
     ),
-    ("storage", |f| no_workload(f, "deployments", "hostpath-provisioner"), "nobody makes volumes"),
+    ("storage", |f| no_workload(f, "deployments", "hostpath-provisioner"), "the storage provisioner is not running"),
     (
         "claims",
         |f| object(f, "persistentvolumeclaims", "dbv-data-data-0")["status"]["phase"] = "Lost".into(),
@@ -639,7 +639,7 @@ fn a_full_disk_is_the_cause_even_if_the_bootstrap_skipped_it() {
     let report = doctor::examine(&host, &spec, None);
     assert_eq!(told(&report), (vec!["disk"], vec![("services", "disk"), ("api", "disk")]), "{}", report.show(false));
     assert!(report.findings[0].message.contains("/ has 0 GiB free"), "{}", report.show(false));
-    assert!(!report.show(false).contains("not heeded"), "nothing is skipped here: {}", report.show(false));
+    assert!(!report.show(false).contains("ignored:"), "nothing is skipped here: {}", report.show(false));
 }
 
 #[test]

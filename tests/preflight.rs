@@ -1292,7 +1292,7 @@ fn what_is_skipped_is_still_told() {
         panic!("{probes:?}")
     };
     assert!(warnings.len() == 1 && warnings[0].starts_with("memory: the host has 1024 MiB"), "{warnings:?}");
-    assert!(warnings[0].contains("not heeded: --skip-check"), "{warnings:?}");
+    assert!(warnings[0].contains("ignored: --skip-check"), "{warnings:?}");
     assert!(of_range.len() == 1 && of_range[0].starts_with("lb.in-use: "), "{of_range:?}");
 }
 

@@ -154,7 +154,7 @@ fn a_log_has_plain_lines() {
                     second line
              hint:  look at the pod
 [  13.1 s] the whole output: run.log
-[  13.1 s] ended after 13.1 s with exit code 20: 1 created, 1 kept; the same command goes on from here
+[  13.1 s] ended after 13.1 s with exit code 20: 1 created, 1 kept; run the same command again: it resumes
 ";
     assert_eq!(lines(Verbosity::Normal, recorded()), expected);
 }
@@ -303,7 +303,7 @@ fn stop_and_start_end_with_what_is_so_now() {
     for (command, exit, last) in [
         ("stop", ExitCode::Done, "IRIS and MicroK8s are stopped (5.0 s); to start them again: `sudo iris-mk8s start`"),
         ("start", ExitCode::Done, "MicroK8s and IRIS are running (5.0 s); to stop them: `sudo iris-mk8s stop`"),
-        ("stop", ExitCode::TimedOut, "ended after 5.0 s with exit code 21; the same command goes on from here"),
+        ("stop", ExitCode::TimedOut, "ended after 5.0 s with exit code 21; run the same command again: it resumes"),
         ("teardown", ExitCode::Done, "done in 5.0 s: nothing was done"),
     ] {
         let told = ended(command, exit, Verbosity::Normal);
@@ -363,7 +363,7 @@ fn a_terminal_shows_what_is_at_work_in_place() {
            second line
     hint:  look at the pod
 ✗ the whole output: run.log
-✗ ended after 13.1 s with exit code 20: 1 created, 1 kept; the same command goes on from here
+✗ ended after 13.1 s with exit code 20: 1 created, 1 kept; run the same command again: it resumes
 ";
     // The last line is blank but for the cursor, so its newline is not part of the screen's text.
     assert_eq!(screen(&term, ended), ended);

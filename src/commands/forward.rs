@@ -163,7 +163,7 @@ fn free_port(address: IpAddr, wish: u16, taken: &[u16]) -> Result<u16> {
         }
     }
     let why = last.map(|e| e.to_string()).unwrap_or_default();
-    Err(Error::usage(format!("no port from {wish} on can be had at {address}"))
+    Err(Error::usage(format!("no free port at or above {wish} on {address}"))
         .because(why)
         .hint("--address must be an address of this host"))
 }

@@ -141,7 +141,7 @@ fn drift(facts: &Facts<'_>, known: Known<'_>, answers: bool) -> Vec<Drifted> {
             Verdict::Change | Verdict::Wait | Verdict::Refuse => step.note.clone(),
             Verdict::Keep | Verdict::Later => continue,
         };
-        let hint = step.hint.clone().unwrap_or_else(|| "the same bootstrap again puts it right".to_owned());
+        let hint = step.hint.clone().unwrap_or_else(|| "run the same bootstrap again to repair it".to_owned());
         let message = format!("{} ({}): {what}", step.title, step.step);
         found.push(changed(step.stage, &step.step, Finding::refused(message, hint)));
     }

@@ -344,12 +344,12 @@ impl Engine<'_> {
         }
         let error = Error::new(ExitCode::TimedOut, format!("{}: not there after {} s", step.title(), waited.as_secs()));
         let cause = trouble.map_or_else(|| why.to_owned(), |t| format!("{why}\n{}", one_line(t)));
-        Err(error.because(cause).hint("`iris-mk8s status` shows what is there; the same command goes on from here"))
+        Err(error.because(cause).hint("`iris-mk8s status` shows what is there; run the same command again: it resumes"))
     }
 
     fn check_stop(&self) -> Result<()> {
         if self.host.stopping() {
-            return Err(Error::new(ExitCode::Interrupted, "interrupted").hint("the same command goes on from here"));
+            return Err(Error::new(ExitCode::Interrupted, "interrupted").hint("run the same command again: it resumes"));
         }
         Ok(())
     }
@@ -425,7 +425,7 @@ fn not_verified(step: &dyn Step, why: &str, trouble: Option<Error>) -> Error {
         Error::new(ExitCode::Unverified, format!("{}: acted {ROUNDS} times, and still: {why}", step.title()))
     });
     if error.hint.is_none() {
-        error.hint("`iris-mk8s status` shows what is there; the same command goes on from here")
+        error.hint("`iris-mk8s status` shows what is there; run the same command again: it resumes")
     } else {
         error
     }

@@ -537,7 +537,7 @@ impl Left {
         let (what, hint) = match self.errors.first() {
             Some(first) => (
                 "not everything could be taken back",
-                first.hint.clone().unwrap_or_else(|| "the same command goes on from here".to_owned()),
+                first.hint.clone().unwrap_or_else(|| "run the same command again: it resumes".to_owned()),
             ),
             None => (
                 "some of what iris-mk8s made is still there",

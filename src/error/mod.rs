@@ -28,7 +28,7 @@ pub enum ExitCode {
     CommandFailed = 20,
     /// A deadline passed, or nothing moved any more.
     TimedOut = 21,
-    /// The acts ran, but the host does not show what they should have brought.
+    /// The commands succeeded, but the expected state was not reached.
     Unverified = 22,
     /// Something there belongs to somebody else and stands in the way.
     NotOurs = 23,

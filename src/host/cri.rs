@@ -116,7 +116,7 @@ pub async fn pull(
             () = poll::again() => {}
         }
         if stopping() {
-            return Err(Error::new(ExitCode::Interrupted, "interrupted").hint("the same command goes on from here"));
+            return Err(Error::new(ExitCode::Interrupted, "interrupted").hint("run the same command again: it resumes"));
         }
         looks += 1;
         if looks % TOLD_EACH != 0 {
@@ -127,7 +127,7 @@ pub async fn pull(
         }
         if seen(&format!("pulls {name}"), bytes.progress()).is_break() {
             return Err(Error::new(ExitCode::TimedOut, format!("image {name}: not pulled in time"))
-                .hint("what was fetched is kept: the same command goes on from here"));
+                .hint("what was fetched is kept: run the same command again: it resumes"));
         }
     }
 }

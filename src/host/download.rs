@@ -24,7 +24,7 @@ pub(super) fn fetch(url: &str, sha256: &str) -> Result<Vec<u8>> {
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
     let config = Agent::config_builder().timeout_global(Some(WITHIN)).https_only(true).tls_config(tls).build();
     let away = |e: ureq::Error| {
-        let error = Error::failed(format!("{url} cannot be had")).because(&e);
+        let error = Error::failed(format!("could not download {url}")).because(&e);
         let missing = matches!(e, ureq::Error::StatusCode(400..500));
         Error { transient: !missing, ..error }
             .hint("fetch it on a machine that can, and give it with --longhorn-manifest FILE")
@@ -35,7 +35,7 @@ pub(super) fn fetch(url: &str, sha256: &str) -> Result<Vec<u8>> {
     if found == sha256 {
         return Ok(bytes);
     }
-    Err(Error::failed(format!("{url} is not what was published: nothing of it is used"))
+    Err(Error::failed(format!("{url}: the checksum does not match; the download was discarded"))
         .because(format!("its SHA-256 is {found}, not {sha256}"))
         .hint(
             "somebody between here and there changes it; a file that you trust is given with --longhorn-manifest FILE",

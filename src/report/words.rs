@@ -113,7 +113,7 @@ impl Teller {
         let counts = if switch.is_some() { String::new() } else { format!(": {}", counts(outcome)) };
         let resumes = [ExitCode::CommandFailed, ExitCode::TimedOut, ExitCode::Unverified, ExitCode::Interrupted];
         let next = if resumes.iter().any(|code| *code as u8 == outcome.exit) {
-            "; the same command goes on from here"
+            "; run the same command again: it resumes"
         } else {
             ""
         };

@@ -51,7 +51,7 @@ pub(crate) fn look(host: &dyn Host, brings: &[Brings], works: bool) -> Result<Pr
             {
                 return Ok(Probe::Hopeless {
                     why: format!("{} {name}: the registry does not have its image ({missing})", kind.kind),
-                    hint: "see whether the registry or its mirror is the right one; the same command goes on when the image is there"
+                    hint: "see whether the registry or its mirror is the right one; run the same command again when the image is there"
                         .to_owned(),
                 });
             }

@@ -95,7 +95,7 @@ pub fn heed_skips(findings: &mut [Finding], skipped: &[String]) {
     for finding in findings {
         if finding.severity == Severity::Refused && skipped.iter().any(|id| id == finding.id) {
             finding.severity = Severity::Warned;
-            finding.message.push_str(" (not heeded: --skip-check)");
+            finding.message.push_str(" (ignored: --skip-check)");
         }
     }
 }

@@ -86,7 +86,7 @@ const OF_CLUSTER: &[Case] = &[
         what: "the provisioner of volumes stopped",
         damage: "microk8s kubectl -n kube-system scale deployment hostpath-provisioner --replicas=0",
         id: "storage",
-        says: "nobody makes volumes: hostpath-provisioner is scaled to 0",
+        says: "the storage provisioner is not running: hostpath-provisioner is scaled to 0",
         cure: "microk8s kubectl -n kube-system scale deployment hostpath-provisioner --replicas=1",
     },
     Case {

@@ -272,7 +272,7 @@ fn control_c(machine: &Machine, bootstrap: &str) {
     machine.root("microk8s kubectl scale statefulset/data --replicas=0 || true").ok();
     let seen = machine.at_a_terminal(bootstrap, "IRIS runs", "\\003");
     assert_eq!(seen.code, 130, "Ctrl-C ends it: {}", seen.end);
-    assert!(seen.end.contains("the same command goes on from here"), "{}", seen.end);
+    assert!(seen.end.contains("run the same command again: it resumes"), "{}", seen.end);
     machine.fault("clear");
 }
 

@@ -45,7 +45,7 @@ fn who_has_an_address_of_the_range_is_named_and_nothing_is_changed(era: Era) {
 
     // Whoever knows better may go on: a plan is enough to see it.
     let knows = machine.product(&format!("plan --lb {}-{} --skip-check lb.in-use", silent, machine.nth_address(8)));
-    knows.exits(0).says(&[&format!("warning: lb.in-use: {silent} is in use"), "not heeded: --skip-check"]);
+    knows.exits(0).says(&[&format!("warning: lb.in-use: {silent} is in use"), "ignored: --skip-check"]);
     machine.is_as_at(&before);
 }
 

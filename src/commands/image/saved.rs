@@ -96,7 +96,7 @@ fn save(run: &Run, tool: &str, image: &str) -> Result<Source> {
         if run.host.stopping() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     if run.host.stopping() {
-        return Err(Error::new(ExitCode::Interrupted, "interrupted").hint("the same command goes on from here"));
+        return Err(Error::new(ExitCode::Interrupted, "interrupted").hint("run the same command again: it resumes"));
     }
     if !output.ok() {
         return Err(cannot(&output.tail()).hint(format!("the image needs room in {FOLDER} as well")));

@@ -89,11 +89,11 @@ impl Way<'_, '_> {
         let progress = Progress { done: self.done, total: self.total, unit: "bytes" };
         let late = (self.seen)(&self.what, Some(progress)).is_break();
         if self.host.stopping() {
-            return Err(Error::new(ExitCode::Interrupted, "interrupted").hint("the same command goes on from here"));
+            return Err(Error::new(ExitCode::Interrupted, "interrupted").hint("run the same command again: it resumes"));
         }
         if late {
             return Err(Error::new(ExitCode::TimedOut, "the image was not pushed in time")
-                .hint("what was pushed is kept: the same command goes on from here"));
+                .hint("what was pushed is kept: run the same command again: it resumes"));
         }
         Ok(())
     }

@@ -190,9 +190,10 @@ impl Step for Addon {
         };
         Ok(match sign {
             Some(sign) if state::going(&sign) => Probe::pending("it is being disabled"),
-            Some(_) => {
-                Probe::differs(json!({called: true}), format!("half there: its {called}, and nothing that works"))
-            }
+            Some(_) => Probe::differs(
+                json!({called: true}),
+                format!("partially installed: its {called}, and no workload that works"),
+            ),
             None => Probe::Absent,
         })
     }

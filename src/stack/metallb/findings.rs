@@ -4,7 +4,7 @@ use super::state::Pool;
 use crate::{error::finding::Finding, kube::state, stack::observed::Cluster};
 
 const NAMESPACE: &str = "metallb-system";
-const AGAIN: &str = "the same bootstrap again puts it right";
+const AGAIN: &str = "run the same bootstrap again to repair it";
 
 pub(crate) fn runs(cluster: &Cluster<'_>) -> Vec<Finding> {
     let parts = [

@@ -14,7 +14,7 @@ pub(crate) fn provisioner(cluster: &Cluster<'_>) -> Vec<Finding> {
     {
         let addon = spec.channel.row().storage_addon;
         findings.push(Finding::refused(
-            format!("nobody makes volumes: {why}"),
+            format!("the storage provisioner is not running: {why}"),
             format!("`microk8s kubectl -n kube-system describe pods -l k8s-app=hostpath-provisioner`; `microk8s enable {addon}`, or the same bootstrap again"),
         ));
     }

@@ -93,7 +93,7 @@ fn trouble(host: &dyn Host, workload: &Value) -> Result<Probe> {
     if let Some(missing) = pods.iter().find_map(|pod| image::missing(host, pod)) {
         return Ok(Probe::Hopeless {
             why: format!("{name}: the registry does not have its image ({missing})"),
-            hint: "see whether the registry or its mirror is the right one; the same command goes on when the image is there".to_owned(),
+            hint: "see whether the registry or its mirror is the right one; run the same command again when the image is there".to_owned(),
         });
     }
     for pod in &pods {

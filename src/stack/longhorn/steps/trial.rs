@@ -187,7 +187,7 @@ impl Trial {
         } else {
             Probe::Hopeless {
                 why: format!(
-                    "the pod writes beside its volume: on the host its mount is {source}, not /dev/longhorn/..."
+                    "the pod's data is not on the Longhorn volume: on the host its mount is {source}, not /dev/longhorn/..."
                 ),
                 hint: format!(
                     "Longhorn's driver works in another directory than kubelet: it must be {}; `iris-mk8s doctor` looks for the cause",
