@@ -276,7 +276,7 @@ fn settings_of_others_are_told_from_mirrors_of_ours() {
         .file(&format!("{args}/certs.d/reg.lan_5000_/hosts.toml"), "")
         .file(&format!("{args}/certs.d/other.lan/hosts.toml"), "");
     let known = Known::of(&ledger(&[("mirror.reg.lan:5000", Value::Null)]));
-    let settings = List::read(&host(facts), &known).unwrap().settings;
+    let settings = data::settings(&host(facts), &known);
     let named = ["mine", "certs.d/docker.io/ca.crt", "certs.d/other.lan/hosts.toml"];
     assert_eq!(settings, named.map(|name| format!("{args}/{name}")));
 }

@@ -139,13 +139,14 @@ impl Engine<'_> {
 
     /// Makes one step's fact hold, unless the plan has seen that it does.
     fn reach(&self, journal: &Journal, step: &dyn Step, plan: &Plan) -> Result<Reached> {
+        let ledger = journal.ledger();
         let planned = plan
             .step(step.id())
-            .filter(|p| p.verdict == Verdict::Keep && p.settled && !journal.ledger().is_unsettled(&step.key()));
+            .filter(|p| p.verdict == Verdict::Keep && p.settled && !ledger.is_unsettled(&step.key()));
         if let Some(kept) = planned {
             let (id, title, note) = (kept.step.clone(), kept.title.clone(), kept.note.clone());
             self.events.send(Event::StepKept { step: id, title, note, seconds: 0.0 });
-            super::renew(journal, step)?;
+            super::renew(journal, &ledger, step)?;
             return Ok(Reached::Kept);
         }
         self.check_stop()?;

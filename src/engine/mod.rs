@@ -15,7 +15,7 @@ use crate::{
     engine::{
         consent::Consent,
         event::{Change, Event, Events, Outcome},
-        journal::{Journal, Record},
+        journal::{Journal, Ledger, Record},
         step::{Act, Memo, Probe, SNAP, Stage, Step},
     },
     error::{Error, ExitCode, Result},
@@ -100,7 +100,7 @@ impl Engine<'_> {
                         self.claim(journal, step, &found)?;
                         journal.append(&Record::Done { step: step.key(), microk8s: self.microk8s_of(step) })?;
                     }
-                    renew(journal, step)?;
+                    renew(journal, &journal.ledger(), step)?;
                     self.tell_done(step, change, note, start);
                     return Ok(change.map_or(Reached::Kept, Reached::By));
                 }
@@ -391,8 +391,8 @@ impl Engine<'_> {
 }
 
 /// Writes down what an undo of a step of ours needs to know, where the newest spec says something else than the journal.
-fn renew(journal: &Journal, step: &dyn Step) -> Result<()> {
-    let (ledger, recipe) = (journal.ledger(), step.recipe());
+fn renew(journal: &Journal, ledger: &Ledger, step: &dyn Step) -> Result<()> {
+    let recipe = step.recipe();
     let is_other = |memory: &step::Memory| memory.recipe != recipe;
     if recipe.is_null() || ledger.is_undoing(&step.key()) || !ledger.memory(&step.key()).is_some_and(is_other) {
         return Ok(());

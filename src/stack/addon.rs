@@ -22,6 +22,14 @@ pub(crate) fn take_away(host: &dyn Host, addon: &str, enable: Act, disable: Act)
     Ok(if status(host, addon)? { vec![disable] } else { vec![enable, disable] })
 }
 
+/// A pod of a workload that is gone: as long as it is there, MicroK8s takes the addon for enabled, and `enable` does nothing.
+pub(crate) fn outlives(host: &dyn Host, namespace: Option<&str>, workload: &str) -> Result<Option<String>> {
+    let begin = format!("{workload}-");
+    let pods = host.list(&kube::POD, namespace, "")?;
+    let pod = pods.iter().find(|pod| state::name(pod).starts_with(&begin));
+    Ok(pod.map(|pod| format!("pod {} of before ends", state::name(pod))))
+}
+
 /// Looks at objects that must be there; a workload among them must be rolled out.
 pub(crate) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
     look(host, brings, true)

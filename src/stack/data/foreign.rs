@@ -139,12 +139,19 @@ fn is_purged(name: &str) -> bool {
     name == "common" || (!revision.is_empty() && revision.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// Where homes are that snapd looks into: root's, and those in one folder.
+const HOME_OF_ROOT: &str = "/root";
+const HOMES: &str = "/home";
+
 /// Whether a path lies in what snapd removes from a user's home together with the snap and its data.
 pub fn goes_with_the_snap(path: &Path) -> bool {
-    let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
-    parts.any(|part| part == "snap")
-        && parts.next().is_some_and(|p| p == "microk8s")
-        && parts.next().is_some_and(|p| is_purged(&p))
+    let of_user = || {
+        let mut parts = path.strip_prefix(HOMES).ok()?.components();
+        parts.next().map(|_| parts.as_path())
+    };
+    let in_home = path.strip_prefix(HOME_OF_ROOT).ok().or_else(of_user);
+    let in_snap = in_home.and_then(|path| path.strip_prefix(OF_USERS).ok());
+    in_snap.and_then(|path| path.iter().next()).is_some_and(|name| is_purged(&name.to_string_lossy()))
 }
 
 /// What MicroK8s makes there by itself.
@@ -288,10 +295,10 @@ fn files(host: &dyn Host) -> Vec<String> {
 
 /// Files of somebody's that are settings of MicroK8s, or lie where snapd keeps what users have of it. They are no reason to keep it; they are
 /// named, because they go with it.
-pub(super) fn settings(host: &dyn Host, known: &Known) -> Vec<String> {
+pub fn settings(host: &dyn Host, known: &Known) -> Vec<String> {
     let mut found = arguments(host, known);
-    let homes = host.names(Path::new("/home")).into_iter().map(|name| Path::new("/home").join(name));
-    for home in std::iter::once(Path::new("/root").to_owned()).chain(homes) {
+    let homes = host.names(Path::new(HOMES)).into_iter().map(|name| Path::new(HOMES).join(name));
+    for home in std::iter::once(Path::new(HOME_OF_ROOT).to_owned()).chain(homes) {
         let of_snap = home.join(OF_USERS);
         let folders = host.names(&of_snap).into_iter().filter(|name| is_purged(name));
         for folder in folders.map(|name| of_snap.join(name)) {
@@ -398,6 +405,28 @@ mod tests {
         let mut going = object("team", "web");
         going["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
         assert!(!is_somebodys(&kube::DEPLOYMENT, &going, &nobody));
+    }
+
+    #[test]
+    fn snapd_purges_its_folders_in_the_homes_that_it_knows_and_nothing_else() {
+        let goes = |path: &str| goes_with_the_snap(Path::new(path));
+        for path in [
+            "/root/snap/microk8s/common/.microk8s.yaml",
+            "/home/anna/snap/microk8s/x1/f",
+            "/home/anna/snap/microk8s/7731",
+        ] {
+            assert!(goes(path), "{path}");
+        }
+        for path in [
+            "/var/snap/microk8s/common/theirs.tar",
+            "/snap/microk8s/7731/f",
+            "/srv/users/anna/snap/microk8s/common/f",
+            "/home/anna/snap/microk8s/notes",
+            "/home/anna/backup/snap/microk8s/common/f",
+            "/home/snap/microk8s/common/f",
+        ] {
+            assert!(!goes(path), "{path}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod sight;
 mod volumes;
 
 pub use agreed::Agreed;
-pub use foreign::{Theirs, goes_with_the_snap};
+pub use foreign::{Theirs, goes_with_the_snap, settings};
 pub use needs::needed;
 pub use sight::{Sight, Stake, Unseen, look, settle};
 pub use volumes::{Volume, on_longhorn, volumes, volumes_of};
@@ -124,8 +124,6 @@ pub struct List {
     pub volumes: Vec<Volume>,
     /// Everything else that somebody else put there.
     pub theirs: Vec<Theirs>,
-    /// Settings of MicroK8s and files beside them that neither it nor we made.
-    pub settings: Vec<String>,
 }
 
 impl List {
@@ -134,11 +132,7 @@ impl List {
     /// # Errors
     /// The cluster cannot be asked.
     pub fn read(host: &dyn Host, known: &Known) -> Result<Self> {
-        Ok(Self {
-            volumes: volumes(host, known)?,
-            theirs: foreign::read(host, known)?,
-            settings: foreign::settings(host, known),
-        })
+        Ok(Self { volumes: volumes(host, known)?, theirs: foreign::read(host, known)? })
     }
 
     /// What of it is somebody else's, one line for each.

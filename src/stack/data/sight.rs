@@ -78,6 +78,8 @@ impl Unseen {
 pub struct Sight {
     known: Known,
     list: List,
+    /// Settings of MicroK8s and files beside them that neither it nor we made.
+    settings: Vec<String>,
     unseen: Option<Unseen>,
     /// The removal of MicroK8s was agreed to and has begun: it goes on, whatever can still be seen.
     begun: bool,
@@ -137,14 +139,13 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
     };
     let removes_microk8s = snap.is_some() && !replaced;
     let begun = removes_microk8s && ledger.is_undoing(SNAP);
-    let known = Known::of(ledger);
-    // Files can be read whether the cluster answers or not.
-    let settings = if removes_microk8s { foreign::settings(host, &known) } else { Vec::new() };
-    let list = List { settings, ..List::default() };
-    let sight = Sight { known, list, begun, removes_microk8s, ..Sight::default() };
     if wait {
         settle(host, tell)?;
     }
+    let known = Known::of(ledger);
+    // Files can be read whether the cluster answers or not.
+    let settings = if removes_microk8s { foreign::settings(host, &known) } else { Vec::new() };
+    let sight = Sight { known, settings, begun, removes_microk8s, ..Sight::default() };
     if !removes_microk8s && microk8s::is_stopped(host) && is_in_the_cluster(ledger, reach) {
         return Err(Error::failed("MicroK8s is stopped: what iris-mk8s made in it can be removed only while it runs")
             .hint("`sudo iris-mk8s start`, then the same command again"));
@@ -155,7 +156,7 @@ pub fn look(host: &dyn Host, ledger: &Ledger, reach: Scope, wait: bool, tell: &m
     mounted::refuse(host, removes_microk8s)?;
     let Some(snap) = host.snapd_get(microk8s::SNAP)? else {
         // Somebody removed MicroK8s: what lay on Longhorn is still on this host, and nobody can be asked whose it is.
-        return Ok(Sight { list: List { volumes: replicas_alone(host), ..sight.list.clone() }, ..sight });
+        return Ok(Sight { list: List { volumes: replicas_alone(host), ..List::default() }, ..sight });
     };
     // What is being installed holds nothing yet, and what is being removed was agreed to.
     if Doing::now(host)?.is_some_and(|doing| doing.removes || doing.installs) {
@@ -264,7 +265,7 @@ impl Sight {
         Stake {
             data: self.list.volumes.iter().filter(is_lost).cloned().collect(),
             theirs: if self.removes_microk8s { self.list.of_others() } else { Vec::new() },
-            settings: if all { self.list.settings.clone() } else { Vec::new() },
+            settings: if all { self.settings.clone() } else { Vec::new() },
             unseen: self.unseen.clone(),
         }
     }

@@ -189,16 +189,6 @@ pub fn volumes(host: &dyn Host) -> Result<Vec<Value>> {
     Ok(all.into_iter().filter(|v| v["spec"]["csi"]["driver"] == DRIVER).collect())
 }
 
-/// Volumes on it that are somebody else's, each by the name that its owner knows. A claim that was there before us holds somebody's data,
-/// although it has the name of one of ours.
-///
-/// # Errors
-/// The cluster does not answer.
-pub fn of_others(host: &dyn Host) -> Result<Vec<String>> {
-    let theirs = data::on_longhorn(host)?.into_iter().filter(|v| v.whose == Whose::Others);
-    Ok(theirs.map(|v| if v.claim.is_some() { format!("claim {v}") } else { v.to_string() }).collect())
-}
-
 /// The claim and the pod that try it out.
 pub const TRIAL: &str = "iris-mk8s-trial";
 
@@ -207,19 +197,21 @@ pub const TRIAL: &str = "iris-mk8s-trial";
 /// # Errors
 /// The cluster does not answer.
 pub fn needed_by_others(host: &dyn Host) -> Result<Option<String>> {
-    let others = of_others(host)?;
-    if !others.is_empty() {
-        return Ok(Some(format!("volumes of somebody else lie on Longhorn: {}", others.join("; "))));
+    // A claim that was there before us holds somebody's data, although it has the name of one of ours.
+    let (theirs, ours): (Vec<_>, Vec<_>) = data::on_longhorn(host)?.into_iter().partition(|v| v.whose == Whose::Others);
+    if !theirs.is_empty() {
+        let shown = |v: &data::Volume| if v.claim.is_some() { format!("claim {v}") } else { v.to_string() };
+        let names: Vec<String> = theirs.iter().map(shown).collect();
+        return Ok(Some(format!("volumes of somebody else lie on Longhorn: {}", names.join("; "))));
     }
-    let ours = data::on_longhorn(host)?.into_iter().filter_map(|v| Some((v.namespace?, v.claim?)));
-    for (namespace, claim) in ours {
-        for set in host.list(&kube::STATEFUL_SET, Some(&namespace), "")? {
-            if !kube::is_ours(&set) && makes(&set, &claim) {
-                let set = state::name(&set);
-                return Ok(Some(format!(
-                    "StatefulSet {namespace}/{set} of somebody else uses {namespace}/{claim} on it"
-                )));
-            }
+    let mut sets = if ours.is_empty() { Vec::new() } else { host.list(&kube::STATEFUL_SET, None, "")? };
+    sets.retain(|set| !kube::is_ours(set));
+    let claims = ours.into_iter().filter_map(|v| Some((v.namespace?, v.claim?)));
+    for (namespace, claim) in claims {
+        let uses = |set: &&Value| set["metadata"]["namespace"] == *namespace && makes(set, &claim);
+        if let Some(set) = sets.iter().find(uses) {
+            let set = state::name(set);
+            return Ok(Some(format!("StatefulSet {namespace}/{set} of somebody else uses {namespace}/{claim} on it")));
         }
     }
     Ok(None)

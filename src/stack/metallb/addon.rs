@@ -19,7 +19,7 @@ use crate::{
     host::{Cmd, Host, Watch},
     kube::{self, Kind, state},
     stack::{
-        addon::{judge, take_away},
+        addon::{judge, outlives, take_away},
         data::{self, Known},
         microk8s::state as microk8s,
     },
@@ -115,9 +115,7 @@ impl Addon {
         if host.get(SPEAKER.0, Some(NAMESPACE), SPEAKER.1)?.is_some() {
             return Ok(None);
         }
-        let pods = host.list(&kube::POD, Some(NAMESPACE), "")?;
-        let pod = pods.iter().find(|pod| state::name(pod).starts_with("speaker-"));
-        Ok(pod.map(|pod| format!("pod {} of before ends", state::name(pod))))
+        outlives(host, Some(NAMESPACE), SPEAKER.1)
     }
 
     /// What lets `enable` do its work again. `disable` would take away the pools and what else others told MetalLB.
@@ -127,7 +125,12 @@ impl Addon {
     }
 
     fn again(&self, host: &dyn Host) -> Result<Vec<Act>> {
-        Ok(std::iter::once(self.enable_again(host)?).chain(applied(self.replaced())).collect())
+        Ok(self.whole(self.enable_again(host)?))
+    }
+
+    /// An `enable` with what follows it: workloads with images that exist.
+    fn whole(&self, enable: Act) -> Vec<Act> {
+        std::iter::once(enable).chain(applied(self.replaced())).collect()
     }
 
     fn disable(&self) -> Act {
@@ -199,15 +202,14 @@ impl Step for Addon {
     }
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        let enable = self.enable();
         Ok(match found {
             Probe::Differs { now, .. } if now["images"] == "gone" => applied(self.outdated(host)?).collect(),
             Probe::Differs { .. } if self.api == MetallbApi::ConfigMap => vec![delete_namespace()],
             Probe::Differs { now, .. } if now["release"] == "before" => {
-                [self.disable(), enable].into_iter().chain(applied(self.replaced())).collect()
+                std::iter::once(self.disable()).chain(self.whole(self.enable())).collect()
             }
             Probe::Differs { .. } => self.renew(host)?,
-            _ => std::iter::once(enable).chain(applied(self.replaced())).collect(),
+            _ => self.whole(self.enable()),
         })
     }
 

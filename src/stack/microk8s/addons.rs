@@ -21,7 +21,7 @@ use crate::{
     host::{Cmd, Host, Watch},
     kube::{self, state},
     stack::{
-        addon::{Brings, is_workload, judge, look, status, take_away},
+        addon::{Brings, is_workload, judge, look, outlives, status, take_away},
         data::{self, Known},
         iris::names as iris,
         microk8s::state as microk8s,
@@ -161,10 +161,8 @@ impl Addon {
     /// A pod of a workload that is gone: as long as it is there, MicroK8s takes the addon for enabled.
     fn outlives(&self, host: &dyn Host) -> Result<Option<String>> {
         for (_, namespace, name) in self.missing(host)?.into_iter().filter(|brings| is_workload(brings)) {
-            let pods = host.list(&kube::POD, *namespace, "")?;
-            let begin = format!("{name}-");
-            if let Some(pod) = pods.iter().find(|pod| state::name(pod).starts_with(&begin)) {
-                return Ok(Some(format!("pod {} of before ends", state::name(pod))));
+            if let Some(pod) = outlives(host, *namespace, name)? {
+                return Ok(Some(pod));
             }
         }
         Ok(None)

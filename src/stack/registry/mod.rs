@@ -9,21 +9,20 @@ use crate::{
     },
     error::{Result, one_line},
     host::{Host, Watch},
-    image::registry,
+    image::{Name, Push, registry},
     kube::{self, state as object},
 };
 
 mod pin;
 mod pushed;
 mod removed;
-pub(crate) mod state;
+mod state;
 
-use self::state::DEPLOYMENT;
 pub use self::state::{need, users_of};
 pub(crate) use pin::{Pin, digest_of, hopeless};
 pub(crate) use pushed::Pushed;
 
-use crate::image::{Name, Push};
+use self::state::DEPLOYMENT;
 
 /// Nobody tells when a page begins to answer.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
