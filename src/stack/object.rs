@@ -39,11 +39,24 @@ pub(crate) struct Object {
     pub(crate) labelled: Option<Labelled>,
     /// Its image is named by a digest.
     pub(crate) pin: Option<Pin>,
+    /// What was applied before, the newest last, for whoever changes the number of its instances and nothing else.
+    pub(crate) applied: Vec<Value>,
 }
 
 impl Object {
     pub(crate) fn new(id: &'static str, kind: &'static Kind, want: Value, essential: Value) -> Self {
-        Self { id, kind, want, essential, serves: None, deadline: SOON, used_by: None, labelled: None, pin: None }
+        Self {
+            id,
+            kind,
+            want,
+            essential,
+            serves: None,
+            deadline: SOON,
+            used_by: None,
+            labelled: None,
+            pin: None,
+            applied: Vec::new(),
+        }
     }
 
     fn name(&self) -> &str {
@@ -60,6 +73,9 @@ impl Object {
 
     /// The object as we want it in the cluster as it is.
     fn wanted(&self, host: &dyn Host) -> Result<Value> {
+        if !self.applied.is_empty() {
+            return Ok(self.rescaled(self.get(host)?.as_ref()));
+        }
         let want = match &self.pin {
             Some(pin) => pin.suited(host, &self.want)?,
             None => self.want.clone(),
@@ -69,7 +85,22 @@ impl Object {
             None => Ok(want),
         }
     }
+
+    /// The object as it was applied, with the number of instances that we want. Of all that was applied, this is what is there: an apply
+    /// that the API refused, or that an interrupted run did not reach, is among it. Where nothing is there, or somebody changed it, it is
+    /// the newest.
+    fn rescaled(&self, now: Option<&Value>) -> Value {
+        let is_there = |applied: &&Value| {
+            now.is_some_and(|now| state::differences(applied, now).iter().all(|field| field == REPLICAS))
+        };
+        let mut want = self.applied.iter().rfind(is_there).or(self.applied.last()).unwrap_or(&self.want).clone();
+        want["spec"]["replicas"] = self.want["spec"]["replicas"].clone();
+        want
+    }
 }
+
+/// The number of a StatefulSet's instances, as [`state::differences`] names it.
+const REPLICAS: &str = "spec.replicas";
 
 impl Step for Object {
     fn id(&self) -> &str {

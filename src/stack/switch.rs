@@ -17,7 +17,6 @@ use super::{
         state::SWITCH_WITHIN,
     },
     object::Object,
-    registry::Pin,
 };
 use crate::{
     config::{
@@ -47,7 +46,7 @@ pub fn stop(host: &dyn Host, spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
     let first: Vec<Box<dyn Step>> = if matches!(set, Ok(None)) {
         vec![Box::new(ended(spec))]
     } else if is_ours(spec, ledger) {
-        vec![Box::new(scaled(spec, 0)), Box::new(ended(spec))]
+        vec![Box::new(scaled(spec, ledger, 0)), Box::new(ended(spec))]
     } else {
         vec![Box::new(nobody_elses(spec))]
     };
@@ -56,10 +55,12 @@ pub fn stop(host: &dyn Host, spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
 
 /// What `start` makes true: the cluster, then the database, until it answers.
 pub fn start(spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
+    let replicas = instances_before(spec, ledger);
+    let spec = &Spec { iris: Iris { replicas, ..spec.iris.clone() }, ..spec.clone() };
     let mut stages = catalog(spec, &Credentials::placeholder());
     stages.retain(|stage| ["start", "pods", "ready"].contains(&stage.id));
     if is_ours(spec, ledger) {
-        let scaled: Vec<Box<dyn Step>> = vec![Box::new(there(spec)), Box::new(scaled(spec, spec.iris.replicas))];
+        let scaled: Vec<Box<dyn Step>> = vec![Box::new(there(spec)), Box::new(scaled(spec, ledger, replicas))];
         stages.insert(1, Stage { id: "iris", needs: &[], lock: None, steps: scaled });
     }
     stages
@@ -69,13 +70,25 @@ fn is_ours(spec: &Spec, ledger: &Ledger) -> bool {
     ledger.memory(&set_key(&spec.iris)).is_some()
 }
 
-/// The StatefulSet with that many instances.
-fn scaled(spec: &Spec, replicas: u32) -> Object {
+/// The StatefulSet with that many instances, and everything else as it was applied. The newest spec may ask for more: a bootstrap that
+/// ended before it reached the StatefulSet has left its spec, and whoever stops or starts does not ask for that.
+fn scaled(spec: &Spec, ledger: &Ledger, replicas: u32) -> Object {
     let iris = Iris { replicas, ..spec.iris.clone() };
     // Only one of ours is switched.
     let essential = stateful_set_of(&iris);
-    let made = set_object(&iris, essential, spec.timeouts.remove.into());
-    Object { pin: Pin::as_it_is(&spec.iris.image), ..made }
+    Object { applied: applied(spec, ledger), ..set_object(&iris, essential, spec.timeouts.remove.into()) }
+}
+
+/// All that we applied as the StatefulSet, the newest last.
+fn applied(spec: &Spec, ledger: &Ledger) -> Vec<Value> {
+    let wants = ledger.memory(&set_key(&spec.iris)).into_iter().flat_map(|memory| &memory.wants);
+    wants.map(|want| want["applied"].clone()).filter(Value::is_object).collect()
+}
+
+/// The number of instances that the StatefulSet was last applied with, other than to end them.
+fn instances_before(spec: &Spec, ledger: &Ledger) -> u32 {
+    let counts = applied(spec, ledger).into_iter().rev().filter_map(|set| set["spec"]["replicas"].as_u64());
+    counts.filter_map(|count| u32::try_from(count).ok()).find(|count| *count > 0).unwrap_or(spec.iris.replicas)
 }
 
 /// There is something to start: whoever removed it, or MicroK8s with it, may not want it back.

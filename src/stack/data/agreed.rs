@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    Known, List, Volume,
+    Known, List, Volume, settings,
     sight::WITHOUT_LOOKING,
     volumes::{identity, is_trial, namespace},
 };
@@ -22,6 +22,8 @@ use crate::{
 pub struct Agreed {
     /// Claims, each by what identifies it.
     claims: BTreeSet<String>,
+    /// Files that go with MicroK8s, by their paths.
+    settings: BTreeSet<String>,
     /// Whatever is in a MicroK8s that cannot be asked.
     unseen: bool,
     /// What the journal knew to be ours.
@@ -33,8 +35,13 @@ pub struct Agreed {
 impl Agreed {
     /// Nothing: for commands that delete no data.
     pub fn nothing() -> &'static Self {
-        static NOTHING: Agreed =
-            Agreed { claims: BTreeSet::new(), unseen: false, known: Known::NOTHING, stay: BTreeMap::new() };
+        static NOTHING: Agreed = Agreed {
+            claims: BTreeSet::new(),
+            settings: BTreeSet::new(),
+            unseen: false,
+            known: Known::NOTHING,
+            stay: BTreeMap::new(),
+        };
         &NOTHING
     }
 
@@ -42,6 +49,12 @@ impl Agreed {
     pub fn to<'a>(volumes: impl IntoIterator<Item = &'a Volume>) -> Self {
         let claims = volumes.into_iter().map(|v| v.uid.clone()).filter(|uid| !uid.is_empty()).collect();
         Self { claims, ..Self::default() }
+    }
+
+    /// Also these files.
+    #[must_use]
+    pub(super) fn and_settings(self, paths: &[String]) -> Self {
+        Self { settings: paths.iter().cloned().collect(), ..self }
     }
 
     /// Also whatever is in a MicroK8s that cannot be asked, if that is so.
@@ -60,6 +73,11 @@ impl Agreed {
     /// Whether MicroK8s may go: the step that removes it cannot tell a cluster that does not answer from one that holds nothing.
     fn removes_microk8s(&self, host: &dyn Host) -> Result<()> {
         self.covers(&host.list(&kube::PERSISTENT_VOLUME_CLAIM, None, "")?)?;
+        let mut files = settings(host, &self.known);
+        files.retain(|path| !self.settings.contains(path));
+        if !files.is_empty() {
+            return Err(not_agreed(&files));
+        }
         match List::read(host, &self.known)?.of_others().first() {
             // The step's next look finds it, and keeps MicroK8s.
             Some(theirs) => Err(Error::transient("somebody else has something in MicroK8s").because(theirs)),

@@ -97,7 +97,9 @@ impl Step for Password {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        let kept = super::claims::with_our_password(host, &self.iris, memory.at)?;
+        // A bootstrap in another namespace goes on with the files that are there.
+        let written_for = iris::recalled(&memory.recipe["iris"], &self.iris);
+        let kept = super::claims::with_our_password(host, &[&self.iris, &written_for], memory.at)?;
         if !kept.is_empty() {
             return Ok(Undo::Keep(format!("the volumes {} hold accounts with this password", kept.join(", "))));
         }

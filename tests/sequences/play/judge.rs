@@ -13,6 +13,7 @@ use crate::{
         cluster::Key,
         compare::facts,
         microk8s::STOPPED,
+        snapd::What,
         tool::{Death, after},
         world::{World, s},
     },
@@ -31,9 +32,12 @@ impl Play {
         {
             // What somebody breaks meanwhile is mended as a plan shows that is made after it.
             let mut broken = self.world.clone();
-            if doings::does(&mut broken, op, &self.sight) {
-                shown.steps.extend(program::plan(&broken, wish).steps);
+            if !doings::does(&mut broken, op, &self.sight) {
+                // What it breaks is made on the way.
+                broken = program::bootstrap(broken, wish, None).world;
+                doings::does(&mut broken, op, &self.sight);
             }
+            shown.steps.extend(program::plan(&broken, wish).steps);
         }
         wish.namespace.clone_into(&mut self.sight.namespace);
         let ran = self.run(end, |world, hook| program::bootstrap(world, wish, hook));
@@ -251,7 +255,9 @@ impl Play {
         let (was, is) = (facts(before), facts(&self.world));
         let authority = |world: &World| world.files.text("/var/snap/microk8s/current/certs/ca.crt");
         let is_same = authority(before).is_empty() || authority(before) == authority(&self.world);
-        let snap = self.world.snapd.snaps.contains_key("microk8s") && is_same;
+        // A removal that has begun is snapd's, and takes its aliases first.
+        let goes = self.world.snapd.change.as_ref().is_some_and(|change| matches!(change.what, What::Remove));
+        let snap = self.world.snapd.snaps.contains_key("microk8s") && is_same && !goes;
         let ended = |fact: &str| booted && is_of_this_boot(fact);
         let worthless = |fact: &str| !snap && goes_with_the_snap(fact);
         let settings = |fact: &str| named.contains(&format!("GOES   {}:", fact.split(' ').next().unwrap_or_default()));
