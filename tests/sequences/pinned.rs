@@ -16,7 +16,7 @@ use crate::{
         Op::*,
         OurFile::*,
         Ours, Part, Place, Range,
-        Reach::*,
+        Reach::{self, *},
         Rule, Sequence,
         Start::*,
         Wish,
@@ -646,4 +646,15 @@ fn a_half_metallb_of_the_old_era_keeps_pools_of_others() {
     let ops = [broken, Bootstrap(Wish { range: Range::Theirs, ..PLAIN }, Whole)];
     let played = on(Era::Old, TheirsWithPool, &ops);
     assert_eq!(first_end(&played, &ops[1]), "Done", "{:?}", played.story);
+}
+
+#[test]
+fn what_somebody_told_metallb_stays_with_it() {
+    for guest in [Guest::Pool, Guest::Peer] {
+        for reach in Reach::ALL {
+            let ops = [Bootstrap(PLAIN, Whole), Makes(guest), Teardown(reach, Whole)];
+            on(Era::Today, Fresh, &ops);
+            on(Era::Today, Theirs, &ops);
+        }
+    }
 }
