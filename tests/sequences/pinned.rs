@@ -23,6 +23,7 @@ use crate::{
     },
     op::{Op, Start},
     play::{Play, play},
+    program,
 };
 
 const PLAIN: Wish = Wish::PLAIN;
@@ -657,4 +658,24 @@ fn what_somebody_told_metallb_stays_with_it() {
             on(Era::Today, Theirs, &ops);
         }
     }
+}
+
+#[test]
+fn a_dry_run_knows_of_every_user_that_was_added() {
+    for era in [Era::Today, Era::Old] {
+        let mut played = Play::new(era, Fresh);
+        for user in ["anna", "ubuntu"] {
+            assert!(played.step(&Bootstrap(Wish { user, ..PLAIN }, Whole)));
+        }
+        let shown = program::undo_plan(&played.world, Reset).text;
+        assert!(shown.contains("gpasswd --delete anna") && shown.contains("gpasswd --delete ubuntu"), "{shown}");
+        assert!(!shown.contains("stays: group"), "{shown}");
+        assert!(played.step(&Teardown(Reset, Whole)) && played.violations.is_empty(), "{:?}", played.story);
+    }
+}
+
+#[test]
+fn half_a_registry_goes_from_a_microk8s_of_somebody_elses() {
+    let broken = [Deletes(Part::RegistryDeployment), Deletes(Part::StorageClass)];
+    on_both(TheirsStopped, &[&[Bootstrap(PLAIN, Whole)][..], &broken].concat());
 }

@@ -150,6 +150,12 @@ impl Play {
             more.retain(|fact| !fact.contains("forward"));
             less.retain(|fact| !fact.contains("forward"));
         }
+        // Half a registry is made whole before it is disabled, and that makes the StorageClass anew which somebody deleted.
+        let has = |facts: &Facts, name: &str| facts.iter().any(|fact| fact.starts_with(name));
+        let of_twin = facts(twin);
+        if has(&of_twin, "Deployment kube-system/hostpath-provisioner") && !has(&of_twin, CLASS) {
+            more.retain(|fact| !fact.starts_with(CLASS));
+        }
         if self.switched {
             more.retain(|fact| !is_of_switch(fact));
             less.retain(|fact| !is_of_switch(fact));
@@ -304,6 +310,9 @@ impl Play {
         }
     }
 }
+
+/// What MicroK8s' storage brings besides its provisioner.
+const CLASS: &str = "StorageClass /microk8s-hostpath";
 
 /// Whether a line tells how a command ended.
 fn is_end(line: &str) -> bool {
