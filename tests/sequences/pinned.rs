@@ -679,3 +679,13 @@ fn half_a_registry_goes_from_a_microk8s_of_somebody_elses() {
     let broken = [Deletes(Part::RegistryDeployment), Deletes(Part::StorageClass)];
     on_both(TheirsStopped, &[&[Bootstrap(PLAIN, Whole)][..], &broken].concat());
 }
+
+#[test]
+fn half_an_addon_that_somebody_needs_stays() {
+    for part in [Part::MetallbController, Part::RegistryDeployment] {
+        on_both(
+            Fresh,
+            &[Bootstrap(PLAIN, Whole), Makes(Service), Makes(Workload), Deletes(part), Teardown(Reset, Whole)],
+        );
+    }
+}

@@ -41,7 +41,8 @@ fn came_with(addon: &Value, object: &Value) -> bool {
 /// # Errors
 /// The cluster cannot be asked.
 pub fn needed(host: &dyn Host, addon: &str, known: &Known) -> Result<Option<String>> {
-    let Some(begun) = begun(host, addon)? else { return Ok(None) };
+    // Where somebody deleted what would tell, everything counts as newer.
+    let begun = begun(host, addon)?.unwrap_or_default();
     let named =
         |(kind, object): &(&Kind, Value)| format!("{} {}/{}", kind.kind, namespace(object), state::name(object));
     let newer = |(_, object): &(&'static Kind, Value)| came_with(&begun, object);
