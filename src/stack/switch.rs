@@ -37,7 +37,7 @@ use crate::{
 /// What `stop` makes true: the database first, so that it need not recover, then the cluster.
 pub fn stop(host: &dyn Host, spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
     let stage = |id, steps| Stage { id, needs: &[], lock: None, steps };
-    let off: Vec<Box<dyn Step>> = vec![Box::new(Stopped)];
+    let off: Vec<Box<dyn Step>> = vec![Box::new(Stopped { was_broken_off: ledger.is_open(RUNNING) })];
     // A cluster that is stopped cannot be asked, and no instance runs in it.
     if microk8s::is_stopped(host) {
         return vec![stage("start", off)];
@@ -164,7 +164,16 @@ fn nobody_elses(spec: &Spec) -> Check {
 }
 
 /// The cluster is stopped.
-struct Stopped;
+struct Stopped {
+    /// The last switch of ours did not come to its end.
+    was_broken_off: bool,
+}
+
+impl Stopped {
+    fn is_true(&self, host: &dyn Host) -> Result<bool> {
+        Ok(microk8s::is_stopped(host) && !(self.was_broken_off && running::will_run(host)?))
+    }
+}
 
 impl Step for Stopped {
     fn id(&self) -> &'static str {
@@ -176,7 +185,7 @@ impl Step for Stopped {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        Ok(if microk8s::is_stopped(host) {
+        Ok(if self.is_true(host)? {
             Probe::satisfied("")
         } else {
             Probe::differs(running::switched(false), "MicroK8s runs")

@@ -689,3 +689,11 @@ fn half_an_addon_that_somebody_needs_stays() {
         );
     }
 }
+
+#[test]
+fn a_stop_ends_a_start_that_was_broken_off() {
+    for at in 24..40 {
+        let cut = Bootstrap(Wish { until: Some("start"), ..PLAIN }, Dies(PowerCut, at, 0));
+        on_both(TheirsStopped, &[cut, Stop(Whole), Teardown(Reset, Whole)]);
+    }
+}
