@@ -26,6 +26,7 @@ pub(crate) use crate::error::one_line;
 
 mod abreast;
 mod act;
+pub mod altered;
 mod bootstrap;
 pub(crate) mod check;
 pub mod consent;
