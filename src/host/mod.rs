@@ -50,7 +50,7 @@ pub use log::{DIR as LOG_DIR, Log, is_log, run_name};
 pub use mount_points::{mount_points, mounts};
 pub use programs::PATH;
 pub use real::Real;
-pub use snapd::doing;
+pub use snapd::{doing, refusal as snapd_refusal};
 pub use values::{Changes, Download, FileKind, FileWrite, Heard, Leftover, Process, Progress, SnapdChange, Watch};
 
 pub use crate::kube::CLIENT_CONFIG;
