@@ -926,7 +926,7 @@ const CASES: &[Case] = &[
                 ),
             );
         },
-        "the snap store answers, but not what was asked",
+        "the snap store answers, but not with what was asked for",
     ),
     refused(
         "store",

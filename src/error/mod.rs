@@ -69,6 +69,10 @@ pub enum Kind {
     Other,
     /// The program of a command is not on this host.
     NoProgram,
+    /// snapd has no setting of that name: nobody ever made it.
+    NoSuchOption,
+    /// The snap store answered, but not with what was asked for.
+    StoreTrouble,
 }
 
 /// The crate's result.

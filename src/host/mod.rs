@@ -29,14 +29,17 @@ mod kill;
 mod leftover;
 mod log;
 pub mod microk8s;
+mod mount_points;
 mod names;
 pub mod neighbours;
 pub mod poll;
+mod programs;
 mod reach;
 mod real;
 mod remove;
 mod signals;
 mod snapd;
+mod values;
 mod watch;
 
 pub use command::{Cmd, Effect, Output};
@@ -44,8 +47,11 @@ pub use files::set_umask;
 pub use http::{HttpAnswer, HttpContent, HttpRequest, send};
 pub use kill::began;
 pub use log::{DIR as LOG_DIR, Log, is_log, run_name};
-pub use real::{PATH, Real};
-pub use snapd::doing;
+pub use mount_points::{mount_points, mounts};
+pub use programs::PATH;
+pub use real::Real;
+pub use snapd::{doing, refusal as snapd_refusal};
+pub use values::{Changes, Download, FileKind, FileWrite, Heard, Leftover, Process, Progress, SnapdChange, Watch};
 
 pub use crate::kube::CLIENT_CONFIG;
 
@@ -268,146 +274,4 @@ pub trait Host: Send + Sync {
 
     /// Whether the person asked us to stop.
     fn stopping(&self) -> bool;
-}
-
-/// What a running command gives to hear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard<'a> {
-    /// A line of its output.
-    Line(&'a str),
-    /// Nothing for about a second: time to see whether what it does can still succeed.
-    Silence,
-}
-
-/// A file to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileWrite {
-    /// Where.
-    pub path: PathBuf,
-    /// Its content.
-    pub bytes: Vec<u8>,
-    /// Its mode.
-    pub mode: u32,
-    /// Its owner, by name; none = root.
-    pub owner: Option<String>,
-    /// Its content must not be shown.
-    pub secret: bool,
-    /// A file that is there already keeps its mode, owner and group.
-    pub keeps: bool,
-}
-
-/// What is in the file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// A file with content.
-    File,
-    /// A directory.
-    Directory,
-    /// A symbolic link.
-    Link,
-    /// A socket, a pipe, a device.
-    Other,
-}
-
-/// A process, known by its number and the moment it began: numbers are used again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Its number.
-    pub pid: i32,
-    /// When it began, in clock ticks since the boot (see [`began`]).
-    pub began: u64,
-    /// Its name, for people.
-    pub name: String,
-}
-
-/// Everything at which something is mounted on this host.
-///
-/// # Errors
-/// The list cannot be read.
-pub fn mount_points(host: &dyn Host) -> Result<Vec<PathBuf>> {
-    let text = host.read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
-    Ok(mounts(&String::from_utf8_lossy(&text)))
-}
-
-/// The mount points of a text of `/proc/self/mountinfo`.
-pub fn mounts(text: &str) -> Vec<PathBuf> {
-    text.lines().filter_map(|line| Some(PathBuf::from(unescaped(line.split(' ').nth(4)?)))).collect()
-}
-
-/// A path as it is: blanks and the like are octal numbers there (`\040`).
-fn unescaped(text: &str) -> String {
-    let mut parts = text.split('\\');
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
-            Some(byte) => {
-                plain.push(char::from(byte));
-                plain.push_str(&part[3..]);
-            }
-            None => {
-                plain.push('\\');
-                plain.push_str(part);
-            }
-        }
-    }
-    plain
-}
-
-/// A process group that an earlier run left behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
-    /// Process group.
-    pub group: i32,
-    /// Its command line.
-    pub command: String,
-}
-
-/// What wakes a wait.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Watch {
-    /// A change to objects of a kind in a namespace (none = all).
-    Objects(&'static Kind, Option<String>),
-    /// Nothing to watch there: look again after this time.
-    Pause(Duration),
-}
-
-/// A running watch.
-pub trait Changes {
-    /// Returns when something changed, or after `at_most`, or at once when the person asked us to stop.
-    fn next(&mut self, at_most: Duration);
-}
-
-/// How far something is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Units done.
-    pub done: u64,
-    /// Units in all.
-    pub total: u64,
-    /// `bytes` or a noun.
-    pub unit: &'static str,
-}
-
-/// A file of the internet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Download {
-    /// Where it is published.
-    pub url: String,
-    /// Where it goes.
-    pub path: PathBuf,
-    /// What it must be: SHA-256, in small hexadecimal digits.
-    pub sha256: String,
-}
-
-/// A change made by snapd.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SnapdChange {
-    /// HTTP method.
-    pub method: &'static str,
-    /// Path of its REST interface, e.g. `/v2/snaps/microk8s`.
-    pub path: String,
-    /// Body.
-    pub body: Value,
-    /// The same as a command, for plans and logs.
-    pub shown: String,
 }

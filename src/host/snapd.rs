@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{http, poll};
 use crate::{
-    error::{Error, ExitCode, Result},
+    error::{Error, ExitCode, Kind, Result},
     host::{Progress, SnapdChange},
 };
 
@@ -142,18 +142,28 @@ fn result(path: &str, status: u16, body: &str) -> Result<Value> {
         // The newest one is there: that is what a refresh is for.
         return Ok(Value::Null);
     }
+    Err(refusal(kind, message, status))
+}
+
+/// snapd's refusal as an error of ours, by its kind and its message.
+pub fn refusal(kind: &str, message: &str, status: u16) -> Error {
     let error = Error::failed("snapd refused").because(format!("{message} ({kind}, HTTP {status})"));
-    Err(match kind {
+    match kind {
+        "option-not-found" => Error { kind: Kind::NoSuchOption, ..error },
         // Somebody else's change of the same snap: it passes.
         "snap-change-conflict" => Error { transient: true, ..error },
         "snap-channel-not-available" => error.hint("`snap info microk8s` lists the channels; name one with --channel"),
         "insufficient-disk-space" => error.hint("free some space under /var/lib/snapd and run the same command again"),
-        // What snapd says of the store; it tried long enough itself.
-        _ if message.contains("unexpected HTTP status") || message.contains("cannot communicate with server") => error
-            .hint("the snap store has a bad moment, or the way to it: `snap info microk8s` asks the same; the same command goes on"),
+        // snapd has no kind for trouble with the store: these are the words of its errors (store/store.go and client/client.go). It has
+        // tried again long enough by itself.
+        _ if message.contains("unexpected HTTP status") => Error { kind: Kind::StoreTrouble, ..error.hint(STORE_HINT) },
+        _ if message.contains("cannot communicate with server") => error.hint(STORE_HINT),
         _ => error,
-    })
+    }
 }
+
+const STORE_HINT: &str = "the snap store or the network path to it has a problem: `snap info microk8s` asks the same question. Then run the \
+                          same command again: it resumes";
 
 fn away(path: &str, e: &(dyn std::error::Error + Send + Sync)) -> Error {
     let what =

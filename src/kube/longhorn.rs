@@ -1,5 +1,7 @@
 //! Longhorn's own kinds of objects, in both of its API versions; and what these objects say of themselves, which came in two shapes.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use super::Kind;
@@ -67,13 +69,31 @@ pub fn condition<'a>(status: &'a Value, name: &str) -> Option<(&'a str, String)>
     Some((found["status"].as_str().unwrap_or(""), words.join(": ")))
 }
 
+/// Why a condition does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unmet {
+    /// The object has no such condition yet.
+    Unknown(String),
+    /// Longhorn's own words.
+    Told(String),
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(name) => write!(f, "its condition {name} is not known yet"),
+            Self::Told(words) => f.write_str(words),
+        }
+    }
+}
+
 /// Why a condition does not hold; none when it does.
-pub fn unmet(status: &Value, name: &str) -> Option<String> {
+pub fn unmet(status: &Value, name: &str) -> Option<Unmet> {
     match condition(status, name) {
         Some(("True", _)) => None,
-        Some((_, words)) if !words.is_empty() => Some(words),
-        Some((word, _)) => Some(format!("{name} is {word}")),
-        None => Some(format!("it says nothing of {name} yet")),
+        Some((_, words)) if !words.is_empty() => Some(Unmet::Told(words)),
+        Some((word, _)) => Some(Unmet::Told(format!("{name} is {word}"))),
+        None => Some(Unmet::Unknown(name.to_owned())),
     }
 }
 
@@ -88,10 +108,11 @@ mod tests {
         let map = json!({"conditions": {"scheduled": {"status": "False", "reason": "ReplicaSchedulingFailure", "message": "insufficient storage"}}});
         let list = json!({"conditions": [{"type": "Scheduled", "status": "False", "reason": "ReplicaSchedulingFailure", "message": "insufficient storage"}]});
         for status in [map, list] {
-            assert_eq!(unmet(&status, "Scheduled").as_deref(), Some("ReplicaSchedulingFailure: insufficient storage"));
+            let told = Unmet::Told("ReplicaSchedulingFailure: insufficient storage".to_owned());
+            assert_eq!(unmet(&status, "Scheduled"), Some(told));
         }
         assert_eq!(unmet(&json!({"conditions": [{"type": "Ready", "status": "True"}]}), "Ready"), None);
-        assert!(unmet(&json!({}), "Ready").is_some());
+        assert_eq!(unmet(&json!({}), "Ready"), Some(Unmet::Unknown("Ready".to_owned())));
     }
 
     #[test]

@@ -50,14 +50,18 @@ pub fn selector(workload: &Value) -> String {
     pairs.collect::<Vec<_>>().join(",")
 }
 
-/// Why a pod is not ready, in its own words; none when it is.
+/// Why a pod is not ready, with its name; none when it is.
 pub fn pod_trouble(pod: &Value) -> Option<String> {
+    pod_state(pod).map(|why| format!("pod {}: {why}", name(pod)))
+}
+
+/// Why a pod is not ready, in its own words; none when it is.
+pub fn pod_state(pod: &Value) -> Option<String> {
     if is(pod, "Ready") && !going(pod) {
         return None;
     }
-    let pod_name = name(pod);
     if going(pod) {
-        return Some(format!("pod {pod_name}: stopping"));
+        return Some("stopping".to_owned());
     }
     let statuses = |field: &str| pod["status"][field].as_array().cloned().unwrap_or_default();
     for container in statuses("initContainerStatuses").iter().chain(&statuses("containerStatuses")) {
@@ -66,23 +70,23 @@ pub fn pod_trouble(pod: &Value) -> Option<String> {
             waiting["reason"].as_str().filter(|r| !matches!(*r, "PodInitializing" | "ContainerCreating"))
         {
             let message = waiting["message"].as_str().unwrap_or("");
-            return Some(format!("pod {pod_name}: {reason}{}{message}", if message.is_empty() { "" } else { ": " }));
+            return Some(format!("{reason}{}{message}", if message.is_empty() { "" } else { ": " }));
         }
         let ended = &container["state"]["terminated"];
         if let Some(code) = ended["exitCode"].as_i64().filter(|code| *code != 0) {
             return Some(format!(
-                "pod {pod_name}: container {} ended with exit code {code}",
+                "container {} ended with exit code {code}",
                 container["name"].as_str().unwrap_or("?")
             ));
         }
     }
     if let Some(("False", message)) = condition(pod, "PodScheduled") {
-        return Some(format!("pod {pod_name}: not scheduled: {message}"));
+        return Some(format!("not scheduled: {message}"));
     }
     if statuses("containerStatuses").iter().any(|c| c["state"]["running"].is_object()) {
-        return Some(format!("pod {pod_name}: started, not ready yet"));
+        return Some("started, not ready yet".to_owned());
     }
-    Some(format!("pod {pod_name}: {}", pod["status"]["phase"].as_str().unwrap_or("being made").to_lowercase()))
+    Some(pod["status"]["phase"].as_str().unwrap_or("being made").to_lowercase())
 }
 
 /// Whether a pod has a node and no container yet: what is in its way then, only an event tells.

@@ -34,7 +34,7 @@ pub fn answered(
             .claims
             .iter()
             .find(|c| c.severity == Severity::Refused && c.block.len() == 1 && held.intersection(&c.block).is_some());
-        let role = role.and_then(|c| c.says.split(':').next()).map_or(String::new(), |says| format!(", {says}"));
+        let role = role.map_or(String::new(), |claim| format!(", {}", claim.role()));
         // One card for many addresses is no host with many addresses but a router that answers for all of them.
         let (many, hint) = if addresses.len() > MANY {
             (

@@ -63,7 +63,7 @@ impl Case<'_> {
     fn claimed(&self) -> Vec<Finding> {
         let finding = |claim: &Claim| {
             let common = self.range.intersection(&claim.block)?;
-            let message = format!("{} {}", is(&common), claim.says);
+            let message = format!("{} {}", is(&common), claim.says());
             let hint = match claim.severity {
                 Severity::Refused => self.suggestion(&BTreeSet::new()),
                 Severity::Warned | Severity::Fine => self.clear_of_dhcp(),

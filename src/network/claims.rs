@@ -15,34 +15,51 @@ pub(super) struct Claim {
     pub severity: Severity,
     /// The addresses.
     pub block: LbRange,
+    /// What they are, in a few words.
+    pub what: String,
+    /// How that is known, or on which interface; it may be empty.
+    pub by: String,
+    /// Why that matters; it may be empty.
+    pub why: String,
+}
+
+impl Claim {
+    /// What the addresses are, with how that is known.
+    pub fn role(&self) -> String {
+        if self.by.is_empty() { self.what.clone() } else { format!("{} ({})", self.what, self.by) }
+    }
+
     /// The end of a sentence that begins with the addresses.
-    pub says: String,
+    pub fn says(&self) -> String {
+        let role = self.role();
+        if self.why.is_empty() { role } else { format!("{role}: {}", self.why) }
+    }
 }
 
 /// Every claim, in no order.
 pub(super) fn claims(net: &Network, reserved: &Reserved) -> Vec<Claim> {
     let mut claims = Vec::new();
-    let mut refuse =
-        |id, block: LbRange, says: String| claims.push(Claim { id, severity: Severity::Refused, block, says });
+    let mut refuse = |id, block: LbRange, what: &str, by: &str, why: &str| {
+        let (what, by, why) = (what.to_owned(), by.to_owned(), why.to_owned());
+        claims.push(Claim { id, severity: Severity::Refused, block, what, by, why });
+    };
 
-    refuse("lb.pods", reserved.pods.into(), format!("in the network of the pods, {}", reserved.pods));
+    refuse("lb.pods", reserved.pods.into(), &format!("in the network of the pods, {}", reserved.pods), "", "");
     refuse(
         "lb.services",
         reserved.services.into(),
-        format!("in the network of the cluster's services, {}", reserved.services),
+        &format!("in the network of the cluster's services, {}", reserved.services),
+        "",
+        "",
     );
     for (gateway, dev) in net.gateways() {
-        refuse(
-            "lb.gateway",
-            gateway.into(),
-            format!("the gateway ({dev}): without it this machine reaches nothing outside"),
-        );
+        refuse("lb.gateway", gateway.into(), "the gateway", dev, "without it this machine reaches nothing outside");
     }
     for server in &net.dns {
-        refuse("lb.dns", (*server).into(), "a DNS server: without it no name is found".to_owned());
+        refuse("lb.dns", (*server).into(), "a DNS server", "", "without it no name is found");
     }
     for (server, source) in servers(net) {
-        refuse("lb.dhcp-server", server.into(), format!("the DHCP server (by {source})"));
+        refuse("lb.dhcp-server", server.into(), "the DHCP server", &format!("by {source}"), "");
     }
     for interface in net.interfaces.iter().filter(|i| i.kind != Kind::Cni && i.kind != Kind::Loopback) {
         for address in interface.addresses.iter().map(|a| a.net) {
@@ -50,7 +67,9 @@ pub(super) fn claims(net: &Network, reserved: &Reserved) -> Vec<Claim> {
             refuse(
                 "lb.node",
                 address.addr().into(),
-                format!("this machine's own address ({name}): a service that gets it takes over this machine's ports"),
+                "this machine's own address",
+                name,
+                "a service that gets it takes over this machine's ports",
             );
             let (id, whose) = match interface.kind {
                 Kind::Ethernet | Kind::Bridge => {
@@ -58,12 +77,16 @@ pub(super) fn claims(net: &Network, reserved: &Reserved) -> Vec<Claim> {
                         refuse(
                             "lb.network-address",
                             lan.network().into(),
-                            format!("the network address of {lan} ({name}), which no host can have"),
+                            &format!("the network address of {lan}"),
+                            name,
+                            "no host can have it",
                         );
                         refuse(
                             "lb.broadcast",
                             lan.broadcast().into(),
-                            format!("the broadcast address of {lan} ({name}), which no host can have"),
+                            &format!("the broadcast address of {lan}"),
+                            name,
+                            "no host can have it",
                         );
                     }
                     continue;
@@ -74,12 +97,12 @@ pub(super) fn claims(net: &Network, reserved: &Reserved) -> Vec<Claim> {
                 Kind::Virtual => ("lb.virtual", "a network inside this machine only"),
                 Kind::Loopback | Kind::Cni => continue,
             };
-            refuse(id, lan.into(), format!("in {whose}, {lan} ({name}): no other machine looks for addresses there"));
+            refuse(id, lan.into(), &format!("in {whose}, {lan}"), name, "no other machine looks for addresses there");
         }
     }
     for (route, dst) in net.routes.iter().filter_map(|route| Some((route, route.dst?))) {
-        if let Some((id, says)) = routed(net, reserved, route, dst) {
-            refuse(id, dst.into(), says);
+        if let Some((id, by)) = routed(net, reserved, route, dst) {
+            refuse(id, dst.into(), "routed elsewhere", "", &format!("{dst} goes {by}"));
         }
     }
     claims.extend(given_by_dhcp(net));
@@ -113,7 +136,7 @@ fn routed(net: &Network, reserved: &Reserved, route: &Route, dst: Ipv4Net) -> Op
         Some(Kind::Virtual) => "lb.virtual",
         Some(Kind::Loopback | Kind::Ethernet | Kind::Bridge) | None => "lb.route",
     };
-    Some((id, format!("routed elsewhere: {dst} goes {by}")))
+    Some((id, by))
 }
 
 /// DHCP servers that answered this machine, each once.
@@ -145,7 +168,9 @@ fn given_by_dhcp(net: &Network) -> Vec<Claim> {
             id: "lb.dhcp",
             severity: Severity::Warned,
             block,
-            says: format!("what DHCP gives to others: {evidence}"),
+            what: "what DHCP gives to others".to_owned(),
+            by: String::new(),
+            why: evidence,
         })
     };
     known.filter_map(claim).collect()

@@ -68,12 +68,7 @@ fn skipped<'a>(
 ) -> Vec<String> {
     let mut above: Vec<(Ipv4Addr, String)> = taken
         .filter(|c| c.block.overlaps(&lan) && c.block.first() > range.last() && c.id != "lb.broadcast")
-        .map(|c| {
-            (
-                c.block.first(),
-                format!("{} ({})", c.block.first(), c.says.split([':', '(']).next().unwrap_or_default().trim()),
-            )
-        })
+        .map(|c| (c.block.first(), format!("{} ({})", c.block.first(), c.what)))
         .chain(busy.iter().filter(|a| **a > range.last()).map(|a| (*a, format!("{a} (in use)"))))
         .collect();
     above.sort();

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use iris_mk8s::{
     error::{Error, Result},
-    host::SnapdChange,
+    host::{SnapdChange, snapd_refusal},
 };
 use serde_json::{Value, json};
 
@@ -514,13 +514,13 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
         "/v2/snaps/system/conf?keys=refresh.hold" => match &snapd.hold {
             Some(until) => Some(json!({"refresh.hold": until})),
             None => {
-                let message = "snap \"core\" has no \"refresh.hold\" configuration option (option-not-found, HTTP 400)";
-                return Err(Error::failed("snapd refused").because(message));
+                let message = "snap \"core\" has no \"refresh.hold\" configuration option";
+                return Err(snapd_refusal("option-not-found", message, 400));
             }
         },
         "/v2/snaps/system/conf?keys=homedirs" => {
-            let message = "snap \"core\" has no \"homedirs\" configuration option (option-not-found, HTTP 400)";
-            return Err(Error::failed("snapd refused").because(message));
+            let message = "snap \"core\" has no \"homedirs\" configuration option";
+            return Err(snapd_refusal("option-not-found", message, 400));
         }
         _ => panic!("the modelled snapd knows no GET {path}"),
     })

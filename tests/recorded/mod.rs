@@ -16,7 +16,7 @@ use iris_mk8s::{
     error::{Error, Result},
     host::{
         Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, HttpAnswer, HttpRequest, Leftover, Output, Process,
-        Progress, SnapdChange, Watch, send,
+        Progress, SnapdChange, Watch, send, snapd_refusal,
     },
     kube::Kind,
 };
@@ -273,7 +273,7 @@ impl Host for Recorded {
     fn snapd_get(&self, path: &str) -> Result<Option<Value>> {
         match self.facts.snapd.get(path) {
             Some(Value::Null) => Err(Error::transient("snapd does not answer").because("connection refused")),
-            Some(Value::String(refusal)) => Err(Error::failed("snapd refused").because(refusal)),
+            Some(Value::String(refusal)) => Err(snapd_refusal("", refusal, 400)),
             other => Ok(other.cloned()),
         }
     }

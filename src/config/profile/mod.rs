@@ -3,11 +3,14 @@
 //! The strongest that speaks wins: flag, environment, the chosen profile, the built-in profile `current`. A name that nobody
 //! knows is refused wherever it stands, since a misspelt key that is silently ignored is the dearest mistake of all.
 
+mod agree;
 mod check;
 mod cloud;
 mod cpf_file;
 mod endpoints;
 mod file;
+mod files;
+mod input;
 mod keys;
 mod show;
 mod spec;
@@ -20,12 +23,10 @@ use std::{
 
 use crate::{
     config::{
-        cpf::{self, Cpf},
         flags::{Lb, SpecFlags, Wish},
-        image_name::Name,
         lb_range::LbRange,
-        spec::{Endpoint, LONGHORN_CLASS, Spec},
-        version::{Channel, MIRRORS_FROM},
+        spec::Spec,
+        version::Channel,
     },
     error::{Error, ExitCode, Result},
 };
@@ -35,6 +36,7 @@ use keys::{Kind, Refusal};
 
 pub use cpf_file::{DIRECTORY, Report as CpfReport, check_cpf};
 
+pub use input::Input;
 pub use keys::{KEYS, Key, Value};
 
 /// What the environment variables of this program begin with.
@@ -93,49 +95,6 @@ pub struct Setting {
     pub value: Value,
     /// Where it came from.
     pub origin: Origin,
-}
-
-/// Everything that decides the spec.
-#[derive(Clone, Debug, Default)]
-pub struct Input {
-    /// The command line.
-    pub flags: SpecFlags,
-    /// The environment; only names that begin with [`PREFIX`], and `SUDO_USER`, matter.
-    pub environment: Vec<(String, String)>,
-    /// Name of the user who runs this.
-    pub login: Option<String>,
-    /// Name of the first user whom cloud-init made, where root runs this and nobody called sudo.
-    pub cloud_init: Option<String>,
-    /// Volumes of another class may be deleted with their data (`bootstrap --data`).
-    pub data_goes: bool,
-}
-
-impl Input {
-    /// The given flags, with this process's environment and user.
-    ///
-    /// # Errors
-    /// When a variable of ours is not UTF-8.
-    pub fn of_process(flags: &SpecFlags) -> Result<Self> {
-        let ours = |name: &str| name.starts_with(PREFIX) || name == "SUDO_USER";
-        let mut environment = Vec::new();
-        for (name, value) in std::env::vars_os() {
-            let Some(name) = name.to_str().filter(|name| ours(name)) else { continue };
-            let value = value.into_string().map_err(|_| Error::usage(format!("{name}: the value is not UTF-8")))?;
-            environment.push((name.to_owned(), value));
-        }
-        // By the user id, not by `USER`, which a service or a container may lack.
-        let login = nix::unistd::User::from_uid(nix::unistd::Uid::current()).ok().flatten().map(|user| user.name);
-        let mut input = Self { flags: flags.clone(), environment, login, ..Self::default() };
-        if nix::unistd::Uid::current().is_root() && input.variable("SUDO_USER").is_none() {
-            input.cloud_init = cloud::first_user();
-        }
-        Ok(input)
-    }
-
-    fn variable(&self, name: &str) -> Option<&str> {
-        // A template that fills in nothing means nothing.
-        self.environment.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
-    }
 }
 
 /// All values with their origins.
@@ -298,8 +257,8 @@ impl Settings {
         for (name, flag, value) in given {
             if let (Some(value), Some(key)) = (value, key(name)) {
                 let origin = Origin::Flag(flag);
-                let value = key.checked(value).map_err(|refusal| refused(&origin, refusal))?;
-                self.set(key, value, origin)?;
+                let set = key.checked(value).and_then(|value| self.set(key, value, origin.clone()));
+                set.map_err(|refusal| refused(&origin, refusal))?;
             }
         }
         Ok(())
@@ -308,36 +267,20 @@ impl Settings {
     /// One value as a person types it.
     fn read(&mut self, name: &str, text: &str, origin: Origin) -> Result<()> {
         let Some(key) = key(name) else { return Err(bug(name)) };
-        let value = key.read_text(text).map_err(|refusal| refused(&origin, refusal))?;
-        self.set(key, value, origin)
+        let set = key.read_text(text).and_then(|value| self.set(key, value, origin.clone()));
+        set.map_err(|refusal| refused(&origin, refusal))
     }
 
-    fn set(&mut self, key: &'static Key, value: Value, origin: Origin) -> Result<()> {
+    /// # Errors
+    /// Why the value is refused. Whoever calls says where it stands.
+    fn set(&mut self, key: &'static Key, value: Value, origin: Origin) -> Result<(), Refusal> {
         if key.name == "iris.password_hash" && origin != Origin::BuiltIn(ARTICLE) {
-            return Err(Error::usage(format!(
-                "{origin}: only the profile `{ARTICLE}` may bring the hash of a password"
-            ))
-            .hint("give the password with --password-file; its hash is made from it"));
+            return Err(Refusal {
+                why: format!("only the profile `{ARTICLE}` may bring the hash of a password"),
+                hint: Some("give the password with --password-file; its hash is made from it".to_owned()),
+            });
         }
-        let (key, value) = match (&key.kind, value) {
-            (Kind::CpfFile, Value::Text(path)) => ("iris.cpf", cpf_in_file(&path, &origin)?),
-            (Kind::LonghornFile, Value::Text(path)) => (key.name, whole_path(&path, &origin)?),
-            (Kind::Endpoints, Value::Endpoints(list)) => {
-                let whole = |endpoint: Endpoint| {
-                    let file = endpoint.password_file.as_ref().map(|file| relative_to(&origin, file));
-                    Endpoint { password_file: file, ..endpoint }
-                };
-                (key.name, Value::Endpoints(list.into_iter().map(whole).collect()))
-            }
-            (Kind::FilesOf, Value::List(files)) => {
-                let whole = |file: &String| {
-                    let (registry, path) = file.split_once('=').unwrap_or_default();
-                    whole_path(path, &origin).map(|path| format!("{registry}={path}"))
-                };
-                (key.name, Value::List(files.iter().map(whole).collect::<Result<_>>()?))
-            }
-            (_, value) => (key.name, value),
-        };
+        let (key, value) = files::resolved(key, value, &origin)?;
         self.values.insert(key, Setting { value, origin });
         Ok(())
     }
@@ -350,103 +293,11 @@ impl Settings {
             if matches!(found.key.kind, Kind::Cpf | Kind::CpfFile) && cpf.replace(found.key.name).is_some() {
                 content
                     .wrong(found.line, "the CPF is given twice, in `cpf` and in `cpf_file`; take one out".to_owned());
-            } else if let Err(e) = self.set(found.key, found.value, source.origin(found.line)) {
-                content.wrong(
-                    found.line,
-                    e.what.split_once(": ").map_or(e.what.clone(), |(_, why)| why.to_owned()) + &file::suffix(e.hint),
-                );
+            } else if let Err(refusal) = self.set(found.key, found.value, source.origin(found.line)) {
+                content.wrong(found.line, refusal.why + &file::suffix(refusal.hint));
             }
         }
         content.verdict(source)
-    }
-
-    /// What no single value can tell, and what may be skipped.
-    fn agree(&self, skipped: &[String]) -> Result<()> {
-        if let Some(Setting { value: Value::Text(text), origin }) = self.get("iris.cpf")
-            && !skipped.iter().any(|check| check == DIRECTORY)
-            && let Some(why) = cpf_file::joined(&Cpf::read(text).outside())
-        {
-            return Err(Error::usage(format!("{origin}: iris.cpf: {why}")).hint(cpf_file::mounted()));
-        }
-        let class = self.get("storage.class").map(|class| class.value.to_string());
-        for name in ["longhorn.version", "longhorn.manifest"] {
-            if let Some(Setting { origin: origin @ Origin::Flag(_), .. }) = self.get(name)
-                && class.as_deref() != Some(LONGHORN_CLASS)
-            {
-                return Err(Error::usage(format!("{origin} is given, and the volumes do not lie on Longhorn"))
-                    .hint(format!("say also --storage {LONGHORN_CLASS}")));
-            }
-        }
-        if let (Some(mirrors), Some(Setting { value: Value::Channel(Wish::Channel(channel)), origin })) =
-            (self.get("registries.mirrors"), self.get("channel"))
-            && !channel.row().mirror_folders
-        {
-            return Err(Error::usage(format!(
-                "registries.mirrors ({}) needs MicroK8s {MIRRORS_FROM} or newer, and the channel is {} ({origin})",
-                mirrors.origin, channel.minor
-            )));
-        }
-        let mirrored = self.list("registries.mirrors");
-        for name in ["registries.ca", "registries.login"] {
-            let of = |text: &String| text.split_once('=').map(|(registry, _)| registry.to_owned());
-            let files = self.list(name);
-            let lone = files.iter().filter_map(of).find(|r| !mirrored.iter().filter_map(of).any(|known| known == *r));
-            if let (Some(registry), Some(setting)) = (lone, self.get(name)) {
-                return Err(Error::usage(format!(
-                    "{name} ({}) names {registry}, which registries.mirrors does not",
-                    setting.origin
-                ))
-                .hint(format!(
-                    "name who answers for it, if it is itself: registries.mirrors = [\"{registry}=https://{registry}\"]"
-                )));
-            }
-        }
-        self.logins()?;
-        self.registry_of_image()?;
-        let (Some(request), Some(limit)) = (self.get("iris.memory_request"), self.get("iris.memory_limit")) else {
-            return Ok(());
-        };
-        if check::bytes(&request.value.to_string()) <= check::bytes(&limit.value.to_string()) {
-            return Ok(());
-        }
-        Err(Error::usage(format!(
-            "iris.memory_request is {} ({}), more than iris.memory_limit, which is {} ({})",
-            request.value, request.origin, limit.value, limit.origin
-        )))
-    }
-}
-
-impl Settings {
-    /// An image of the built-in registry needs that.
-    fn registry_of_image(&self) -> Result<()> {
-        let (Some(image), Some(addons)) = (self.get("iris.image"), self.get("addons")) else { return Ok(()) };
-        let is_in_it = Name::in_registry(&image.value.to_string()).is_some();
-        if !is_in_it || self.list("addons").iter().any(|addon| addon == "registry") {
-            return Ok(());
-        }
-        Err(Error::usage(format!(
-            "iris.image is {} ({}), of the built-in registry, and addons ({}) does not name `registry`",
-            image.value, image.origin, addons.origin
-        ))
-        .hint("add `registry` to addons"))
-    }
-
-    /// Files with a login hold one, as far as who asks may read them.
-    fn logins(&self) -> Result<()> {
-        let (files, Some(setting)) = (self.list("registries.login"), self.get("registries.login")) else {
-            return Ok(());
-        };
-        for (registry, file) in files.iter().filter_map(|text| text.split_once('=')) {
-            let first = |text: &String| text.lines().next().is_some_and(|line| line.contains(':'));
-            if fs::read_to_string(file).is_ok_and(|text| !first(&text)) {
-                return Err(Error::usage(format!(
-                    "registries.login ({}): {file} holds no login for {registry}",
-                    setting.origin
-                ))
-                .hint("write it as one line: USER:PASSWORD"));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -460,34 +311,6 @@ fn in_words(names: &[&str]) -> String {
 
 fn key(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
-}
-
-/// The CPF in a file, relative to the profile that names it.
-fn cpf_in_file(path: &str, origin: &Origin) -> Result<Value> {
-    let full = relative_to(origin, Path::new(path));
-    let file = format!("{origin}: the CPF {}", full.display());
-    let text = cpf_file::read(&full).map_err(|why| Error::usage(format!("{file} {why}")))?;
-    let text = cpf::normalise(&text);
-    if let Some(why) = cpf_file::joined(&Cpf::read(&text).mistakes()) {
-        return Err(Error::usage(format!("{file}: {why}")));
-    }
-    Ok(Value::Text(text))
-}
-
-/// A path in a profile is relative to that.
-fn relative_to(origin: &Origin, path: &Path) -> PathBuf {
-    match origin {
-        Origin::File(profile, _) => profile.parent().unwrap_or(Path::new("")).join(path),
-        _ => path.to_owned(),
-    }
-}
-
-/// The path of a file that is there, from the root; in a profile it is relative to that.
-fn whole_path(path: &str, origin: &Origin) -> Result<Value> {
-    let full = relative_to(origin, Path::new(path));
-    let found = fs::canonicalize(&full)
-        .map_err(|e| Error::usage(format!("{origin}: {} cannot be read ({e})", full.display())))?;
-    Ok(Value::Text(found.display().to_string()))
 }
 
 fn refused(origin: &Origin, Refusal { why, hint }: Refusal) -> Error {

@@ -1,14 +1,13 @@
 //! The LoadBalancer service of IRIS, bound to the pool that serves us: which one that is depends on who else lives in MetalLB's pools.
 
-use std::time::Duration;
-
-use serde_json::Value;
-
 use crate::{
     config::{lb_range::LbRange, spec::Iris, version::MetallbApi},
-    engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    engine::{
+        altered::Altered,
+        step::{Memory, Step, Undo},
+    },
     error::Result,
-    host::{Host, Watch},
+    host::Host,
     kube,
     stack::{
         metallb::state::{OWN, Pools},
@@ -30,42 +29,16 @@ pub(crate) struct Bound {
     pub(crate) to_own: Object,
 }
 
-impl Bound {
-    fn object(&self, host: &dyn Host) -> Result<&Object> {
+impl Altered for Bound {
+    fn inner(&self) -> &dyn Step {
+        &self.to_microk8s
+    }
+
+    fn here(&self, host: &dyn Host) -> Result<&dyn Step> {
         // Without a cluster, which a plan may be asked for, nobody else lives in a pool.
         let pools = Pools::read(host, self.api, Some(&self.iris));
         let pools = pools.or_else(|e| if e.transient { Ok(Pools::none(self.api)) } else { Err(e) })?;
         Ok(if pools.ours(&self.lb) == OWN { &self.to_own } else { &self.to_microk8s })
-    }
-}
-
-impl Step for Bound {
-    fn id(&self) -> &str {
-        self.to_microk8s.id()
-    }
-
-    fn key(&self) -> String {
-        self.to_microk8s.key()
-    }
-
-    fn recipe(&self) -> Value {
-        self.to_microk8s.recipe()
-    }
-
-    fn title(&self) -> String {
-        self.to_microk8s.title()
-    }
-
-    fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        self.object(host)?.probe(host)
-    }
-
-    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        self.object(host)?.apply(host, found)
-    }
-
-    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
-        self.object(host)?.memo(host, found)
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
@@ -74,33 +47,5 @@ impl Step for Bound {
         let now = host.get(&kube::SERVICE, want["metadata"]["namespace"].as_str(), kube::state::name(want))?;
         let named = now.unwrap_or_default()["metadata"]["annotations"][POOL_NOTES[0]].take();
         if named == OWN { self.to_own.undo(host, memory) } else { self.to_microk8s.undo(host, memory) }
-    }
-
-    fn deadline(&self) -> Duration {
-        self.to_microk8s.deadline()
-    }
-
-    fn watches(&self) -> Vec<Watch> {
-        self.to_microk8s.watches()
-    }
-
-    fn scope(&self) -> Scope {
-        self.to_microk8s.scope()
-    }
-
-    fn inside(&self) -> Option<&'static str> {
-        self.to_microk8s.inside()
-    }
-
-    fn newest_want_counts(&self) -> bool {
-        self.to_microk8s.newest_want_counts()
-    }
-
-    fn changes_with(&self, host: &dyn Host, deletion: &Act) -> Result<bool> {
-        self.object(host)?.changes_with(host, deletion)
-    }
-
-    fn used_by(&self) -> Option<String> {
-        self.to_microk8s.used_by()
     }
 }

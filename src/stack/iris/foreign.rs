@@ -1,16 +1,15 @@
 //! What somebody else applied: a StatefulSet that brings its own CPF and password, a service that keeps its address.
 
-use std::time::Duration;
-
 use super::names::external;
 use crate::{
     config::spec::{Iris, Spec},
     engine::{
+        altered::Altered,
         check::Question,
-        step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+        step::{Probe, Step},
     },
     error::Result,
-    host::{Host, Watch},
+    host::Host,
     kube::{self, STATEFUL_SET},
     stack::{iris::state as iris, metallb::state::Pools, object::THEIRS},
 };
@@ -52,21 +51,9 @@ pub(crate) struct UnlessForeign {
     pub(crate) iris: Iris,
 }
 
-impl Step for UnlessForeign {
-    fn id(&self) -> &str {
-        self.inner.id()
-    }
-
-    fn key(&self) -> String {
-        self.inner.key()
-    }
-
-    fn recipe(&self) -> serde_json::Value {
-        self.inner.recipe()
-    }
-
-    fn title(&self) -> String {
-        self.inner.title()
+impl Altered for UnlessForeign {
+    fn inner(&self) -> &dyn Step {
+        &*self.inner
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
@@ -78,53 +65,5 @@ impl Step for UnlessForeign {
             )));
         }
         self.inner.probe(host)
-    }
-
-    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        self.inner.apply(host, found)
-    }
-
-    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
-        self.inner.memo(host, found)
-    }
-
-    fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        self.inner.undo(host, memory)
-    }
-
-    fn deadline(&self) -> Duration {
-        self.inner.deadline()
-    }
-
-    fn watches(&self) -> Vec<Watch> {
-        self.inner.watches()
-    }
-
-    fn scope(&self) -> Scope {
-        self.inner.scope()
-    }
-
-    fn used_by(&self) -> Option<String> {
-        self.inner.used_by()
-    }
-
-    fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        self.inner.follows(host, found)
-    }
-
-    fn newest_want_counts(&self) -> bool {
-        self.inner.newest_want_counts()
-    }
-
-    fn changes_with(&self, host: &dyn Host, deletion: &Act) -> Result<bool> {
-        self.inner.changes_with(host, deletion)
-    }
-
-    fn is_needed_by(&self, key: &str) -> bool {
-        self.inner.is_needed_by(key)
-    }
-
-    fn inside(&self) -> Option<&'static str> {
-        self.inner.inside()
     }
 }

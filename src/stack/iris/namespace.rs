@@ -1,16 +1,17 @@
 //! A namespace for IRIS. With it goes everything in it: it stays as long as the data, and as long as somebody else has something there.
 
-use std::time::Duration;
-
 use k8s_openapi::{api::core::v1::Namespace as Typed, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde_json::{Value, json};
 
 use super::names::MANAGED_BY;
 use crate::{
     config::spec::Spec,
-    engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    engine::{
+        altered::Altered,
+        step::{Act, Memory, Scope, Step, Undo},
+    },
     error::Result,
-    host::{Host, Watch},
+    host::Host,
     kube::{self, Kind, MANAGER, state},
     stack::object::Object,
 };
@@ -71,34 +72,14 @@ fn is_managed(namespace: &Value) -> bool {
     kube::is_ours(namespace) || namespace["metadata"]["managedFields"].as_array().into_iter().flatten().any(own)
 }
 
-impl Step for Namespace {
-    fn id(&self) -> &str {
-        self.object.id()
-    }
-
-    fn key(&self) -> String {
-        self.object.key()
+impl Altered for Namespace {
+    fn inner(&self) -> &dyn Step {
+        &self.object
     }
 
     fn recipe(&self) -> Value {
         let remove = self.object.deadline.as_secs();
         json!({"iris": {"namespace": self.name}, "timeouts": {"remove": remove}})
-    }
-
-    fn title(&self) -> String {
-        self.object.title()
-    }
-
-    fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        self.object.probe(host)
-    }
-
-    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        self.object.apply(host, found)
-    }
-
-    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
-        self.object.memo(host, found)
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
@@ -117,28 +98,12 @@ impl Step for Namespace {
         Ok(undo)
     }
 
-    fn deadline(&self) -> Duration {
-        self.object.deadline()
-    }
-
-    fn watches(&self) -> Vec<Watch> {
-        self.object.watches()
-    }
-
     fn scope(&self) -> Scope {
         Scope::Data
-    }
-
-    fn newest_want_counts(&self) -> bool {
-        self.object.newest_want_counts()
     }
 
     fn is_needed_by(&self, key: &str) -> bool {
         key.split_once('@')
             .is_some_and(|(_, place)| place.strip_prefix(&self.name).is_some_and(|rest| rest.starts_with('/')))
-    }
-
-    fn inside(&self) -> Option<&'static str> {
-        self.object.inside()
     }
 }

@@ -80,10 +80,7 @@ impl Summary {
         let pods = iris::instances(host, iris)?;
         let pods = pods.iter().map(|p| Pod {
             name: state::name(p).to_owned(),
-            state: state::pod_trouble(p).map_or_else(
-                || "ready".to_owned(),
-                |why| why.split_once(": ").map_or(why.clone(), |(_, w)| w.to_owned()),
-            ),
+            state: state::pod_state(p).unwrap_or_else(|| "ready".to_owned()),
         });
         let password = Place::default().password();
         let aliases = host.snapd_get("/v2/aliases")?.unwrap_or_default();

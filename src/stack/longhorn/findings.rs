@@ -3,7 +3,10 @@
 
 use crate::{
     error::finding::Finding,
-    kube::{longhorn::unmet, state},
+    kube::{
+        longhorn::{Unmet, unmet},
+        state,
+    },
     stack::{
         longhorn::{
             state::{self as longhorn, KUBELET, NAMESPACE},
@@ -176,7 +179,7 @@ pub(crate) fn volumes(cluster: &Cluster<'_>) -> Vec<Finding> {
         let status = &volume["status"];
         let of = &status["kubernetesStatus"];
         let name = of["pvcName"].as_str().unwrap_or_else(|| state::name(volume));
-        if let Some(why) = unmet(status, "Scheduled").filter(|why| !why.contains("says nothing")) {
+        if let Some(Unmet::Told(why)) = unmet(status, "Scheduled") {
             findings.push(Finding::refused(
                 format!("claim {name} is bound, and its volume is never attached: {why}"),
                 format!(

@@ -11,7 +11,7 @@ use crate::{
         version::{Channel, Minor},
     },
     engine::step::{Act, Memo, Memory, Probe, SNAP, SOON, Scope, Step, Undo},
-    error::Result,
+    error::{Kind, Result},
     host::{Host, SnapdChange, microk8s},
     stack::{
         data::{Known, List},
@@ -301,10 +301,9 @@ impl Hold {
     }
 
     fn system_hold(host: &dyn Host) -> Result<Option<String>> {
-        // A setting that was never made is an error of snapd's ("option-not-found"), which it answers with 400.
         match host.snapd_get("/v2/snaps/system/conf?keys=refresh.hold") {
             Ok(conf) => Ok(conf.and_then(|c| c["refresh.hold"].as_str().map(str::to_owned))),
-            Err(e) if e.cause.as_deref().is_some_and(|c| c.contains("option-not-found")) => Ok(None),
+            Err(e) if e.kind == Kind::NoSuchOption => Ok(None),
             Err(e) => Err(e),
         }
     }

@@ -4,7 +4,7 @@ use super::system::numbers;
 use crate::{
     config::version::Channel,
     engine,
-    error::{Result, finding::Finding},
+    error::{Kind, Result, finding::Finding},
     stack::facts::Facts,
 };
 
@@ -132,13 +132,13 @@ pub(crate) fn store(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         Ok(found) => found.unwrap_or_default(),
         Err(e) => {
             let why = engine::one_line(&e);
-            // Its query is long, and says nothing.
+            // The message ends with the URL that snapd asked. The query in that is long and of no use.
             let why = why.split('?').next().unwrap_or_default().to_owned();
             let hint =
                 "see the network, DNS and the proxy (`snap get system proxy`); `snap info microk8s` asks the same";
-            // A store that has a bad moment, or a proxy of it that knows only downloads, may do better when it is needed.
-            return Ok(vec![if why.contains("unexpected HTTP status") {
-                Finding::warned(format!("the snap store answers, but not what was asked: {why}"), hint)
+            // A store with a short problem, or a proxy of it that knows only downloads, may do better when it is needed.
+            return Ok(vec![if e.kind == Kind::StoreTrouble {
+                Finding::warned(format!("the snap store answers, but not with what was asked for: {why}"), hint)
             } else {
                 Finding::refused(format!("the snap store cannot be asked: {why}"), hint)
             }]);

@@ -1,15 +1,16 @@
 //! IRIS on Longhorn goes before Longhorn does, and so before the snap: elsewhere the snap would take it along, and Longhorn would wait for ever
 //! for volumes that are in use.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::{
     config::spec::Longhorn,
-    engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
+    engine::{
+        altered::Altered,
+        step::{Memory, Step, Undo},
+    },
     error::Result,
-    host::{Host, Watch},
+    host::Host,
     stack::microk8s::state as microk8s,
 };
 
@@ -19,13 +20,14 @@ pub(crate) struct First {
     pub(crate) longhorn: Longhorn,
 }
 
-impl Step for First {
-    fn id(&self) -> &str {
-        self.inner.id()
+impl Altered for First {
+    fn inner(&self) -> &dyn Step {
+        &*self.inner
     }
 
-    fn key(&self) -> String {
-        self.inner.key()
+    /// It goes before what it is inside of.
+    fn inside(&self) -> Option<&'static str> {
+        None
     }
 
     fn recipe(&self) -> Value {
@@ -35,22 +37,6 @@ impl Step for First {
             recipe["longhorn"] = json!(self.longhorn);
         }
         recipe
-    }
-
-    fn title(&self) -> String {
-        self.inner.title()
-    }
-
-    fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        self.inner.probe(host)
-    }
-
-    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        self.inner.apply(host, found)
-    }
-
-    fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
-        self.inner.memo(host, found)
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
@@ -64,45 +50,5 @@ impl Step for First {
             }
         }
         self.inner.undo(host, memory)
-    }
-
-    fn deadline(&self) -> Duration {
-        self.inner.deadline()
-    }
-
-    fn watches(&self) -> Vec<Watch> {
-        self.inner.watches()
-    }
-
-    fn scope(&self) -> Scope {
-        self.inner.scope()
-    }
-
-    fn used_by(&self) -> Option<String> {
-        self.inner.used_by()
-    }
-
-    fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        self.inner.follows(host, found)
-    }
-
-    fn newest_want_counts(&self) -> bool {
-        self.inner.newest_want_counts()
-    }
-
-    fn changes_with(&self, host: &dyn Host, deletion: &Act) -> Result<bool> {
-        self.inner.changes_with(host, deletion)
-    }
-
-    fn is_needed_by(&self, key: &str) -> bool {
-        self.inner.is_needed_by(key)
-    }
-
-    fn opens(&self) -> bool {
-        self.inner.opens()
-    }
-
-    fn clears(&self) -> Option<&'static str> {
-        self.inner.clears()
     }
 }

@@ -20,7 +20,11 @@ use crate::{
     engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
     error::Result,
     host::{Cmd, Host, Watch},
-    kube::{self, longhorn::unmet, state},
+    kube::{
+        self,
+        longhorn::{Unmet, unmet},
+        state,
+    },
     stack::longhorn::state::{self as longhorn, Installed, NAMESPACE, TRIAL},
 };
 
@@ -138,6 +142,9 @@ struct Trial {
     common: Common,
 }
 
+/// What Longhorn says of a volume for whose replica no disk has room (its constant `ErrorReplicaScheduleInsufficientStorage`).
+const NO_ROOM: &str = "insufficient storage";
+
 impl Trial {
     /// What a pod that is not ready waits for.
     fn waits(host: &dyn Host, pod: &Value) -> Result<Probe> {
@@ -153,8 +160,8 @@ impl Trial {
         for volume in longhorn::list(host, "volumes")? {
             let claim = &volume["status"]["kubernetesStatus"];
             if claim["pvcName"] == TRIAL
-                && let Some(why) =
-                    unmet(&volume["status"], "Scheduled").filter(|why| why.contains("insufficient storage"))
+                && let Some(Unmet::Told(why)) = unmet(&volume["status"], "Scheduled")
+                && why.contains(NO_ROOM)
             {
                 return Ok(Probe::Hopeless {
                     why: format!("Longhorn has no room for a volume: {why}"),
