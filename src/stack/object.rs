@@ -182,11 +182,8 @@ impl Step for Object {
         if !kube::is_ours(&now) {
             return Ok(Undo::Theirs("somebody replaced it since by one of their own".to_owned()));
         }
-        // An apply is done as a whole or not at all: what is there is as one of them made it, or somebody changed it. Journals of the first
-        // format do not say what was applied.
-        let is_known = memory.wants.iter().all(|want| want["applied"].is_object());
         let changes = changed(memory, &now);
-        if !changes.is_empty() && (is_known || !memory.open) {
+        if !changes.is_empty() {
             let how = format!("somebody changed it since ({})", changes.join(", "));
             return Ok(Undo::Keep(format!("{how}; delete it yourself where it is not needed")));
         }
@@ -264,14 +261,21 @@ fn without_secrets(object: &Value) -> Value {
     object
 }
 
-/// What somebody changed of an object since we applied it, by what was applied then and not by what would be today.
+/// What somebody changed of an object since we applied it, by what was applied then and not by what would be today. An apply is done as a
+/// whole or not at all: what is there is as one of them made it, or somebody changed it.
 fn changed(memory: &Memory, now: &Value) -> Vec<String> {
-    let now = without_secrets(now);
-    let applied = memory.wants.iter().map(|want| &want["applied"]).filter(|applied| applied.is_object());
-    let mut all = applied.map(|applied| state::differences(applied, &now));
-    let Some(first) = all.next() else { return state::changed_by_others(&now) };
-    // Newest last: what differs from that is what a person would look for.
-    all.fold(first, |before, newer| if before.is_empty() { before } else { newer })
+    let shown = without_secrets(now);
+    let (known, unknown): (Vec<&Value>, Vec<&Value>) =
+        memory.wants.iter().map(|want| &want["applied"]).partition(|applied| applied.is_object());
+    let mut newest = Vec::new();
+    for applied in known {
+        newest = state::differences(applied, &shown);
+        if newest.is_empty() {
+            return newest;
+        }
+    }
+    // Journals of the first format do not say what was applied; the object itself says who set which field.
+    if unknown.is_empty() && !newest.is_empty() { newest } else { state::changed_by_others(now) }
 }
 
 impl Object {

@@ -697,3 +697,11 @@ fn a_stop_ends_a_start_that_was_broken_off() {
         on_both(TheirsStopped, &[cut, Stop(Whole), Teardown(Reset, Whole)]);
     }
 }
+
+#[test]
+fn an_edit_of_what_the_first_release_applied_outlives_an_apply_that_is_refused() {
+    let of_class = Bootstrap(Wish { class: Some("microk8s-hostpath"), ..PLAIN }, Whole);
+    for release in ["plain", "until-iris"] {
+        on(Era::Today, Released(release), &[Edits(Ours::Set), of_class.clone(), Teardown(App, Whole)]);
+    }
+}
