@@ -492,7 +492,7 @@ const CASES: &[Case] = &[
                 json!({"name": "configmaps", "kind": "ConfigMap", "namespaced": true, "verbs": ["list", "delete"]});
             f.api.insert("/api/v1".to_owned(), json!({"resources": [kind]}).to_string());
         },
-        "left objects behind that nobody can end: ConfigMap longhorn-storageclass",
+        "left objects behind that cannot be deleted: ConfigMap longhorn-storageclass",
     ),
     (
         "longhorn-driver",

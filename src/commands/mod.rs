@@ -320,7 +320,7 @@ fn status(global: &Global) -> Result<ExitCode> {
             results(&plan.show())?;
             match &summary {
                 Ok(summary) => results(&format!("\n{summary}"))?,
-                Err(e) => results(&format!("\nthe cluster cannot be asked: {}\n", engine::one_line(e)))?,
+                Err(e) => results(&format!("\nthe Kubernetes API does not answer: {}\n", engine::one_line(e)))?,
             }
         }
         Format::Json => _ = print_json(&serde_json::json!({"steps": plan.steps, "summary": summary.ok()}))?,

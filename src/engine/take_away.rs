@@ -114,7 +114,7 @@ impl Engine<'_> {
 
 /// What is said of acts that did not fail, and after which the same ones are still to do.
 fn unseen(acts: &[Act]) -> String {
-    format!("what was done does not show yet: {}", acts.first().map(Act::show).unwrap_or_default())
+    format!("the effect is not visible yet: {}", acts.first().map(Act::show).unwrap_or_default())
 }
 
 /// Acts of a moment ago, each with its time.

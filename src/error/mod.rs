@@ -38,7 +38,7 @@ pub enum ExitCode {
     Journal = 40,
     /// After a reset something we know of is still there.
     Residue = 41,
-    /// Interrupted by a signal; the same command goes on.
+    /// Interrupted by a signal; the same command resumes the run.
     Interrupted = 130,
 }
 

@@ -248,7 +248,7 @@ impl Host for Real {
 
     fn neighbours(&self, range: &LbRange) -> Result<BTreeMap<Ipv4Addr, String>> {
         let answers = neighbours::in_use(range, NEIGHBOURS_WITHIN);
-        answers.map_err(|e| Error::failed("the LAN cannot be asked for addresses in use").because(e))
+        answers.map_err(|e| Error::failed("could not check the LAN for addresses in use").because(e))
     }
 
     fn watch(&self, what: &[Watch]) -> Box<dyn Changes> {

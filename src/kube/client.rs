@@ -66,7 +66,7 @@ impl Client {
             }
             Error::failed(format!("{CLIENT_CONFIG} is damaged")).because(e).hint(
                 "MicroK8s' own commands need it too: restore it from a backup, or let `sudo microk8s refresh-certs --cert ca.crt` \
-                 (before 1.22 without `--cert ca.crt`) make all credentials anew; then the same command again",
+                 (before 1.22 without `--cert ca.crt`) make all credentials anew; then run the same command again",
             )
         };
         let text = String::from_utf8(config.clone()).map_err(|e| unusable(&e))?;

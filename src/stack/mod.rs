@@ -2,7 +2,7 @@
 //!
 //! | stage | needs | lock | steps |
 //! |---|---|---|---|
-//! | preflight | | | snapd has done its own work; the host is fit; the range suits the network |
+//! | preflight | | | snapd has finished its own tasks; the host is fit; the range suits the network |
 //! | snap | preflight | snapd | what was there before is written down; the snap `microk8s`; no refresh in the middle; mirrors and proxy for images |
 //! | group | snap | | the user may use MicroK8s |
 //! | alias | snap | snapd | `kubectl`, or `kubectl2` when there is another one |

@@ -26,7 +26,7 @@ impl Settings {
         }
         if self.get("user").is_none() {
             return Err(
-                Error::usage("nobody is named who works with the cluster").hint("name the user with --user NAME")
+                Error::usage("no user is given who is to work with the cluster").hint("name the user with --user NAME")
             );
         }
         Ok(())

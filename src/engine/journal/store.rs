@@ -76,7 +76,7 @@ impl FileStore {
         let lock = open.open(place.lock()).map_err(|e| cannot(&place.lock(), &e))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| {
             if e == nix::errno::Errno::EWOULDBLOCK {
-                Error::new(ExitCode::Locked, "another run of iris-mk8s is at work on this host")
+                Error::new(ExitCode::Locked, "another run of iris-mk8s is active on this host")
                     .hint(format!("wait for it, or see who holds it: `fuser -v {}`", place.lock().display()))
             } else {
                 cannot(&place.lock(), &e)

@@ -168,7 +168,7 @@ fn elsewhere(iris: &Iris) -> Check {
     };
     Check {
         id: "iris.place",
-        title: format!("IRIS in namespace {} and nowhere else", iris.namespace),
+        title: format!("IRIS runs in namespace {} only", iris.namespace),
         question: Box::new(question),
         deadline: SOON,
         watches: vec![Watch::Objects(&kube::STATEFUL_SET, None)],

@@ -39,14 +39,14 @@ const STEPS: &[Mend] = &[
         title: "its namespace, so that what it left can be ended",
         todo: emptied::again,
     },
-    Mend { id: "repair.webhooks", title: "webhooks that nobody answers any more", todo: webhooks },
+    Mend { id: "repair.webhooks", title: "webhooks without a server", todo: webhooks },
     Mend { id: "repair.consumers", title: "pods and claims that use its volumes", todo: consumers },
     Mend { id: "repair.programs", title: "what is left of its programs", todo: programs },
     Mend { id: "repair.webhooks-again", title: "webhooks that they registered meanwhile", todo: webhooks },
-    Mend { id: "repair.conversion", title: "conversions that nobody does any more", todo: conversion },
+    Mend { id: "repair.conversion", title: "conversion webhooks without a server", todo: conversion },
     Mend { id: "repair.objects", title: "its objects, which wait for a manager", todo: objects },
-    Mend { id: "repair.kinds", title: "its kinds", todo: kinds },
-    Mend { id: "repair.volumes", title: "volumes and attachments that nobody ends any more", todo: volumes_of_cluster },
+    Mend { id: "repair.kinds", title: "its custom resource definitions", todo: kinds },
+    Mend { id: "repair.volumes", title: "volumes and attachments that are stuck", todo: volumes_of_cluster },
     Mend { id: "repair.namespace", title: "its namespace", todo: emptied::ended },
     Mend { id: "repair.leftovers", title: "what it left in the cluster", todo: leftovers },
     Mend { id: "repair.host", title: "what it left on the host", todo: on_host },
@@ -329,6 +329,6 @@ fn verified(host: &dyn Host) -> Result<Undo> {
         None => Ok(Undo::Done),
         Some(left) => Err(Error::new(ExitCode::Residue, "something of Longhorn is still there")
             .because(left)
-            .hint("the same command again; `microk8s kubectl get all,crd -A | grep longhorn` shows what is left")),
+            .hint("run the same command again; `microk8s kubectl get all,crd -A | grep longhorn` shows what is left")),
     }
 }

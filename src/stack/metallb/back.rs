@@ -18,7 +18,7 @@ use crate::{
 
 /// Why a pool stays.
 fn serves(losers: &[String]) -> Undo {
-    Undo::Keep(format!("services of somebody else would lose their addresses: {}", losers.join(", ")))
+    Undo::Keep(format!("services that belong to somebody else would lose their addresses: {}", losers.join(", ")))
 }
 
 impl Pool {

@@ -173,7 +173,7 @@ impl Step for Before {
     }
 
     fn title(&self) -> String {
-        "what was there before Longhorn".to_owned()
+        "record of the host before Longhorn".to_owned()
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {

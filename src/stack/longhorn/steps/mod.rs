@@ -174,7 +174,7 @@ fn stays(host: &dyn Host) -> Result<Option<Undo>> {
 }
 
 /// What helps when it does not go by itself.
-const REPAIR: &str = "the same command again; where Longhorn is stuck: `iris-mk8s repair longhorn`";
+const REPAIR: &str = "run the same command again; if Longhorn is stuck: `iris-mk8s repair longhorn`";
 
 /// The step after whose undo nothing of Longhorn is left in the cluster.
 const GONE: &str = "longhorn.namespace";

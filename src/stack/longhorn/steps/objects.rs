@@ -95,10 +95,10 @@ impl Step for Objects {
     fn title(&self) -> String {
         let what = match self.part {
             Part::Namespace => "its namespace",
-            Part::Definitions => "its kinds",
-            Part::Rights => "its accounts and rights",
+            Part::Definitions => "its custom resource definitions",
+            Part::Rights => "its service accounts and roles",
             Part::Settings => "its settings",
-            Part::Workloads => "its services and programs",
+            Part::Workloads => "its services and workloads",
         };
         format!("Longhorn {}: {what}", self.common.version())
     }

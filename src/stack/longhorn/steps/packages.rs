@@ -52,7 +52,7 @@ impl Step for Lists {
     }
 
     fn title(&self) -> String {
-        format!("apt knows {ISCSI}")
+        format!("apt knows the package {ISCSI}")
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {

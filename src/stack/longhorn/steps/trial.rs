@@ -135,7 +135,7 @@ fn is_proven(host: &dyn Host, common: &Common) -> Result<bool> {
     Ok(found.is_some_and(|map| map["data"]["version"] == common.version().to_string()))
 }
 
-const THEIRS: &str = "not tried out: it is somebody else's";
+const THEIRS: &str = "not tested: it belongs to somebody else";
 
 /// A volume works.
 struct Trial {
@@ -219,7 +219,7 @@ impl Step for Trial {
     }
 
     fn title(&self) -> String {
-        "a volume of Longhorn's, tried out".to_owned()
+        "a test volume on Longhorn works".to_owned()
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
@@ -319,7 +319,7 @@ impl Step for End {
     }
 
     fn title(&self) -> String {
-        "the trial is over".to_owned()
+        "the test volume is removed".to_owned()
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {

@@ -203,7 +203,7 @@ impl Before {
     }
 
     fn is_gone(&self) -> Left {
-        let why = "what MicroK8s left cannot be told from what is somebody else's, and stays";
+        let why = "what MicroK8s left cannot be distinguished from what belongs to somebody else, so it stays";
         Left::theirs(format!("{} is gone, and with it what was there before MicroK8s", self.file.display()), why)
     }
 }
@@ -247,7 +247,7 @@ impl Step for Before {
     }
 
     fn title(&self) -> String {
-        "what was there before MicroK8s".to_owned()
+        "record of the host before MicroK8s".to_owned()
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
