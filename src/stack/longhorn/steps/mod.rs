@@ -38,6 +38,7 @@ pub(crate) mod packages;
 pub(crate) mod ready;
 mod removal;
 mod trial;
+mod trial_end;
 
 /// The steps; none where no Longhorn is wanted. What is first is taken back last.
 pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {

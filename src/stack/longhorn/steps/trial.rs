@@ -48,7 +48,7 @@ const NEVER: &[(&str, &str)] = &[
 
 /// The two steps: the trial, and its end.
 pub(super) fn all(common: &Common) -> Vec<Box<dyn Step>> {
-    vec![Box::new(Trial { common: common.clone() }), Box::new(End { common: common.clone() })]
+    vec![Box::new(Trial { common: common.clone() }), Box::new(super::trial_end::End { common: common.clone() })]
 }
 
 fn meta() -> ObjectMeta {
@@ -124,18 +124,18 @@ fn pod(image: &str) -> Value {
 }
 
 /// The note that it was tried out.
-fn note(common: &Common) -> Value {
+pub(super) fn note(common: &Common) -> Value {
     let data = BTreeMap::from([("version".to_owned(), common.version().to_string())]);
     value(&ConfigMap { metadata: meta(), data: Some(data), ..ConfigMap::default() })
 }
 
 /// Whether the note is there, for this version.
-fn is_proven(host: &dyn Host, common: &Common) -> Result<bool> {
+pub(super) fn is_proven(host: &dyn Host, common: &Common) -> Result<bool> {
     let found = host.get(&kube::CONFIG_MAP, Some(NAMESPACE), TRIAL)?;
     Ok(found.is_some_and(|map| map["data"]["version"] == common.version().to_string()))
 }
 
-const THEIRS: &str = "not tested: it belongs to somebody else";
+pub(super) const THEIRS: &str = "not tested: it belongs to somebody else";
 
 /// A volume works.
 struct Trial {
@@ -279,12 +279,12 @@ impl Step for Trial {
     }
 }
 
-fn deleted(kind: &'static kube::Kind) -> Act {
+pub(super) fn deleted(kind: &'static kube::Kind) -> Act {
     Act::Delete { kind, namespace: Some(NAMESPACE.to_owned()), name: TRIAL.to_owned() }
 }
 
 /// What ends the trial: its pod, its claim, and its volume, which goes by itself.
-fn end(host: &dyn Host) -> Result<Undo> {
+pub(super) fn end(host: &dyn Host) -> Result<Undo> {
     let (mut acts, mut goes) = (Vec::new(), None);
     for kind in [&kube::POD, &kube::PERSISTENT_VOLUME_CLAIM] {
         if let Some(found) = host.get(kind, Some(NAMESPACE), TRIAL)? {
@@ -302,77 +302,4 @@ fn end(host: &dyn Host) -> Result<Undo> {
         goes.get_or_insert_with(|| format!("volume {} of the trial is being deleted", state::name(volume)));
     }
     Ok(if acts.is_empty() { goes.map_or(Undo::Done, Undo::Pending) } else { Undo::Acts(acts) })
-}
-
-/// The trial is over, and noted.
-struct End {
-    common: Common,
-}
-
-impl Step for End {
-    fn id(&self) -> &'static str {
-        "longhorn.trial-end"
-    }
-
-    fn recipe(&self) -> Value {
-        self.common.recipe()
-    }
-
-    fn title(&self) -> String {
-        "the test volume is removed".to_owned()
-    }
-
-    fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        if Installed::find(host)?.is_some_and(|found| !found.is_ours()) {
-            return Ok(Probe::satisfied(THEIRS));
-        }
-        if !is_proven(host, &self.common)? {
-            return Ok(Probe::Absent);
-        }
-        Ok(match end(host)? {
-            Undo::Acts(_) => Probe::differs(json!({"left": TRIAL}), "its claim is still there"),
-            Undo::Pending(why) => Probe::pending(why),
-            Undo::Done | Undo::Keep(_) | Undo::Theirs(_) => Probe::satisfied("noted; nothing of it is left"),
-        })
-    }
-
-    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        if *found == Probe::Absent {
-            // A plan asks before there is anything to delete, or even a cluster.
-            let both = [&kube::POD, &kube::PERSISTENT_VOLUME_CLAIM].map(deleted);
-            return Ok(std::iter::once(Act::Apply(Box::new(note(&self.common)))).chain(both).collect());
-        }
-        Ok(if let Undo::Acts(acts) = end(host)? { acts } else { Vec::new() })
-    }
-
-    fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
-        Ok(Memo { prior: Value::Null, want: json!({"note": TRIAL}) })
-    }
-
-    fn undo(&self, host: &dyn Host, _: &Memory) -> Result<Undo> {
-        if !super::has_cluster(host)? || host.get(&kube::CONFIG_MAP, Some(NAMESPACE), TRIAL)?.is_none() {
-            return Ok(Undo::Done);
-        }
-        if longhorn::needed_by_others(host)?.is_some() {
-            return Ok(Undo::Keep("Longhorn stays, and it was tried out".to_owned()));
-        }
-        let (kind, namespace) = (&kube::CONFIG_MAP, Some(NAMESPACE.to_owned()));
-        removal::reachable(host, Undo::Acts(vec![Act::Delete { kind, namespace, name: TRIAL.to_owned() }]))
-    }
-
-    fn deadline(&self) -> Duration {
-        self.common.deadline
-    }
-
-    fn watches(&self) -> Vec<Watch> {
-        vec![
-            Watch::Objects(&kube::POD, Some(NAMESPACE.to_owned())),
-            Watch::Objects(&kube::PERSISTENT_VOLUME, None),
-            Watch::Objects(&kube::PERSISTENT_VOLUME_CLAIM, Some(NAMESPACE.to_owned())),
-        ]
-    }
-
-    fn scope(&self) -> Scope {
-        Scope::Host
-    }
 }
