@@ -345,7 +345,7 @@ pub fn man(page: Option<&str>, offered: &Offered) -> Result<String> {
     let mut roff = Vec::new();
     clap_mangen::Man::new(page)
         .render(&mut roff)
-        .map_err(|e| Error::new(error::ExitCode::Bug, "the manual page cannot be rendered").because(e))?;
+        .map_err(|e| Error::new(error::ExitCode::Bug, "the manual page cannot be rendered").caused_by(e))?;
     Ok(String::from_utf8_lossy(&roff).into_owned())
 }
 
@@ -355,5 +355,5 @@ pub fn man(page: Option<&str>, offered: &Offered) -> Result<String> {
 /// When a file cannot be written.
 pub fn man_pages(folder: &Path, offered: &Offered) -> Result<()> {
     clap_mangen::generate_to(command(offered), folder)
-        .map_err(|e| Error::usage(format!("the manual pages cannot be written to {}", folder.display())).because(e))
+        .map_err(|e| Error::usage(format!("the manual pages cannot be written to {}", folder.display())).caused_by(e))
 }

@@ -79,7 +79,7 @@ fn timings(options: &cli::Bootstrap, stages: &[Stage], told: &Events) -> Result<
     }
     let Some(file) = &options.trace else { return Ok(()) };
     std::fs::write(file, timings.trace().to_string())
-        .map_err(|e| Error::failed(format!("the trace cannot be written to {}", file.display())).because(e))
+        .map_err(|e| Error::failed(format!("the trace cannot be written to {}", file.display())).caused_by(e))
 }
 
 pub(super) fn plan(

@@ -94,7 +94,7 @@ fn print(text: &str) -> Result<ExitCode> {
 
 /// Writes a value for programs.
 fn print_json(value: &impl serde::Serialize) -> Result<ExitCode> {
-    let text = serde_json::to_string(value).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
+    let text = serde_json::to_string(value).map_err(|e| Error::new(ExitCode::Bug, "not JSON").caused_by(e))?;
     print(&format!("{text}\n"))
 }
 

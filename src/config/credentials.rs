@@ -138,7 +138,7 @@ fn kept(path: &Path) -> Result<Option<String>> {
             Ok(Some(without_ending(&text).to_owned()).filter(|text| !text.is_empty()))
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::failed(format!("cannot read {}", path.display())).because(e)),
+        Err(e) => Err(Error::failed(format!("cannot read {}", path.display())).caused_by(e)),
     }
 }
 
@@ -146,7 +146,7 @@ fn kept(path: &Path) -> Result<Option<String>> {
 const LONGEST: u64 = 4096;
 
 fn read(source: &str) -> Result<String> {
-    let cannot = |e: io::Error| Error::usage(format!("--password-file {source}: cannot be read")).because(e);
+    let cannot = |e: io::Error| Error::usage(format!("--password-file {source}: cannot be read")).caused_by(e);
     let mut bytes = Vec::new();
     let text: Box<dyn Read> =
         if source == "-" { Box::new(io::stdin()) } else { Box::new(fs::File::open(source).map_err(cannot)?) };

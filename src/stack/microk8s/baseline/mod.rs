@@ -255,7 +255,8 @@ impl Step for Before {
             }
             None => Found::look(host, &self.homes(host)?)?,
         };
-        let bytes = serde_json::to_vec_pretty(&found).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
+        let bytes =
+            serde_json::to_vec_pretty(&found).map_err(|e| Error::new(ExitCode::Bug, "not JSON").caused_by(e))?;
         acts.push(Act::Write(FileWrite {
             path: self.file.clone(),
             bytes,
