@@ -20,7 +20,7 @@ use crate::{
 /// Takes an Ubuntu host to InterSystems IRIS Community Edition on MicroK8s, in one command, and back
 ///
 /// Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 defect of this program, 2 usage, 10 host or range
-/// not fit, 11 not root, 12 another run is at work, 20 a command failed (or the output could not be written), 21 timed out, 22 acted but not verified, 23 not ours,
+/// not fit, 11 not root, 12 another run is active, 20 a command failed (or the output could not be written), 21 timed out, 22 acted but not verified, 23 not ours,
 /// 30 differs (status, plan --check) or has a problem (doctor), 40 journal unreadable, 41 residue after a reset, 130 interrupted
 /// (run the same command again: it resumes).
 #[derive(Debug, Parser)]

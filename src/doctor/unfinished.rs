@@ -1,4 +1,4 @@
-//! A teardown that did not come to its end: what is missing since then is no puzzle, and one command goes on with it.
+//! A teardown that did not finish: what is missing since then has a known reason, and one command resumes it.
 
 use super::Known;
 use crate::{

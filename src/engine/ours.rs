@@ -32,7 +32,7 @@ impl Engine<'_> {
         let is_ours = |step: &&dyn Step| step.scope() <= reach && ledger.memory(&step.key()).is_some();
         let mut ours: Vec<&dyn Step> = all.map(|step| &**step).filter(is_ours).collect();
         if self.agreed.is_unseen() {
-            // What is in a cluster that cannot be asked goes with it: nothing in it can be taken back by itself before.
+            // What is in a cluster that does not answer is removed together with it: nothing in it can be taken back separately before.
             ours.sort_by_key(|step| match step.inside() {
                 Some(SNAP) => 0,
                 _ if step.id() == SNAP => 1,
@@ -96,7 +96,7 @@ impl Engine<'_> {
             Ok(Some(Undo::Done)) if !step.is_needed_by(key) => Ok(None),
             Ok(Some(Undo::Keep(why) | Undo::Theirs(why))) => Ok(Some(why)),
             Err(e) if !e.transient => Err(e.in_step(step.id())),
-            _ => Ok(Some(format!("{user} stays, and needs it"))),
+            _ => Ok(Some(format!("{user} stays and needs it"))),
         }
     }
 }

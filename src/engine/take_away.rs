@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ExitCode, Result},
 };
 
-/// What became of a step.
+/// The result of taking a step away.
 pub(super) enum Taken {
     Away,
     /// Its reason; it is still ours.
@@ -20,7 +20,7 @@ pub(super) enum Taken {
     Theirs(String),
 }
 
-/// Whether nothing more may be taken back after this: the person interrupted it, or data is there that nobody agreed to lose.
+/// Whether the teardown must stop here: the person interrupted it, or data is there that nobody agreed to lose.
 pub(super) fn ends_the_run(error: &Error) -> bool {
     matches!(error.code, ExitCode::Interrupted | ExitCode::NotOurs)
 }

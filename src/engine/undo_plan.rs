@@ -69,7 +69,7 @@ impl UndoPlan {
                 }
                 (None, None, Some(why)) => {
                     format!(
-                        "wait   {:<22} {}: what is ours goes as soon as it can be looked at ({why})",
+                        "wait   {:<22} {}: checked and removed once the cluster answers ({why})",
                         step.step, step.title
                     )
                 }
@@ -82,7 +82,7 @@ impl UndoPlan {
             }
         }
         if self.steps.is_empty() {
-            text.push_str("nothing of ours is there\n");
+            text.push_str("nothing that iris-mk8s made is there\n");
         }
         text
     }
@@ -153,7 +153,7 @@ impl Engine<'_> {
             Err(e) if e.transient => removal.later = Some(one_line(&e)),
             // The teardown tries it, tells why it fails, and goes on with the others.
             Err(e) if e.code == ExitCode::CommandFailed => {
-                removal.keep = Some(format!("it cannot be taken back: {}", one_line(&e)));
+                removal.keep = Some(format!("it could not be taken back: {}", one_line(&e)));
             }
             Err(e) => return Err(e.in_step(step.id())),
         }

@@ -22,7 +22,7 @@ pub enum ExitCode {
     Preflight = 10,
     /// The command needs root.
     NotRoot = 11,
-    /// Another run is at work on this host.
+    /// Another run is active on this host.
     Locked = 12,
     /// A command, a snapd change or an API call failed.
     CommandFailed = 20,
@@ -55,7 +55,7 @@ pub struct Error {
     pub hint: Option<String>,
     /// The step in which it happened.
     pub step: Option<String>,
-    /// It may pass by itself (a server that restarts): worth waiting for, within the step's deadline.
+    /// It may resolve without help (a server that restarts): worth waiting for, within the step's deadline.
     pub transient: bool,
     /// What a caller may tell it by; the words are for people alone.
     pub kind: Kind,

@@ -55,7 +55,7 @@ pub async fn change(
     follow(SOCKET, id, &change.shown, seen, stopping).await
 }
 
-/// Follows a change to its end. snapd itself knows no deadline, and goes on with it when nobody follows it any more.
+/// Follows a change to its end. snapd has no deadline, and continues with it when it is not followed any more.
 async fn follow(
     socket: &str,
     id: &str,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Settings {
-    /// That what has no default was named: the addresses and the user.
+    /// Checks that everything without a default was given: the addresses and the user.
     ///
     /// # Errors
     /// Exit code 2: what is missing.

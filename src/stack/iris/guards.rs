@@ -28,9 +28,8 @@ pub(super) fn elsewhere(iris: &Iris) -> Check {
             };
             if let Some(other) = ours.iter().find(|o| !known(o) && !kube::state::going(o)) {
                 return Ok(Probe::Refused {
-                    why: format!("{} {} of an earlier bootstrap is there", kind.kind, place_of(other)),
-                    hint: "take it back first: `iris-mk8s teardown` (its claims with the data stay where they are)"
-                        .to_owned(),
+                    why: format!("{} {} of an earlier bootstrap exists", kind.kind, place_of(other)),
+                    hint: "remove it first: `iris-mk8s teardown` (its claims stay, with the data)".to_owned(),
                 });
             }
         }

@@ -1,4 +1,4 @@
-//! What is there in the end, for the person who wants to use it: addresses, users, where the data lies, and how to stop it all.
+//! The summary at the end of a run, for the person who wants to use it: addresses, users, where the data is, and how to stop it all.
 
 use std::fmt;
 
@@ -100,7 +100,7 @@ impl Summary {
     }
 }
 
-/// How Longhorn's web page is reached; none without one. It asks nobody who they are, so it is never put on the network by itself.
+/// How Longhorn's web page is reached; none without one. It has no login, so it is never put on the network automatically.
 fn longhorn(host: &dyn Host) -> Result<Option<String>> {
     let (service, port) = longhorn::UI;
     let there = host.get(&kube::SERVICE, Some(longhorn::NAMESPACE), service)?.is_some();

@@ -76,7 +76,7 @@ pub fn diagnose(host: &dyn Host) -> Result<Option<String>> {
     let mut found = Vec::new();
     found.extend(installed.as_ref().map(|longhorn| {
         if longhorn.is_half_deleted() {
-            format!("the namespace {NAMESPACE} is half deleted")
+            format!("the namespace {NAMESPACE} is partially deleted")
         } else if longhorn.manager.is_none() {
             format!("the namespace {NAMESPACE} has no manager in it")
         } else {
@@ -215,7 +215,7 @@ fn consumers(host: &dyn Host) -> Result<Undo> {
     let claims = claims.into_iter().filter(|c| is_its(&c["metadata"]["namespace"], &c["metadata"]["name"]));
     let claims: Vec<(&'static Kind, Value)> = claims.map(|c| (&kube::PERSISTENT_VOLUME_CLAIM, c)).collect();
     let mut found: Vec<(&'static Kind, Value)> = pods.into_iter().map(|p| (&kube::POD, p)).collect();
-    // A pod whose volume cannot be unmounted never ends by itself.
+    // A pod whose volume cannot be unmounted never ends without help.
     let stuck: Vec<Act> = found.iter().filter(|(_, pod)| is_stuck(host, pod)).map(|(_, pod)| by_force(pod)).collect();
     if !stuck.is_empty() {
         return Ok(Undo::Acts(stuck));

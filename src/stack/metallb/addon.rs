@@ -53,7 +53,7 @@ struct Addon {
     known: Known,
 }
 
-/// What of somebody else's has an address of MetalLB's, for as long as MicroK8s stays.
+/// Services of somebody else that have an address of MetalLB, for as long as MicroK8s stays.
 pub(crate) fn stays(host: &dyn Host, known: &Known) -> Result<Option<Undo>> {
     let user = data::needed(host, "metallb", known)?;
     Ok(user.map(|user| Undo::Keep(format!("{user} needs it and belongs to somebody else"))))

@@ -50,7 +50,7 @@ fn pause() -> Vec<Watch> {
     vec![Watch::Pause(Duration::from_millis(300))]
 }
 
-/// The rungs that need nothing but the pods: what ails these is told while the other addons are still on their way.
+/// The checks that need nothing but the pods: their problems are reported while the other addons are still being enabled.
 pub(crate) fn of_pods(spec: &Spec) -> Vec<Box<dyn Step>> {
     let namespace = Some(spec.iris.namespace.clone());
     let kinds = [&kube::POD, &kube::STATEFUL_SET];
@@ -115,7 +115,7 @@ fn pods_ready(host: &dyn Host, iris: &Iris) -> Result<Probe> {
 /// Starts after which another one will not be better.
 const STARTS: i64 = 3;
 
-/// Lines of a log that are shown when nobody knows what they mean.
+/// Lines of a log that are shown when their meaning is unknown.
 const LAST_WORDS: usize = 5;
 
 /// What a pod's state and log say that cannot heal by waiting.

@@ -174,7 +174,7 @@ fn stays(host: &dyn Host) -> Result<Option<Undo>> {
     Err(Error::failed("Longhorn is still there, and needs it").hint(REPAIR))
 }
 
-/// What helps when it does not go by itself.
+/// What helps when it is not removed without help.
 const REPAIR: &str = "run the same command again; if Longhorn is stuck: `iris-mk8s repair longhorn`";
 
 /// The step after whose undo nothing of Longhorn is left in the cluster.

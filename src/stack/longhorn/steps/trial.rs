@@ -1,6 +1,6 @@
-//! A volume is tried out: a claim, and a pod without rights of its own that writes to it and reads back, on a mount that really is Longhorn's.
-//! Nothing else would tell of a driver whose pods write beside their volume, of a missing module, or of multipathd. It is done once: a note in
-//! the cluster says that it was, and the claim goes again.
+//! A test volume: a claim, and an unprivileged pod that writes to it and reads back, on a mount that really is Longhorn's.
+//! Only this finds a driver whose pods do not write to their volume, a missing module, or multipathd in the way. It is done once: a note in
+//! the cluster records it, and the claim is removed again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -28,13 +28,13 @@ use crate::{
     stack::longhorn::state::{self as longhorn, Installed, NAMESPACE, TRIAL},
 };
 
-/// A group and a user who own nothing: the volume's root must be made theirs.
+/// A group and a user who own nothing yet: the root of the volume must be made theirs.
 const GROUP: i64 = 51773;
 
 /// Reasons of events that say why a pod has no volume.
 const REASONS: &[&str] = &["FailedAttachVolume", "FailedMount", "FailedScheduling", "ProvisioningFailed"];
 
-/// What iscsiadm says when no volume will ever be attached, and what to do.
+/// What iscsiadm prints when no volume can ever be attached, and what to do.
 const NEVER: &[(&str, &str)] = &[
     (
         "driver tcp not loaded",
@@ -283,7 +283,7 @@ pub(super) fn deleted(kind: &'static kube::Kind) -> Act {
     Act::Delete { kind, namespace: Some(NAMESPACE.to_owned()), name: TRIAL.to_owned() }
 }
 
-/// What ends the trial: its pod, its claim, and its volume, which goes by itself.
+/// What ends the trial: its pod and its claim are deleted. Its volume is then deleted by the provisioner.
 pub(super) fn end(host: &dyn Host) -> Result<Undo> {
     let (mut acts, mut goes) = (Vec::new(), None);
     for kind in [&kube::POD, &kube::PERSISTENT_VOLUME_CLAIM] {

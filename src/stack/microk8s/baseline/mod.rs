@@ -89,7 +89,7 @@ impl Before {
     }
 
     /// Everything that MicroK8s and we are known to leave: what to do about it, and what stays. While the snap is still there, what snapd
-    /// ends and removes by itself is left out.
+    /// ends and removes is left out.
     fn look_after(&self, host: &dyn Host, before: &Found, when: When) -> Result<(Vec<Act>, Vec<Left>)> {
         let is_there = when == When::BeforeItsRemoval;
         let processes = processes::all(host);

@@ -25,7 +25,7 @@ impl Tries {
         self.in_vain.get(&act.show()).copied().unwrap_or(0)
     }
 
-    /// Whether what is left may still go by itself: the kernel takes the devices of a namespace away some time after its last process.
+    /// Whether what is left may still disappear without help: the kernel takes the devices of a namespace away some time after its last process.
     pub(super) fn may_still_go(&mut self, now: Duration, left: &[Left]) -> bool {
         if left.iter().all(|l| l.theirs) {
             return false;
