@@ -20,9 +20,9 @@ use crate::{
 /// Takes an Ubuntu host to InterSystems IRIS Community Edition on MicroK8s, in one command, and back
 ///
 /// Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 defect of this program, 2 usage, 10 host or range
-/// not fit, 11 not root, 12 another run is at work, 20 a command failed (or the output could not be written), 21 timed out, 22 acted but not verified, 23 not ours,
+/// not fit, 11 not root, 12 another run is active, 20 a command failed (or the output could not be written), 21 timed out, 22 acted but not verified, 23 not ours,
 /// 30 differs (status, plan --check) or has a problem (doctor), 40 journal unreadable, 41 residue after a reset, 130 interrupted
-/// (run the same command again: it goes on).
+/// (run the same command again: it resumes).
 #[derive(Debug, Parser)]
 #[command(name = "iris-mk8s", version, max_term_width = 110, arg_required_else_help = true)]
 pub struct Cli {
@@ -64,7 +64,7 @@ pub enum Format {
 pub enum Command {
     /// Make the host match the spec
     ///
-    /// Run again it changes nothing; interrupted, the same command goes on. Nothing is rolled back on a failure: what works
+    /// A second run changes nothing. If a run is interrupted, run the same command again: it resumes. Nothing is rolled back on a failure: what works
     /// stays, and the failed step is named with what to do.
     Bootstrap(Bootstrap),
     /// Show what bootstrap would run, write and apply; changes nothing
@@ -209,7 +209,7 @@ pub struct Forward {
 pub enum Image {
     /// Push an image into the built-in registry; no Docker is needed
     ///
-    /// Prints the name to use in Kubernetes and the digest. What the registry has is not sent again: after an interruption the same command goes on.
+    /// Prints the name to use in Kubernetes and the digest. What the registry has is not sent again: after an interruption, the same command resumes.
     Push(ImagePush),
     /// List the images of the built-in registry: names, tags, digests, sizes
     List,
@@ -345,7 +345,7 @@ pub fn man(page: Option<&str>, offered: &Offered) -> Result<String> {
     let mut roff = Vec::new();
     clap_mangen::Man::new(page)
         .render(&mut roff)
-        .map_err(|e| Error::new(error::ExitCode::Bug, "the manual page cannot be rendered").because(e))?;
+        .map_err(|e| Error::new(error::ExitCode::Bug, "the manual page cannot be rendered").caused_by(e))?;
     Ok(String::from_utf8_lossy(&roff).into_owned())
 }
 
@@ -355,5 +355,5 @@ pub fn man(page: Option<&str>, offered: &Offered) -> Result<String> {
 /// When a file cannot be written.
 pub fn man_pages(folder: &Path, offered: &Offered) -> Result<()> {
     clap_mangen::generate_to(command(offered), folder)
-        .map_err(|e| Error::usage(format!("the manual pages cannot be written to {}", folder.display())).because(e))
+        .map_err(|e| Error::usage(format!("the manual pages cannot be written to {}", folder.display())).caused_by(e))
 }

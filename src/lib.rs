@@ -8,7 +8,7 @@
 //! 4. Whether an act took effect is asked of the host, never of an exit code.
 //! 5. The journal alone decides what may be taken back: what was there before us is not ours.
 //! 6. Undo runs backwards and is three-way: ours now → undo; as before → nothing; changed by somebody since → keep, and say so.
-//! 7. Nothing is rolled back on failure: what works stays, the failed step is named, the same command goes on.
+//! 7. Nothing is rolled back on failure: what works stays, the failed step is named, and the same command resumes.
 //! 8. A wait always says why not yet, and ends at once on what cannot heal.
 //! 9. Stages whose needs are met run side by side; `needs` and `lock` are the whole language of the graph.
 //! 10. The table of all stages and steps is [`stack`]: read it first.

@@ -367,7 +367,7 @@ const CASES: &[Case] = &[
         "the certificate of kubelet",
     ),
     ("iris-stopped", |f| scaled(f, 0), "StatefulSet data is scaled to 0"),
-    ("api", |f| f.api.clear(), "the cluster cannot be asked"),
+    ("api", |f| f.api.clear(), "the Kubernetes API does not answer"),
     (
         "node",
         |f| object(f, "nodes", "vm1")["status"]["conditions"][0]["status"] = "Unknown".into(),
@@ -472,7 +472,7 @@ const CASES: &[Case] = &[
             no_workload(f, "daemonsets", "longhorn-manager");
             object(f, "namespaces", "longhorn-system")["metadata"]["deletionTimestamp"] = "2026-11-24T00:00:00Z".into();
         },
-        "the namespace longhorn-system is half deleted, and the manager that could end its objects is gone",
+        "the namespace longhorn-system is partially deleted, and the manager that could end its objects is gone",
     ),
     (
         "longhorn-removal",
@@ -492,7 +492,7 @@ const CASES: &[Case] = &[
                 json!({"name": "configmaps", "kind": "ConfigMap", "namespaced": true, "verbs": ["list", "delete"]});
             f.api.insert("/api/v1".to_owned(), json!({"resources": [kind]}).to_string());
         },
-        "left objects behind that nobody can end: ConfigMap longhorn-storageclass",
+        "left objects behind that cannot be deleted: ConfigMap longhorn-storageclass",
     ),
     (
         "longhorn-driver",
@@ -529,7 +529,7 @@ const CASES: &[Case] = &[
         },
         "claim dbv-data-data-0 is bound, and its volume is never attached",
     ),
-    ("answer", |f| _ = f.pages.remove(ADDRESS), "nobody answers at http://192.168.11.110:52773"),
+    ("answer", |f| _ = f.pages.remove(ADDRESS), "there is no answer at http://192.168.11.110:52773"),
 ];
 
 #[test]

@@ -905,14 +905,14 @@ const CASES: &[Case] = &[
                 json!([{"id": "7", "kind": "auto-refresh", "summary": "Auto-refresh snaps \"core22\", \"snapd\""}]),
             );
         },
-        "snapd is at work: Auto-refresh snaps \"core22\", \"snapd\" (change 7)",
+        "snapd is busy: Auto-refresh snaps \"core22\", \"snapd\" (change 7)",
     ),
     refused(
         "store",
         "the store does not answer",
         &[],
         |f| _ = f.snapd("/v2/find?name=microk8s", json!("dial tcp: lookup api.snapcraft.io: connection refused")),
-        "the snap store cannot be asked",
+        "the snap store does not answer",
     ),
     warned(
         "store",

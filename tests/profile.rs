@@ -232,7 +232,7 @@ fn the_range_and_the_user_have_no_default() {
     let shown = Settings::gather(&without).unwrap().to_string();
     assert!(shown.lines().any(|line| line.starts_with("lb ") && line.ends_with("not set")), "{shown}");
     let error = resolve(&Input { login: None, ..input(&[]) }).unwrap_err();
-    assert_eq!(error.what, "nobody is named who works with the cluster");
+    assert_eq!(error.what, "no user is given who is to work with the cluster");
 }
 
 /// The profile `current` is the documentation of all keys: with the blank-less `#` taken away it is a profile that sets each of them.
@@ -361,7 +361,7 @@ fn bad_profiles_are_refused_by_name_and_line() {
         ("[iris]\nreplicas = -1", "p.toml, line 2: iris.replicas: -1 is negative or far too large"),
         (
             "channel = \"latest/stable\"",
-            "p.toml, line 1: channel: channel `latest/stable`: `latest` moves to the next minor version by itself, which MicroK8s does not support for a running cluster; name a track of MicroK8s, for example `1.36` or `1.36/stable`",
+            "p.toml, line 1: channel: channel `latest/stable`: `latest` moves to the next minor version automatically, which MicroK8s does not support for a running cluster; name a track of MicroK8s, for example `1.36` or `1.36/stable`",
         ),
         (
             "channel = \"1.32-strict\"",

@@ -84,7 +84,7 @@ pub(super) fn forward(global: &Global, options: &Forward) -> Result<ExitCode> {
     let address = options.address;
     if !address.is_loopback() {
         let page = if targets.iter().any(|t| t.namespace == longhorn::NAMESPACE) {
-            "; Longhorn's page asks nobody for a password: who reaches it can delete every volume"
+            "; Longhorn's page has no password: anybody who can reach it can delete every volume"
         } else {
             ""
         };
@@ -114,7 +114,7 @@ pub(super) fn forward(global: &Global, options: &Forward) -> Result<ExitCode> {
             if let Ok(Some(_)) = way.child.try_wait() {
                 return Err(Error::failed(format!("the way to {} has ended", row.what))
                     .because("its pod is gone, or MicroK8s stops")
-                    .hint("the same command again"));
+                    .hint("run the same command again"));
             }
         }
         watch.next(Duration::from_millis(500));

@@ -97,7 +97,7 @@ pub(super) enum NotAgreed {
 impl std::fmt::Display for NotAgreed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Nobody => "nobody can be asked here",
+            Self::Nobody => "there is no terminal to ask on",
             Self::No => "not confirmed; nothing was changed",
         })
     }

@@ -20,6 +20,7 @@ use std::{
     path::Path,
 };
 
+use base16ct::{lower::encode_string, mixed::decode};
 use rand::{Rng, distr::Alphanumeric};
 use serde::{Deserialize, Serialize};
 
@@ -59,12 +60,14 @@ impl PasswordHash {
     fn new(password: &str, salt: &[u8; LENGTH]) -> Self {
         let mut hash = [0_u8; LENGTH];
         pbkdf2::pbkdf2_hmac::<sha2::Sha512>(password.as_bytes(), salt, ITERATIONS, &mut hash);
-        Self(format!("{},{},{ITERATIONS},SHA512", hex(&hash), hex(salt)))
+        Self(format!("{},{},{ITERATIONS},SHA512", encode_string(&hash), encode_string(salt)))
     }
 
     /// Whether it is the hash of this password.
     fn fits(&self, password: &str) -> bool {
-        let salt = self.0.split(',').nth(1).and_then(unhex);
+        let salt = self.0.split(',').nth(1).unwrap_or_default();
+        let mut bytes = [0; LENGTH];
+        let salt = decode(salt, &mut bytes).ok().and_then(|salt| salt.try_into().ok());
         salt.is_some_and(|salt| Self::new(password, &salt) == *self)
     }
 
@@ -138,7 +141,7 @@ fn kept(path: &Path) -> Result<Option<String>> {
             Ok(Some(without_ending(&text).to_owned()).filter(|text| !text.is_empty()))
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::failed(format!("cannot read {}", path.display())).because(e)),
+        Err(e) => Err(Error::failed(format!("cannot read {}", path.display())).caused_by(e)),
     }
 }
 
@@ -146,7 +149,7 @@ fn kept(path: &Path) -> Result<Option<String>> {
 const LONGEST: u64 = 4096;
 
 fn read(source: &str) -> Result<String> {
-    let cannot = |e: io::Error| Error::usage(format!("--password-file {source}: cannot be read")).because(e);
+    let cannot = |e: io::Error| Error::usage(format!("--password-file {source}: cannot be read")).caused_by(e);
     let mut bytes = Vec::new();
     let text: Box<dyn Read> =
         if source == "-" { Box::new(io::stdin()) } else { Box::new(fs::File::open(source).map_err(cannot)?) };
@@ -180,16 +183,6 @@ fn without_ending(text: &str) -> &str {
     text.strip_suffix("\r\n").or(text.strip_suffix('\n')).unwrap_or(text)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; LENGTH]> {
-    let bytes: Option<Vec<u8>> =
-        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect();
-    bytes?.try_into().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +208,7 @@ mod tests {
             let of = |password: &str| {
                 let mut hash = [0_u8; 20];
                 pbkdf2::pbkdf2_hmac::<sha1::Sha1>(password.as_bytes(), salt.as_bytes(), 1024, &mut hash);
-                hex(&hash)
+                encode_string(&hash)
             };
             assert_eq!(of(PUBLISHED), hash.to_ascii_lowercase());
             assert_ne!(of("sys"), hash.to_ascii_lowercase());

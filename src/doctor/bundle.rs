@@ -83,7 +83,7 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Gathers everything. What cannot be had is left out, and says so in its place.
+    /// Gathers everything. What cannot be read is left out, and a line in its place says so.
     pub fn gather(host: &dyn Host, spec: Option<&Spec>, report: &Report, plan: Option<&Plan>) -> Self {
         let mut bundle = Self { redactor: Redactor::of(host), files: Vec::new() };
         bundle.add("doctor.txt", &report.show(true));

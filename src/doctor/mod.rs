@@ -101,7 +101,7 @@ fn judge(facts: &Facts<'_>, known: Option<Known<'_>>) -> (Vec<Finding>, Vec<Drif
         }),
         Err(e) => {
             let hint = "`microk8s inspect`, and `journalctl -u snap.microk8s.daemon-kubelite -u snap.microk8s.daemon-containerd`";
-            let message = format!("the cluster cannot be asked: {}", one_line(&e));
+            let message = format!("the Kubernetes API does not answer: {}", one_line(&e));
             (vec![Finding::refused(message, hint).named("api")], compared(false))
         }
     }

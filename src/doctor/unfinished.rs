@@ -1,4 +1,4 @@
-//! A teardown that did not come to its end: what is missing since then is no puzzle, and one command goes on with it.
+//! A teardown that did not finish: what is missing since then has a known reason, and one command resumes it.
 
 use super::Known;
 use crate::{
@@ -41,7 +41,7 @@ pub(super) fn look(known: Known<'_>) -> Option<Finding> {
         if half.is_some() { ", half taken back" } else { "" }
     );
     let hint = format!(
-        "`sudo iris-mk8s {command}` goes on from there; or the same bootstrap again makes everything whole, as far as its data is still there"
+        "`sudo iris-mk8s {command}` resumes it; or run the same bootstrap again to restore everything whose data is still there"
     );
     Some(Finding::refused(message, hint).named("teardown"))
 }

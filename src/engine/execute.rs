@@ -66,7 +66,7 @@ impl Engine<'_> {
         })?;
         if let Some((why, hint)) = end {
             let what = format!("{}: {why}", step.title());
-            let cause = format!("`{}` would have gone on for ever; it was ended", cmd.show());
+            let cause = format!("`{}` would never have ended; it was stopped", cmd.show());
             return Err(Error::new(ExitCode::Unverified, what).because(cause).hint(hint));
         }
         let is_gone = |words: &str| output.stdout.contains(words) || output.stderr.contains(words);

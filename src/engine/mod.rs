@@ -204,7 +204,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Writes down that what is there is what this step wants, where a command that was broken off wanted something else, or wanted it gone.
+    /// Writes down that what is there is what this step wants, where an interrupted command wanted something else, or wanted it removed.
     fn claim(&self, journal: &Journal, step: &dyn Step, found: &Probe) -> Result<()> {
         let ledger = journal.ledger();
         let Some(memory) = ledger.memory(&step.key()) else { return Ok(()) };
@@ -263,7 +263,7 @@ fn renew(journal: &Journal, ledger: &Ledger, step: &dyn Step) -> Result<()> {
 
 fn not_verified(step: &dyn Step, why: &str, trouble: Option<Error>) -> Error {
     let error = trouble.unwrap_or_else(|| {
-        Error::new(ExitCode::Unverified, format!("{}: acted {ROUNDS} times, and still: {why}", step.title()))
+        Error::new(ExitCode::Unverified, format!("{}: tried {ROUNDS} times, but {why}", step.title()))
     });
     if error.hint.is_none() {
         error.hint("`iris-mk8s status` shows what is there; run the same command again: it resumes")

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Why nothing in a MicroK8s is ours.
-pub(super) const REPLACED: &str =
+const REPLACED: &str =
     "MicroK8s was removed and installed anew since, and is somebody else's; `snap remove --purge microk8s` removes it";
 
 /// What an undo is told of a step of ours.
@@ -32,7 +32,7 @@ impl Engine<'_> {
         let is_ours = |step: &&dyn Step| step.scope() <= reach && ledger.memory(&step.key()).is_some();
         let mut ours: Vec<&dyn Step> = all.map(|step| &**step).filter(is_ours).collect();
         if self.agreed.is_unseen() {
-            // What is in a cluster that cannot be asked goes with it: nothing in it can be taken back by itself before.
+            // What is in a cluster that does not answer is removed together with it: nothing in it can be taken back separately before.
             ours.sort_by_key(|step| match step.inside() {
                 Some(SNAP) => 0,
                 _ if step.id() == SNAP => 1,
@@ -40,6 +40,15 @@ impl Engine<'_> {
             });
         }
         ours
+    }
+
+    /// Whether a step was made in a MicroK8s that is gone, and another one is there now. Nothing in that is ours.
+    pub(super) fn is_in_another(&self, step: &dyn Step, memory: &Memory) -> Result<bool> {
+        if step.inside() != Some(SNAP) && memory.microk8s.is_none() {
+            return Ok(false);
+        }
+        let Some(snap) = self.host.snapd_get(microk8s::SNAP)? else { return Ok(false) };
+        Ok(is_of_another(memory, Identity::of(self.host, &snap)?.as_ref()))
     }
 
     /// What is left to do for a step. In a MicroK8s that is not the one it was made in, nothing is ours; and what was in one that is gone,
@@ -87,7 +96,7 @@ impl Engine<'_> {
             Ok(Some(Undo::Done)) if !step.is_needed_by(key) => Ok(None),
             Ok(Some(Undo::Keep(why) | Undo::Theirs(why))) => Ok(Some(why)),
             Err(e) if !e.transient => Err(e.in_step(step.id())),
-            _ => Ok(Some(format!("{user} stays, and needs it"))),
+            _ => Ok(Some(format!("{user} stays and needs it"))),
         }
     }
 }

@@ -218,11 +218,11 @@ impl Engine<'_> {
             Some(Probe::Satisfied { .. })
                 if !ahead.deletions.is_empty() && ahead.deletes(&step.apply(self.host, &Probe::Absent)?) =>
             {
-                let why = "it goes before, and is made anew".to_owned();
+                let why = "it is deleted first and made again".to_owned();
                 (Verdict::Change, why, all_acts(&Probe::Absent)?, None)
             }
             Some(Probe::Satisfied { .. }) if ahead.changes(self.host, step)? => {
-                let why = "what it was made for goes before, and is made anew".to_owned();
+                let why = "what it was made for is deleted first and made again".to_owned();
                 (Verdict::Change, why, all_acts(&Probe::Absent)?, None)
             }
             Some(Probe::Satisfied { note, warnings: found }) => {

@@ -163,7 +163,7 @@ pub enum Probe {
         /// What the user can do.
         hint: String,
     },
-    /// It cannot come true any more: waiting longer is of no use.
+    /// It cannot become true any more: waiting longer does not help.
     Hopeless {
         /// What happened.
         why: String,
@@ -245,7 +245,7 @@ pub enum Undo {
     Acts(Vec<Act>),
     /// Somebody is still at it (a pod that stops): wait.
     Pending(String),
-    /// It stays, and why. It is still ours: the journal keeps it, and a later teardown goes on with it.
+    /// It stays, and why. It is still ours: the journal keeps it, and a later teardown continues with it.
     Keep(String),
     /// It is somebody else's by now: they made it anew, or set it to a value of their own. It stays, and is ours no longer.
     Theirs(String),

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ExitCode, Result},
 };
 
-/// What became of a step.
+/// The result of taking a step away.
 pub(super) enum Taken {
     Away,
     /// Its reason; it is still ours.
@@ -20,7 +20,7 @@ pub(super) enum Taken {
     Theirs(String),
 }
 
-/// Whether nothing more may be taken back after this: the person interrupted it, or data is there that nobody agreed to lose.
+/// Whether the teardown must stop here: the person interrupted it, or data is there that nobody agreed to lose.
 pub(super) fn ends_the_run(error: &Error) -> bool {
     matches!(error.code, ExitCode::Interrupted | ExitCode::NotOurs)
 }
@@ -114,7 +114,7 @@ impl Engine<'_> {
 
 /// What is said of acts that did not fail, and after which the same ones are still to do.
 fn unseen(acts: &[Act]) -> String {
-    format!("what was done does not show yet: {}", acts.first().map(Act::show).unwrap_or_default())
+    format!("the effect is not visible yet: {}", acts.first().map(Act::show).unwrap_or_default())
 }
 
 /// Acts of a moment ago, each with its time.

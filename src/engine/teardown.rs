@@ -119,12 +119,17 @@ impl Engine<'_> {
         Ok(0)
     }
 
-    /// Leaves what was to go with a step that stays after all. The next teardown takes each of them back by itself.
+    /// Leaves what was to be removed together with a step that stays after all. The next teardown takes each of them back separately.
     fn leave_inside(&self, journal: &Journal, of: &dyn Step, inside: &[&dyn Step], left: &mut Left) -> Result<()> {
         for inner in inside {
             let is_left = left.kept.iter().any(|(key, _)| *key == inner.key());
             if !is_left && journal.ledger().memory(&inner.key()).is_some() {
-                self.leave(journal, *inner, Taken::Kept(format!("it was to go with {}, which stays", of.id())), left)?;
+                self.leave(
+                    journal,
+                    *inner,
+                    Taken::Kept(format!("it was to be removed with {}, which stays", of.id())),
+                    left,
+                )?;
             }
         }
         Ok(())
@@ -196,7 +201,11 @@ impl Engine<'_> {
         for folder in [logs, &Place::default().dir] {
             let left: Vec<String> = self.host.names(folder).into_iter().filter(|name| !is_log(name)).collect();
             if !left.is_empty() {
-                let message = format!("{} stays: somebody else put {} into it", folder.display(), left.join(", "));
+                let message = format!(
+                    "{} stays: it contains {}, which somebody else put there",
+                    folder.display(),
+                    left.join(", ")
+                );
                 self.events.send(Event::Warning { message });
             }
         }
@@ -229,7 +238,7 @@ impl Left {
             ),
             None => (
                 "some of what iris-mk8s made is still there",
-                "the journal still knows it: when the reason is gone, the same command takes it back".to_owned(),
+                "the journal still knows it: once the reason is gone, run the same command again".to_owned(),
             ),
         };
         Err(Error::new(ExitCode::Residue, what).because(causes.join("\n")).hint(hint))

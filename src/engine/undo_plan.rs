@@ -2,10 +2,7 @@
 
 use serde::Serialize;
 
-use super::{
-    Engine, one_line,
-    ours::{REPLACED, memory_of},
-};
+use super::{Engine, one_line, ours::memory_of};
 use crate::{
     engine::{
         journal::Ledger,
@@ -31,6 +28,9 @@ pub struct Removal {
     /// Whether it stays because it is somebody else's by now.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub theirs: bool,
+    /// Whether it was made in a MicroK8s that is gone, and another one is there now.
+    #[serde(skip)]
+    pub of_another: bool,
     /// The step that takes it along.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with: Option<String>,
@@ -69,7 +69,7 @@ impl UndoPlan {
                 }
                 (None, None, Some(why)) => {
                     format!(
-                        "wait   {:<22} {}: what is ours goes as soon as it can be looked at ({why})",
+                        "wait   {:<22} {}: checked and removed once the cluster answers ({why})",
                         step.step, step.title
                     )
                 }
@@ -82,7 +82,7 @@ impl UndoPlan {
             }
         }
         if self.steps.is_empty() {
-            text.push_str("nothing of ours is there\n");
+            text.push_str("nothing that iris-mk8s made is there\n");
         }
         text
     }
@@ -112,6 +112,7 @@ impl Engine<'_> {
             acts: Vec::new(),
             keep: None,
             theirs: false,
+            of_another: false,
             with: None,
             later: None,
         };
@@ -140,7 +141,10 @@ impl Engine<'_> {
                 self.add_later_acts(step, &memory, &mut removal)?;
             }
             Ok(Undo::Keep(why)) => removal.keep = Some(why),
-            Ok(Undo::Theirs(why)) => (removal.keep, removal.theirs) = (Some(why), true),
+            Ok(Undo::Theirs(why)) => {
+                (removal.keep, removal.theirs) = (Some(why), true);
+                removal.of_another = self.is_in_another(step, &memory)?;
+            }
             Ok(Undo::Pending(_)) => self.add_later_acts(step, &memory, &mut removal)?,
             Ok(Undo::Done) => {}
             Err(e) if e.transient && self.agreed.is_unseen() && ours.iter().any(|s| s.id() == SNAP) => {
@@ -149,7 +153,7 @@ impl Engine<'_> {
             Err(e) if e.transient => removal.later = Some(one_line(&e)),
             // The teardown tries it, tells why it fails, and goes on with the others.
             Err(e) if e.code == ExitCode::CommandFailed => {
-                removal.keep = Some(format!("it cannot be taken back: {}", one_line(&e)));
+                removal.keep = Some(format!("it could not be taken back: {}", one_line(&e)));
             }
             Err(e) => return Err(e.in_step(step.id())),
         }
@@ -159,7 +163,7 @@ impl Engine<'_> {
     /// Why a step stays because of another one that stays, if it does.
     fn why_needed(&self, ledger: &Ledger, earlier: &[Removal], step: &dyn Step) -> Result<Option<String>> {
         // What is in a MicroK8s that is somebody else's needs nothing of ours any more.
-        let stays = |s: &&Removal| s.keep.as_deref().is_some_and(|why| why != REPLACED);
+        let stays = |s: &&Removal| s.keep.is_some() && !s.of_another;
         let needs = |s: &&Removal| if s.theirs { step.is_needed_by(&s.key) } else { step.is_needed_while_ours(&s.key) };
         match earlier.iter().filter(stays).find(needs) {
             Some(user) => self.why_used(ledger, step, (&user.key, &user.step)),

@@ -12,7 +12,7 @@ use crate::{
     host::{self, Changes, Host},
 };
 
-/// How long a command of an earlier, killed run may go on before it is ended: its work is done again, or found done.
+/// How long a command of an earlier, killed run may continue before it is ended: its work is done again, or found done.
 const LEFTOVER_WITHIN: Duration = Duration::from_secs(60);
 
 /// A wait looks again after this time even when no watch fires: what it waits for may have no watch.
@@ -46,7 +46,8 @@ impl Engine<'_> {
         if waited < step.deadline() {
             return Ok(());
         }
-        let error = Error::new(ExitCode::TimedOut, format!("{}: not there after {} s", step.title(), waited.as_secs()));
+        let error =
+            Error::new(ExitCode::TimedOut, format!("{}: not reached within {} s", step.title(), waited.as_secs()));
         let cause = trouble.map_or_else(|| why.to_owned(), |t| format!("{why}\n{}", one_line(t)));
         Err(error.because(cause).hint("`iris-mk8s status` shows what is there; run the same command again: it resumes"))
     }
@@ -72,7 +73,7 @@ impl Engine<'_> {
                 told = true;
                 for l in &left {
                     let message = format!(
-                        "a command of an earlier run still works, waiting for it: {} (group {})",
+                        "a command of an earlier run is still running; waiting for it: {} (group {})",
                         l.command, l.group
                     );
                     self.events.send(Event::Note { message });

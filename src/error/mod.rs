@@ -5,7 +5,7 @@
 pub mod defect;
 pub mod finding;
 
-use std::fmt;
+use std::{error, fmt, sync::Arc};
 
 /// What a finished process tells its caller. Documented in the README; never renumbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -22,7 +22,7 @@ pub enum ExitCode {
     Preflight = 10,
     /// The command needs root.
     NotRoot = 11,
-    /// Another run is at work on this host.
+    /// Another run is active on this host.
     Locked = 12,
     /// A command, a snapd change or an API call failed.
     CommandFailed = 20,
@@ -38,7 +38,7 @@ pub enum ExitCode {
     Journal = 40,
     /// After a reset something we know of is still there.
     Residue = 41,
-    /// Interrupted by a signal; the same command goes on.
+    /// Interrupted by a signal; the same command resumes the run.
     Interrupted = 130,
 }
 
@@ -55,10 +55,39 @@ pub struct Error {
     pub hint: Option<String>,
     /// The step in which it happened.
     pub step: Option<String>,
-    /// It may pass by itself (a server that restarts): worth waiting for, within the step's deadline.
+    /// It may resolve without help (a server that restarts): worth waiting for, within the step's deadline.
     pub transient: bool,
     /// What a caller may tell it by; the words are for people alone.
     pub kind: Kind,
+    /// The error that it comes from, where that is one of Rust's and not another program's words.
+    pub source: Option<Source>,
+}
+
+/// The error behind an error. Two errors are the same when what they say is.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Source(Arc<dyn error::Error + Send + Sync>);
+
+impl PartialEq for Source {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Source {}
+
+/// An error with the errors behind it: the outermost one of a TLS or connection failure says little.
+pub fn chain(error: &dyn error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(inner) = next {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        next = inner.source();
+    }
+    text
 }
 
 /// What a caller can do something about.
@@ -81,7 +110,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of the given kind.
     pub fn new(code: ExitCode, what: impl Into<String>) -> Self {
-        Self { code, what: what.into(), cause: None, hint: None, step: None, transient: false, kind: Kind::Other }
+        Self {
+            code,
+            what: what.into(),
+            cause: None,
+            hint: None,
+            step: None,
+            transient: false,
+            kind: Kind::Other,
+            source: None,
+        }
     }
 
     /// Wrong input: names the part that is wrong.
@@ -104,7 +142,14 @@ impl Error {
         Self { kind: Kind::NoProgram, ..Self::failed(format!("there is no program `{program}` on this host")) }
     }
 
-    /// Adds the reason.
+    /// Adds the error that it comes from: its words are the reason.
+    #[must_use]
+    pub fn caused_by(self, e: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
+        let source: Arc<dyn error::Error + Send + Sync> = e.into().into();
+        Self { source: Some(Source(Arc::clone(&source))), ..self.because(chain(&source)) }
+    }
+
+    /// Adds the reason, in the words of another program or of ours.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
         self.cause = Some(cause.to_string());
@@ -146,4 +191,26 @@ impl fmt::Display for Error {
 pub(crate) fn one_line(e: &Error) -> String {
     let text = e.cause.as_ref().map_or_else(|| e.what.clone(), |cause| format!("{}: {cause}", e.what));
     text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error as _, io};
+
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_the_one_it_comes_from() {
+        let inner = io::Error::new(io::ErrorKind::StorageFull, "no space left");
+        let error = Error::failed("cannot write x").caused_by(inner);
+        assert_eq!(error.cause.as_deref(), Some("no space left"));
+        let io = |e: &(dyn error::Error + 'static)| e.downcast_ref::<io::Error>().map(io::Error::kind);
+        let mut next = error.source();
+        let mut kinds = Vec::new();
+        while let Some(e) = next {
+            kinds.extend(io(e));
+            next = e.source();
+        }
+        assert!(error.source().is_some(), "{kinds:?}");
+    }
 }

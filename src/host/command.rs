@@ -24,7 +24,7 @@ pub struct Cmd {
     pub stdin: Option<Vec<u8>>,
     /// After this time its process group is ended.
     pub deadline: Duration,
-    /// Words of its output that say: what it shall take away is not there any more. Then its exit code is of no consequence.
+    /// Words of its output that mean: what it should remove is already gone. Then its exit code does not matter.
     pub gone: Option<&'static str>,
     /// What it does, for people, where its words do not tell: what it reads is not shown.
     pub note: Option<String>,
@@ -52,7 +52,7 @@ impl Cmd {
         Self { argv, effect: Effect::Changes, stdin: None, deadline, gone: None, note: None }
     }
 
-    /// Words that say that what it shall take away is gone already.
+    /// Words that mean that what it should remove is already gone.
     #[must_use]
     pub fn or_gone(mut self, words: &'static str) -> Self {
         self.gone = Some(words);

@@ -4,5 +4,10 @@ use sha2::{Digest, Sha256};
 
 /// In small hexadecimal digits.
 pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    shown(Sha256::digest(bytes))
+}
+
+/// A finished digest in small hexadecimal digits.
+pub fn shown(digest: impl AsRef<[u8]>) -> String {
+    base16ct::lower::encode_string(digest.as_ref())
 }

@@ -1,4 +1,5 @@
-//! A file of the internet, over HTTPS, taken only when its checksum is the right one. The proxy of the environment is heeded.
+//! A file of the internet, over HTTPS, taken only when its checksum is the right one. The proxy of the environment is used.
+//! `ureq` follows redirects and knows proxies, which `hyper` (it comes with `kube`) leaves to its users.
 
 use std::time::Duration;
 

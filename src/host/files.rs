@@ -21,7 +21,8 @@ pub fn set_umask() {
     umask(Mode::from_bits_truncate(0o022));
 }
 
-/// Writes a file beside its place, and moves it there.
+/// Writes a file beside its place, and moves it there. Its name beside is a fixed one, unlike those of `tempfile`: what a killed run left is
+/// found and removed.
 pub(super) fn write(file: &FileWrite) -> Result<()> {
     let cannot = |e: &dyn std::fmt::Display| Error::failed(format!("cannot write {}", file.path.display())).because(e);
     let owner = match &file.owner {

@@ -209,7 +209,7 @@ pub trait Host: Send + Sync {
     /// Fetches a file over HTTPS and writes it when it is the right one.
     ///
     /// # Errors
-    /// It cannot be had, or its checksum is another one (never transient: it would not get better).
+    /// It could not be downloaded, or its checksum is a different one (never transient: trying again would not help).
     fn download(&self, file: &Download) -> Result<()>;
 
     /// Whether a TCP connection can be made; nothing is sent. A host of a test reaches everybody unless it says otherwise.

@@ -1,4 +1,4 @@
-//! The one place where time is waited away. What can be watched is watched; where nobody tells of a change, it is looked for again after
+//! The one place that waits for time to pass. What can be watched is watched; where no change is reported, it is checked again after
 //! [`EVERY`], and nowhere else does this program sleep (clippy's `disallowed-methods` sees to that).
 
 use std::time::Duration;

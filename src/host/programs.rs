@@ -98,7 +98,7 @@ impl Programs {
             Effect::Reads => self.read_out(&expression, cmd.deadline),
             Effect::Changes => self.change(&expression, cmd.deadline, listen),
         };
-        ended.map_err(|e| Error::failed(format!("cannot run `{}`", cmd.show())).because(e))?.ok_or_else(|| {
+        ended.map_err(|e| Error::failed(format!("cannot run `{}`", cmd.show())).caused_by(e))?.ok_or_else(|| {
             Error::new(ExitCode::TimedOut, format!("`{}` did not end within {} s", cmd.show(), cmd.deadline.as_secs()))
         })
     }

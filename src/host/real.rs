@@ -62,10 +62,10 @@ impl Real {
 
     fn with(run: &str, manner: Manner) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.map_err(|e| Error::new(ExitCode::Bug, "cannot start the runtime").because(e))?;
+        let runtime = runtime.map_err(|e| Error::new(ExitCode::Bug, "cannot start the runtime").caused_by(e))?;
         let groups = Groups::default();
         let level = signals::listen(&runtime, Arc::clone(&groups), manner)
-            .map_err(|e| Error::new(ExitCode::Bug, "cannot listen for signals").because(e))?;
+            .map_err(|e| Error::new(ExitCode::Bug, "cannot listen for signals").caused_by(e))?;
         Ok(Self {
             runtime,
             client: Arc::new(Client::default()),
@@ -100,7 +100,7 @@ impl Host for Real {
         match fs::read(path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
-            Err(e) => Err(Error::failed(format!("cannot read {}", path.display())).because(e)),
+            Err(e) => Err(Error::failed(format!("cannot read {}", path.display())).caused_by(e)),
         }
     }
 
@@ -119,7 +119,7 @@ impl Host for Real {
             Ok(meta) if meta.is_file() => Ok(Some(FileKind::File)),
             Ok(_) => Ok(Some(FileKind::Other)),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-            Err(e) => Err(Error::failed(format!("cannot look at {}", path.display())).because(e)),
+            Err(e) => Err(Error::failed(format!("cannot look at {}", path.display())).caused_by(e)),
         }
     }
 
@@ -138,7 +138,7 @@ impl Host for Real {
     fn remove(&self, path: &Path, all: bool) -> Result<()> {
         self.log.change(&format!("remove {}", path.display()));
         let removed = remove::remove(path, all).and_then(|()| files::sync_parent(path));
-        removed.map_err(|e| Error::failed(format!("cannot remove {}", path.display())).because(e))
+        removed.map_err(|e| Error::failed(format!("cannot remove {}", path.display())).caused_by(e))
     }
 
     fn snapd_get(&self, path: &str) -> Result<Option<Value>> {
@@ -209,12 +209,12 @@ impl Host for Real {
 
     fn http_get(&self, url: &str) -> Result<(u16, String)> {
         let answer = self.runtime.block_on(http::get(url, Duration::from_secs(5)));
-        answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
+        answer.map_err(|e| Error::transient(format!("{url} does not answer")).caused_by(e))
     }
 
     fn visit(&self, url: &str, login: Option<(&str, &str)>) -> Result<(u16, String)> {
         let answer = self.runtime.block_on(http::visit(url, login, Duration::from_secs(5)));
-        answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
+        answer.map_err(|e| Error::transient(format!("{url} does not answer")).caused_by(e))
     }
 
     fn http(&self, request: HttpRequest<'_>) -> Result<HttpAnswer> {
@@ -224,7 +224,7 @@ impl Host for Real {
             self.log.change(&format!("{} {}", request.method, url.split('?').next().unwrap_or_default()));
         }
         let answer = self.runtime.block_on(http::send(request));
-        answer.map_err(|e| Error::transient(format!("{url} does not answer")).because(e))
+        answer.map_err(|e| Error::transient(format!("{url} does not answer")).caused_by(e))
     }
 
     fn download(&self, file: &Download) -> Result<()> {
@@ -243,12 +243,12 @@ impl Host for Real {
 
     fn sync_latency(&self, folder: &Path, writes: u32, within: Duration) -> Result<Vec<Duration>> {
         let taken = super::disk::sync_latency(folder, writes, within);
-        taken.map_err(|e| Error::failed(format!("the disk below {} cannot be measured", folder.display())).because(e))
+        taken.map_err(|e| Error::failed(format!("the disk below {} cannot be measured", folder.display())).caused_by(e))
     }
 
     fn neighbours(&self, range: &LbRange) -> Result<BTreeMap<Ipv4Addr, String>> {
         let answers = neighbours::in_use(range, NEIGHBOURS_WITHIN);
-        answers.map_err(|e| Error::failed("the LAN cannot be asked for addresses in use").because(e))
+        answers.map_err(|e| Error::failed("could not check the LAN for addresses in use").caused_by(e))
     }
 
     fn watch(&self, what: &[Watch]) -> Box<dyn Changes> {
@@ -267,7 +267,7 @@ impl Host for Real {
         for process in processes {
             self.log.change(&format!("kill process {} ({})", process.pid, process.name));
         }
-        kill::kill(processes).map_err(|e| Error::failed("not all processes could be ended").because(e))
+        kill::kill(processes).map_err(|e| Error::failed("not all processes could be ended").caused_by(e))
     }
 
     fn takes_questions_abreast(&self) -> bool {

@@ -55,7 +55,7 @@ pub async fn change(
     follow(SOCKET, id, &change.shown, seen, stopping).await
 }
 
-/// Follows a change to its end. snapd itself knows no deadline, and goes on with it when nobody follows it any more.
+/// Follows a change to its end. snapd has no deadline, and continues with it when it is not followed any more.
 async fn follow(
     socket: &str,
     id: &str,
@@ -132,7 +132,7 @@ fn ended(change: &Value, shown: &str) -> Result<()> {
 /// The answer as JSON, or snapd's refusal in our words.
 fn result(path: &str, status: u16, body: &str) -> Result<Value> {
     let answer: Value = serde_json::from_str(body)
-        .map_err(|e| Error::failed(format!("snapd's answer to {path} is not JSON")).because(e))?;
+        .map_err(|e| Error::failed(format!("snapd's answer to {path} is not JSON")).caused_by(e))?;
     if (200..300).contains(&status) {
         return Ok(answer);
     }

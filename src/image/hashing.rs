@@ -4,6 +4,8 @@ use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
+use crate::host::digest;
+
 /// Passes on what it reads, and knows the digest of that.
 pub(super) struct Hashing<R> {
     inner: R,
@@ -17,8 +19,7 @@ impl<R: Read> Hashing<R> {
 
     /// The digest of all that was read.
     pub(super) fn digest(self) -> String {
-        let hex: String = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("sha256:{hex}")
+        format!("sha256:{}", digest::shown(self.hash.finalize()))
     }
 
     /// Reads so many bytes for their digest alone.

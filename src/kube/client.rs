@@ -53,7 +53,7 @@ impl Client {
     async fn connect(&self) -> Result<kube::Client> {
         let config = std::fs::read(Path::new(CLIENT_CONFIG)).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => Error::transient("MicroK8s has no credentials yet").because(CLIENT_CONFIG),
-            _ => Error::failed(format!("cannot read {CLIENT_CONFIG}")).because(e),
+            _ => Error::failed(format!("cannot read {CLIENT_CONFIG}")).caused_by(e),
         })?;
         if let Some((known, client)) = self.cached.lock().ok().and_then(|c| c.clone())
             && known == config
@@ -66,7 +66,7 @@ impl Client {
             }
             Error::failed(format!("{CLIENT_CONFIG} is damaged")).because(e).hint(
                 "MicroK8s' own commands need it too: restore it from a backup, or let `sudo microk8s refresh-certs --cert ca.crt` \
-                 (before 1.22 without `--cert ca.crt`) make all credentials anew; then the same command again",
+                 (before 1.22 without `--cert ca.crt`) make all credentials anew; then run the same command again",
             )
         };
         let text = String::from_utf8(config.clone()).map_err(|e| unusable(&e))?;
@@ -166,7 +166,7 @@ impl Client {
         let what = format!("exec {} in pod {pod}", argv.first().unwrap_or(&""));
         let params = AttachParams::default().container(container).stdin(!stdin.is_empty());
         let run = async {
-            let process = api.exec(pod, argv.iter().copied(), &params).await.map_err(|e| chain(&e))?;
+            let process = api.exec(pod, argv.iter().copied(), &params).await.map_err(|e| error::chain(&e))?;
             finish(process, stdin).await
         };
         let cannot = |why: String| Error::transient(format!("{what}: it cannot be run")).because(why);
@@ -181,7 +181,7 @@ impl Client {
         let client = self.connect().await?;
         let request = hyper::Request::get(path)
             .body(Vec::new())
-            .map_err(|e| Error::new(error::ExitCode::Bug, format!("GET {path}")).because(e))?;
+            .map_err(|e| Error::new(error::ExitCode::Bug, format!("GET {path}")).caused_by(e))?;
         within(&format!("GET {path}"), client.request_text(request)).await
     }
 }
@@ -233,25 +233,13 @@ async fn within<T>(what: &str, call: impl Future<Output = Result<T, KubeError>>)
             let message = format!("{what}: {} ({})", status.message, status.code);
             Err(Error { transient: passing, ..Error::failed("the API server refused").because(message) })
         }
-        Ok(Err(e)) => Err(Error::transient("the API server does not answer").because(format!("{what}: {}", chain(&e)))),
-    }
-}
-
-/// An error with the errors behind it: the outermost of a TLS or connection failure says nothing.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(inner) = next {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
+        Ok(Err(e)) => {
+            Err(Error::transient("the API server does not answer").because(format!("{what}: {}", error::chain(&e))))
         }
-        next = inner.source();
     }
-    text
 }
 
 fn to_value(object: &DynamicObject) -> Result<Value> {
     serde_json::to_value(object)
-        .map_err(|e| Error::new(error::ExitCode::Bug, "an object of the API is not JSON").because(e))
+        .map_err(|e| Error::new(error::ExitCode::Bug, "an object of the API is not JSON").caused_by(e))
 }

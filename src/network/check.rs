@@ -211,7 +211,7 @@ impl Case<'_> {
         Some(Finding::warned(message, hint).named("lb.nat"))
     }
 
-    /// DHCP is at work in the range's network, and nothing says which addresses are its.
+    /// DHCP is used in the network of the range, and nothing tells which addresses it gives out.
     fn dhcp_unknown(&self) -> Option<Finding> {
         let known = |lan: &LbRange| {
             self.claims.iter().any(|c| c.id == "lb.dhcp" && c.block.len() > 1 && c.block.intersection(lan).is_some())

@@ -29,7 +29,7 @@ pub struct Lines<W> {
 struct Running {
     since_ms: u64,
     title: String,
-    /// The newest that is known, and what of it was told, and when.
+    /// The newest state that is known, which part of it was reported, and when.
     now: String,
     told: Option<(u64, String)>,
 }
@@ -54,7 +54,7 @@ impl<W: Write> Lines<W> {
         let _ = self.out.write_all(block.as_bytes()).and_then(|()| self.out.flush());
     }
 
-    /// A step is at work; what it does is told now or later.
+    /// A step is active; what it does is reported now or later.
     fn at_work(&mut self, ms: u64, step: &str, title: Option<&str>, now: String) {
         let known = self.running.entry(step.to_owned()).or_insert_with(|| Running {
             since_ms: ms,

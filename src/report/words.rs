@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use console::strip_ansi_codes;
+
 use super::Verbosity;
 use crate::{
     engine::event::{Change, ErrorRecord, Event, Outcome},
@@ -230,20 +232,6 @@ pub(super) fn progress(done: u64, total: u64, unit: &str, what: &str) -> String 
 
 /// One line without anything that moves a cursor or changes colours: commands' output is shown, not obeyed.
 pub(super) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut chars = text.trim_end().chars().peekable();
-    while let Some(c) = chars.next() {
-        if c == '\u{1b}' {
-            // A control sequence ends with its first letter; other escapes are two characters long.
-            if chars.next() == Some('[') {
-                while chars.next_if(|c| !c.is_ascii_alphabetic()).is_some() {}
-                chars.next();
-            }
-        } else if c.is_control() {
-            plain.push(' ');
-        } else {
-            plain.push(c);
-        }
-    }
-    plain
+    let plain = strip_ansi_codes(text.trim_end());
+    plain.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

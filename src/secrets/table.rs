@@ -71,7 +71,7 @@ const STAYS: &[&str] = &[
     "\"secret\":{\"secretName\":\"iris-merge-cpf\"}",
     "volumes:\n- name: cpf\n  secret:\n    secretName: iris-merge-cpf",
     "MountVolume.SetUp failed for volume \"iris-cpf\" : secret \"iris-merge-cpf\" not found",
-    "password of IRIS, for ubuntu",
+    "password of IRIS, readable by ubuntu",
     "http://192.168.11.110:52773/csp/sys/UtilHome.csp",
     "http://localhost:32000/v2/app@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     "localhost:32000/0123456789abcdef/app:1",

@@ -35,7 +35,7 @@ pub(crate) fn judge(host: &dyn Host, brings: &[Brings]) -> Result<Probe> {
     look(host, brings, true)
 }
 
-/// Looks at objects that must be there, and where `works` is asked for at what comes of them.
+/// Checks that objects exist, and where `works` is asked for, that they are ready.
 pub(crate) fn look(host: &dyn Host, brings: &[Brings], works: bool) -> Result<Probe> {
     let mut missing = Vec::new();
     let mut found = 0;

@@ -97,7 +97,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The path, or what of it exists.
+    /// The path, or the nearest folder above it that exists.
     pub(crate) fn nearest(&self, path: &str) -> PathBuf {
         let found = Path::new(path).ancestors().find(|p| self.host.exists(p));
         found.unwrap_or(Path::new("/")).to_owned()

@@ -29,7 +29,7 @@ pub fn network(host: &dyn Host) -> Result<Network> {
         }
     };
     let mut network = Network::from_ip_json(&ip("addr")?, &ip("route")?)
-        .map_err(|e| Error::failed("`ip -j` printed something unknown").because(e))?;
+        .map_err(|e| Error::failed("`ip -j` printed something unknown").caused_by(e))?;
     for path in ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"] {
         network.add_resolv_conf(&text(host, path)?);
     }

@@ -37,7 +37,7 @@ pub(crate) fn lines(left: &[Left]) -> String {
     lines.join("\n")
 }
 
-/// The end of a look after an undo: the record of what was there before goes, and after that what stays is told.
+/// The end of an undo: the record of the former state is removed, and after that what stays is reported.
 #[derive(Default)]
 pub(crate) struct End(Mutex<Option<Vec<Left>>>);
 

@@ -2,7 +2,7 @@
 //!
 //! | stage | needs | lock | steps |
 //! |---|---|---|---|
-//! | preflight | | | snapd has done its own work; the host is fit; the range suits the network |
+//! | preflight | | | snapd has finished its own tasks; the host is fit; the range suits the network |
 //! | snap | preflight | snapd | what was there before is written down; the snap `microk8s`; no refresh in the middle; mirrors and proxy for images |
 //! | group | snap | | the user may use MicroK8s |
 //! | alias | snap | snapd | `kubectl`, or `kubectl2` when there is another one |
@@ -117,7 +117,7 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
         ),
         // The image of IRIS is what takes longest: until it is there, nothing that works is touched.
         stage("iris", &["objects", "images"], None, longhorn::steps::before_it(spec, vec![iris::objects::set(spec)])),
-        // Apart from `ready`: what ails the pods is told while the addons are still on their way.
+        // A stage of its own before `ready`: problems of the pods are reported while the addons are still being enabled.
         stage("pods", &["basics", "iris"], None, iris::ready::of_pods(spec)),
         // Of those that want the same lock the first one has it first.
         stage("registry", &["enable"], Some(Lock::Addons), microk8s::addons::registry(spec)),

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What is said of an object that somebody else applied and that serves.
-pub(crate) const THEIRS: &str = "somebody else applied it; it does what is asked for, and stays theirs";
+pub(crate) const THEIRS: &str = "somebody else applied it; it serves, and is left unchanged";
 
 /// The step.
 pub(crate) struct Object {
@@ -180,12 +180,12 @@ impl Step for Object {
             return Ok(Undo::Pending(self.why_not_gone(host, &now)?));
         }
         if !kube::is_ours(&now) {
-            return Ok(Undo::Theirs("somebody replaced it since by one of their own".to_owned()));
+            return Ok(Undo::Theirs("somebody has replaced it with one of their own".to_owned()));
         }
         let changes = changed(memory, &now);
         if !changes.is_empty() {
-            let how = format!("somebody changed it since ({})", changes.join(", "));
-            return Ok(Undo::Keep(format!("{how}; delete it yourself where it is not needed")));
+            let how = format!("somebody has changed it since ({})", changes.join(", "));
+            return Ok(Undo::Keep(format!("{how}; delete it yourself if it is not needed")));
         }
         let namespace = self.namespace().map(str::to_owned);
         Ok(Undo::Acts(vec![Act::Delete { kind: self.kind, namespace, name: self.name().to_owned() }]))
@@ -285,6 +285,6 @@ impl Object {
         }
         let pods = host.list(&kube::POD, self.namespace(), &state::selector(now))?;
         let names: Vec<&str> = pods.iter().map(state::name).collect();
-        Ok(format!("IRIS shuts down ({})", names.join(", ")))
+        Ok(format!("IRIS is shutting down ({})", names.join(", ")))
     }
 }

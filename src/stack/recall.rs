@@ -148,13 +148,13 @@ fn spec_of(recipe: &Value) -> Result<Spec> {
         let (lb, channel) = ("192.168.11.110-130".parse().ok(), "1.34".parse().ok());
         let flags = flags::SpecFlags { lb, channel, user: Some("root".to_owned()), ..Default::default() };
         let (spec, _) = profile::resolve(&profile::Input { flags, ..Default::default() })?;
-        serde_json::to_value(spec).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))
+        serde_json::to_value(spec).map_err(|e| Error::new(ExitCode::Bug, "not JSON").caused_by(e))
     });
     let mut spec = rest.clone()?;
     spec["longhorn"] = Value::Null;
     overlay(&mut spec, recipe);
     serde_json::from_value(spec).map_err(|e| {
-        Error::new(ExitCode::Journal, "the journal holds what this iris-mk8s cannot read").because(e).hint(
+        Error::new(ExitCode::Journal, "the journal holds what this iris-mk8s cannot read").caused_by(e).hint(
             "use the version that wrote it (`iris-mk8s journal show` tells which), or a later one; nothing was changed",
         )
     })

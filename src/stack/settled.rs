@@ -22,7 +22,7 @@ const REFRESHES: [&str; 4] = ["auto-refresh", "refresh-snap", "refresh", "revert
 pub(super) fn snapd(spec: &Spec) -> Check {
     Check {
         id: "preflight.snapd",
-        title: "snapd has done its own work".to_owned(),
+        title: "snapd has finished its own tasks".to_owned(),
         question: Box::new(|host| Ok(why_not_yet(host).unwrap_or_else(|| Probe::satisfied("")))),
         deadline: spec.timeouts.install.into(),
         watches: vec![Watch::Pause(Duration::from_millis(500))],

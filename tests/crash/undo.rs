@@ -166,7 +166,7 @@ fn a_step_that_fails_keeps_the_others_from_nothing() {
     assert_eq!(took.ours(), ["b.broken"]);
     assert_eq!((took.outcome.undone, took.outcome.kept, took.seconds), (2, 0, 0));
     let planned = &took.plan.expect("a plan").steps[1];
-    assert_eq!(planned.keep.as_deref(), Some("it cannot be taken back: broken"));
+    assert_eq!(planned.keep.as_deref(), Some("it could not be taken back: broken"));
     let failed = took.events.iter().filter(|e| matches!(e, Event::StepFailed { step, .. } if step == "b.broken"));
     assert_eq!(failed.count(), 1);
 }
@@ -253,7 +253,7 @@ fn an_act_that_brings_nothing_is_not_repeated_without_a_pause() {
         let took = take_back(vec![fake("a.it", undo)], &[]);
         let error = took.result.as_ref().unwrap_err();
         assert_eq!(error.code, ExitCode::Residue);
-        assert!(error.cause.as_deref().is_some_and(|c| c.contains("not there after 60 s")), "{error}");
+        assert!(error.cause.as_deref().is_some_and(|c| c.contains("not reached within 60 s")), "{error}");
         assert!(error.cause.as_deref().is_some_and(|c| c.contains("rm /nowhere/")), "{error}");
         let acts = took.acted().len();
         assert!((5..=at_most).contains(&acts), "acted {acts} times");
@@ -279,7 +279,7 @@ fn what_somebody_changed_stays_and_what_it_needs_stays_with_it() {
     assert!(error.cause.as_deref().is_some_and(|why| why.contains("c.changed: somebody changed it")), "{error}");
     assert_eq!((took.outcome.undone, took.outcome.kept), (1, 4));
     assert_eq!(took.ours(), ["b.changed-too", "b.needed", "b.unknown", "c.changed"], "what stays is not forgotten");
-    let needed = "c.changed stays, and needs it";
+    let needed = "c.changed stays and needs it";
     let mut left = took.left();
     left.sort_unstable();
     assert_eq!(
@@ -295,8 +295,8 @@ fn what_somebody_changed_stays_and_what_it_needs_stays_with_it() {
     assert_eq!(
         plan.show(),
         "  keep   c.changed              the c.changed: somebody changed it
-  keep   b.unknown              the b.unknown: c.changed stays, and needs it
-  keep   b.needed               the b.needed: c.changed stays, and needs it
+  keep   b.unknown              the b.unknown: c.changed stays and needs it
+  keep   b.needed               the b.needed: c.changed stays and needs it
   keep   b.changed-too          the b.changed-too: somebody changed it
   remove a.first                the a.first\n"
     );
@@ -409,7 +409,10 @@ fn a_reset_tells_of_everything_that_is_ours() {
         let down = tool.teardown(world, Scope::Host);
         let outcome = down.outcome.expect("an outcome");
         assert_eq!((outcome.undone, outcome.kept), (plan.steps.len(), 0), "{shown}");
-        assert_eq!(tool.undo_plan(down.world, Scope::Host).expect("a plan").show(), "nothing of ours is there\n");
+        assert_eq!(
+            tool.undo_plan(down.world, Scope::Host).expect("a plan").show(),
+            "nothing that iris-mk8s made is there\n"
+        );
     }
 }
 

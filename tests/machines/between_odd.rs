@@ -166,7 +166,7 @@ fn an_overlap_is_refused_before_anything_is_changed(era: Era) {
 fn doctor_knows_of_a_stop_and_of_a_broken_teardown(era: Era) {
     let Some(machine) = Machine::up("odd-doctor", era) else { return };
     let arguments = format!("--lb {} --replicas 1", machine.range());
-    machine.product(&format!("bootstrap {arguments}")).exits(0).says(&["`sudo iris-mk8s stop`"]);
+    machine.product(&format!("bootstrap {arguments}")).exits(0).says(&["sudo iris-mk8s stop"]);
     machine.is_well("a fresh bootstrap");
 
     machine.product("stop").exits(0);

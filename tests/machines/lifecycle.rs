@@ -22,7 +22,7 @@ fn the_summary_is_true(machine: &Machine, summary: &str) {
     let portal = fact(summary, "portal");
     assert!(machine.client_curl(&[portal]).ok().contains("IRISPassword"), "no login page");
 
-    let (file, _) = fact(summary, "password").strip_prefix("in ").and_then(|l| l.split_once(' ')).expect("a file");
+    let file = fact(summary, "password").strip_prefix("sudo cat ").expect("a command");
     assert_eq!(machine.root(&format!("stat -c '%a %U' {file}")).ok(), "600 ubuntu\n");
     let password = machine.ubuntu(&format!("cat {file}")).ok();
     for user in fact(summary, "users").split(", ") {

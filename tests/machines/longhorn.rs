@@ -143,9 +143,9 @@ fn a_removal_in_the_wrong_order_is_mended(era: Era) {
     };
     machine.wait_until("the namespace waits for its objects", 120, half);
 
-    machine.doctor_finds("`kubectl delete -f longhorn.yaml` by hand", "longhorn-removal", "is half deleted");
+    machine.doctor_finds("`kubectl delete -f longhorn.yaml` by hand", "longhorn-removal", "is partially deleted");
     machine.product("doctor").exits(30).says(&["repair longhorn"]);
-    machine.product(&format!("bootstrap {arguments}")).exits(23).says(&["half deleted", "repair longhorn"]);
+    machine.product(&format!("bootstrap {arguments}")).exits(23).says(&["partially deleted", "repair longhorn"]);
     machine.product("repair longhorn").exits(2).says(&["this will be done", "pass --yes"]);
     machine.product("repair longhorn --dry-run").exits(0).says(&["this will be done", "finalizers"]);
     let mended = machine.start("repair longhorn --yes").finish();

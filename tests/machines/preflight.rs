@@ -56,7 +56,7 @@ fn auto_finds_the_free_block_among_them() {
         [Neighbour::add("au-top", "192.168.11.254", false), Neighbour::add("au-silent", "192.168.11.251", true)];
     let before = machine.snapshot("before");
     machine.product("bootstrap --lb auto --lb-size 2 --until preflight").exits(2).says(&[
-        "nobody can be asked here",
+        "there is no terminal to ask on",
         "--lb auto: 192.168.11.252-192.168.11.253",
         "192.168.11.254 (in use)",
     ]);

@@ -139,7 +139,7 @@ const LATER_TODAY: &[Case] = &[
         what: "the manager gone",
         damage: "microk8s kubectl -n longhorn-system patch daemonset longhorn-manager -p '{\"spec\":{\"template\":{\"spec\":{\"nodeSelector\":{\"nobody\":\"here\"}}}}}'",
         id: "longhorn-removal",
-        says: "nobody answers behind longhorn-webhook-validator",
+        says: "no server answers behind longhorn-webhook-validator",
         cure: "microk8s kubectl -n longhorn-system patch daemonset longhorn-manager --type=json -p '[{\"op\":\"remove\",\"path\":\"/spec/template/spec/nodeSelector/nobody\"}]'",
     },
     Case {

@@ -612,6 +612,7 @@ fn what_was_found_on_a_fifth_round_stays_found() {
     let ops = [Bootstrap(PLAIN, Whole), Teardown(Reset, puts(1))];
     let played = on(Era::Today, Fresh, &ops);
     assert_eq!(first_end(&played, &ops[1]), "NotOurs", "{:?}", played.story);
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Stop(Whole), Teardown(Blind, puts(1))]);
     let edits = || Meanwhile(1, Box::new(Edits(Ours::Set)));
     for replicas in [1, 3] {
         let first = Bootstrap(Wish { replicas, ..PLAIN }, Whole);

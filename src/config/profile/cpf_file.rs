@@ -1,4 +1,4 @@
-//! A CPF in a file: read as UTF-8, and checked by itself with everything that is worth knowing of it.
+//! A CPF in a file: read as UTF-8, and checked on its own.
 
 use std::{fmt, fs::File, io::Read, path::Path};
 

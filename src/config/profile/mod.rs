@@ -216,7 +216,7 @@ impl Settings {
 
     fn file(&mut self, path: &Path) -> Result<()> {
         let text = fs::read_to_string(path)
-            .map_err(|e| Error::usage(format!("the profile {} cannot be read", path.display())).because(e))?;
+            .map_err(|e| Error::usage(format!("the profile {} cannot be read", path.display())).caused_by(e))?;
         self.toml(&text, &Source::File(path))
     }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Settings {
-    /// That what has no default was named: the addresses and the user.
+    /// Checks that everything without a default was given: the addresses and the user.
     ///
     /// # Errors
     /// Exit code 2: what is missing.
@@ -26,7 +26,7 @@ impl Settings {
         }
         if self.get("user").is_none() {
             return Err(
-                Error::usage("nobody is named who works with the cluster").hint("name the user with --user NAME")
+                Error::usage("no user is given who is to work with the cluster").hint("name the user with --user NAME")
             );
         }
         Ok(())

@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(Minor(1, 34).ended(at("2026-10-27T23:59:59Z")), None);
         assert_eq!(Minor(1, 34).ended(at("2026-10-28T00:00:00Z")), Some(date(2026, 10, 27)));
         assert_eq!(Minor(1, 36).ended(at("2026-11-30T12:00:00Z")), None);
-        // Of what nobody knows nothing is said.
+        // Nothing is claimed about versions whose end of life is unknown.
         assert_eq!(Minor(1, 40).ended(at("2099-01-01T00:00:00Z")), None);
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Minor;
 use crate::error::{Error, Result};
 
-/// A release of Longhorn, `v1.11.3`.
+/// A release of Longhorn, `v1.11.3`. `semver` would also take pre-releases and build numbers, which the table does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LonghornVersion(u32, u32, u32);

@@ -44,7 +44,7 @@ impl FromStr for Channel {
         let (track, risk) = s.split_once('/').unwrap_or((s, "stable"));
         if track == "latest" || matches!(track, "stable" | "candidate" | "beta" | "edge") {
             return Err(wrong(
-                "`latest` moves to the next minor version by itself, which MicroK8s does not support for a running cluster",
+                "`latest` moves to the next minor version automatically, which MicroK8s does not support for a running cluster",
             ));
         }
         if track.ends_with("-strict") {

@@ -126,7 +126,7 @@ impl Contents {
                 .map_err(|e| Error { what: format!("{} ({})", e.what, place.journal().display()), ..e }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => {
-                Err(Error::new(ExitCode::Journal, format!("cannot read {}", place.journal().display())).because(e))
+                Err(Error::new(ExitCode::Journal, format!("cannot read {}", place.journal().display())).caused_by(e))
             }
         }
     }

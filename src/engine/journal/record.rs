@@ -76,7 +76,7 @@ pub enum Record {
         /// What an undo needs to know.
         recipe: Value,
     },
-    /// An undo ended, and what the step made is still there and still ours: a later teardown goes on with it.
+    /// An undo ended, and what the step made is still there and still ours: a later teardown continues with it.
     Kept {
         /// The step's key.
         step: String,

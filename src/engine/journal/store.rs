@@ -1,13 +1,11 @@
 //! Where the journal's bytes lie. In the product a file, with a lock beside it; tests bring a place that dies, fills up or forgets.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
-
-use nix::fcntl::{Flock, FlockArg};
 
 use crate::{
     config::place::{Place, check_place, unfinished},
@@ -58,7 +56,8 @@ pub(super) struct FileStore {
     place: Place,
     /// None before there is a journal.
     file: Option<File>,
-    _lock: Flock<File>,
+    /// Locked as long as it is open.
+    _lock: File,
 }
 
 impl FileStore {
@@ -74,13 +73,13 @@ impl FileStore {
         let mut open = OpenOptions::new();
         open.read(true).write(true).create(true).truncate(false).mode(0o600);
         let lock = open.open(place.lock()).map_err(|e| cannot(&place.lock(), &e))?;
-        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| {
-            if e == nix::errno::Errno::EWOULDBLOCK {
-                Error::new(ExitCode::Locked, "another run of iris-mk8s is at work on this host")
-                    .hint(format!("wait for it, or see who holds it: `fuser -v {}`", place.lock().display()))
-            } else {
-                cannot(&place.lock(), &e)
-            }
+        lock.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => Error::new(ExitCode::Locked, "another run of iris-mk8s is active on this host")
+                .hint(format!(
+                    "wait for it, or see which process holds the lock: `fuser -v {}`",
+                    place.lock().display()
+                )),
+            TryLockError::Error(e) => cannot(&place.lock(), &e),
         })?;
         // A run that died while it wrote all of it anew left the old one.
         absent(fs::remove_file(unfinished(&place.journal()))).map_err(|e| cannot(&unfinished(&place.journal()), &e))?;

@@ -97,7 +97,7 @@ pub(super) fn content(store: &Store, shown: &str, entry: &Entry) -> Result<Conte
     }
     blobs.push(config_blob);
     let manifest = Manifest { schema_version: 2, media_type: MANIFEST, config: config_part, layers };
-    let manifest = serde_json::to_vec(&manifest).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
+    let manifest = serde_json::to_vec(&manifest).map_err(|e| Error::new(ExitCode::Bug, "not JSON").caused_by(e))?;
     let digest = format!("sha256:{}", sha256(&manifest));
     Ok(Content { manifest, media_type: MANIFEST.to_owned(), digest, blobs })
 }
@@ -116,7 +116,7 @@ fn layer(shown: &str, place: &Place, diff_id: &str) -> Result<(&'static str, Blo
     };
     let unnamed = blob(place, String::new());
     let mut reader = Hashing::new(open_blob(&unnamed)?);
-    io::copy(&mut reader, &mut io::sink()).map_err(|e| Error::failed(format!("cannot read {shown}")).because(e))?;
+    io::copy(&mut reader, &mut io::sink()).map_err(|e| Error::failed(format!("cannot read {shown}")).caused_by(e))?;
     Ok((media_type, Blob { digest: reader.digest(), ..unnamed }))
 }
 

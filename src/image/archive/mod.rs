@@ -107,7 +107,7 @@ impl Archive {
 /// # Errors
 /// The file cannot be read any more.
 pub(super) fn open_blob(blob: &super::Blob) -> Result<impl Read> {
-    let cannot = |e| Error::failed(format!("cannot read {}", blob.file.display())).because(e);
+    let cannot = |e| Error::failed(format!("cannot read {}", blob.file.display())).caused_by(e);
     let mut file = File::open(&blob.file).map_err(cannot)?;
     file.seek(SeekFrom::Start(blob.offset)).map_err(cannot)?;
     Ok(file.take(blob.size))

@@ -74,7 +74,7 @@ fn pages(host: &dyn Host, first: &str, field: &str) -> Result<Vec<String>> {
         match answer.status {
             200 => {}
             404 => break,
-            _ => return Err(refused("the registry does not tell what it holds", &answer)),
+            _ => return Err(refused("the registry does not list its images", &answer)),
         }
         let page: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let names = page[field].as_array().cloned().unwrap_or_default();

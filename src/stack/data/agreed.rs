@@ -70,14 +70,16 @@ impl Agreed {
         Self { stay, ..self }
     }
 
+    /// Whether the files that go with MicroK8s were shown.
+    fn covers_the_files(&self, host: &dyn Host) -> Result<()> {
+        let mut files = settings(host, &self.known);
+        files.retain(|path| !self.settings.contains(path));
+        if files.is_empty() { Ok(()) } else { Err(not_agreed(&files)) }
+    }
+
     /// Whether MicroK8s may go: the step that removes it cannot tell a cluster that does not answer from one that holds nothing.
     fn removes_microk8s(&self, host: &dyn Host) -> Result<()> {
         self.covers(&host.list(&kube::PERSISTENT_VOLUME_CLAIM, None, "")?)?;
-        let mut files = settings(host, &self.known);
-        files.retain(|path| !self.settings.contains(path));
-        if !files.is_empty() {
-            return Err(not_agreed(&files));
-        }
         match List::read(host, &self.known)?.of_others().first() {
             // The step's next look finds it, and keeps MicroK8s.
             Some(theirs) => Err(Error::transient("somebody else has something in MicroK8s").because(theirs)),
@@ -105,6 +107,11 @@ impl Consent for Agreed {
     }
 
     fn check(&self, host: &dyn Host, act: &Act) -> Result<()> {
+        let removes =
+            matches!(act, Act::Snapd(change) if change.path == microk8s::SNAP && change.body["action"] == "remove");
+        if removes {
+            self.covers_the_files(host)?;
+        }
         if self.unseen {
             return Ok(());
         }
@@ -116,7 +123,7 @@ impl Consent for Agreed {
             Act::Delete { kind, name, .. } if **kind == kube::NAMESPACE => {
                 self.covers(&host.list(&kube::PERSISTENT_VOLUME_CLAIM, Some(name), "")?)
             }
-            Act::Snapd(change) if change.path == microk8s::SNAP && change.body["action"] == "remove" => {
+            Act::Snapd(_) if removes => {
                 self.removes_microk8s(host).map_err(|e| if e.hint.is_some() { e } else { e.hint(WITHOUT_LOOKING) })
             }
             Act::Run(cmd) if is_disabling_the_registry(&cmd.argv) => {

@@ -141,7 +141,7 @@ impl Step for Claims {
         if self.wanted.is_empty() {
             return format!("volume claims of {namespace}/{name}");
         }
-        format!("claims of {mgr_size} and {data_size} for each of {replicas} pods")
+        format!("volume claims of {mgr_size} and {data_size} for each of {replicas} pods")
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {

@@ -130,7 +130,10 @@ pub(crate) fn answers(cluster: &Cluster<'_>) -> Vec<Finding> {
             hint,
         )],
         Err(e) => vec![Finding::refused(
-            format!("nobody answers at {url}, though {ready} instances are ready: {}", e.cause.unwrap_or_default()),
+            format!(
+                "there is no answer at {url}, although {ready} instances are ready: {}",
+                e.cause.unwrap_or_default()
+            ),
             hint,
         )],
     }

@@ -14,7 +14,7 @@ use crate::{
     stack::{iris::state as iris, metallb::state::Pools, object::THEIRS},
 };
 
-/// A service of somebody else's keeps the address of another pool: no waiting changes that, so it is said before anything is changed.
+/// A service that belongs to somebody else keeps the address of another pool. Waiting does not change that, so it is reported before anything is changed.
 pub(crate) fn address_may_follow(spec: &Spec) -> Question {
     let (lb, iris, api) = (spec.lb.clone(), spec.iris.clone(), spec.channel.row().metallb);
     Box::new(move |host| {
@@ -60,7 +60,7 @@ impl Altered for UnlessForeign {
         let set = host.get(&STATEFUL_SET, Some(&self.iris.namespace), &self.iris.name)?;
         if set.is_some_and(|set| !kube::is_ours(&set)) {
             return Ok(Probe::satisfied(format!(
-                "not needed: the StatefulSet {} that is there brings its own",
+                "not needed: the existing StatefulSet {} brings its own",
                 self.iris.name
             )));
         }

@@ -1,7 +1,7 @@
 //! What IRIS says of itself, in its log and in its metrics, and what it means: shared by those who wait for it and those who ask what
 //! is wrong with it.
 
-/// A line of the log that tells of trouble.
+/// A line of the log that reports a problem.
 #[derive(Debug)]
 pub struct Sign {
     /// What the line has in it.

@@ -45,7 +45,7 @@ impl Step for Password {
     }
 
     fn title(&self) -> String {
-        format!("password of IRIS, for {}", self.user)
+        format!("password of IRIS, readable by {}", self.user)
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {

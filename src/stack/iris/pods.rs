@@ -55,7 +55,9 @@ pub(crate) fn pulls(cluster: &Cluster<'_>) -> Vec<Finding> {
             ),
             Some(Failure::TooMany) => (
                 "the registry has counted too many pulls from this address (429)",
-                format!("wait, it is tried again by itself (Docker Hub counts six hours); or use {other}"),
+                format!(
+                    "wait: it is tried again automatically (Docker Hub counts pulls over six hours); or use {other}"
+                ),
             ),
             Some(Failure::Login) => {
                 ("the registry wants a login for the image", format!("see the name of the image; or use {other}"))
@@ -93,7 +95,7 @@ pub(crate) fn volumes(cluster: &Cluster<'_>) -> Vec<Finding> {
         pod["status"]["containerStatuses"].as_array().filter(|all| all.iter().any(being_made))?;
         let message = cluster.event(pod, &["FailedMount", "FailedAttachVolume", "FailedMapVolume"])?;
         let hint = if message.contains("secret") || message.contains("configmap") {
-            "something that the pod mounts was deleted: the same bootstrap again makes it".to_owned()
+            "something that the pod mounts was deleted: run the same bootstrap again to make it".to_owned()
         } else {
             format!(
                 "`microk8s kubectl -n {} describe pod {}`",
@@ -144,7 +146,7 @@ const SCHEDULER: &[(&str, &str, &str)] = &[
         "their volumes are on a node of another name",
         "give the host its old name back, or begin with new volumes: `iris-mk8s teardown --data`",
     ),
-    ("persistentvolumeclaim", "a claim of theirs is gone", "the same bootstrap again makes it"),
+    ("persistentvolumeclaim", "a claim of the pod is gone", "run the same bootstrap again to make it"),
     ("Too many pods", "the node has as many pods as it may have", "delete some"),
 ];
 
@@ -251,7 +253,7 @@ pub(crate) fn dns(cluster: &Cluster<'_>) -> Vec<Finding> {
     let finding = |why| {
         Finding::refused(
             format!("names are not looked up in the cluster: {why}"),
-            "the same bootstrap again, or `microk8s disable dns; microk8s enable dns`",
+            "run the same bootstrap again, or `microk8s disable dns; microk8s enable dns`",
         )
     };
     cluster.down("Deployment", "kube-system", "coredns").map(finding).into_iter().collect()

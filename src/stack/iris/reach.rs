@@ -1,4 +1,4 @@
-//! What reaches what: pods of somebody else's among those that services select, routes from the host to its pods, and names of the world
+//! Connections between pods, services and hosts: foreign pods among those that services select, routes from the host to its pods, and names of the world
 //! in a pod.
 
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Which pods are instances of IRIS. The label `app` is anybody's: a pod of somebody else's that has it must neither get requests nor
+//! Which pods are instances of IRIS. Anybody may use the label `app`: a pod of somebody else's that has it must neither get requests nor
 //! count as ready. So services select by a label of our own besides, and instances are told by who owns them.
 //!
 //! A StatefulSet that was applied before there was this label, or by somebody else, keeps its pods as they are: the label would restart

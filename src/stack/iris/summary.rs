@@ -1,6 +1,6 @@
-//! What is there in the end, for the person who wants to use it: addresses, users, where the data lies, and how to stop it all.
+//! The summary at the end of a run, for the person who wants to use it: addresses, users, where the data is, and how to stop it all.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use serde::Serialize;
 
@@ -100,7 +100,7 @@ impl Summary {
     }
 }
 
-/// How Longhorn's web page is reached; none without one. It asks nobody who they are, so it is never put on the network by itself.
+/// How Longhorn's web page is reached; none without one. It has no login, so it is never put on the network automatically.
 fn longhorn(host: &dyn Host) -> Result<Option<String>> {
     let (service, port) = longhorn::UI;
     let there = host.get(&kube::SERVICE, Some(longhorn::NAMESPACE), service)?.is_some();
@@ -126,53 +126,69 @@ fn volumes(host: &dyn Host, spec: &Spec) -> Result<Vec<Volume>> {
 }
 
 impl fmt::Display for Summary {
+    /// First what a person wants first: where to log in, as whom, and the password. No line is wider than a terminal of 80 columns, unless a
+    /// single path or name is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |name: &str, value: &str| {
-            if name.is_empty() { writeln!(f, "           {value}") } else { writeln!(f, "{name:<10} {value}") }
-        };
-        line("portal", self.portal.as_deref().unwrap_or("no address yet"))?;
-        line("metrics", self.metrics.as_deref().unwrap_or("no address yet"))?;
-        line("users", &self.users.join(", "))?;
-        if let Some(file) = &self.password_file {
-            line("password", &format!("in {file} (readable for {} only)", self.user))?;
-        }
-        for (at, pod) in self.pods.iter().enumerate() {
-            line(if at == 0 { "pods" } else { "" }, &format!("{}: {}", pod.name, pod.state))?;
-        }
-        for (at, volume) in self.volumes.iter().enumerate() {
-            let elsewhere =
-                if volume.namespace == self.namespace { String::new() } else { format!("{}/", volume.namespace) };
-            let mut text = format!("{elsewhere}{} {} {}", volume.claim, volume.size, volume.class);
-            if let Some(path) = &volume.path {
-                let _ = write!(text, " {path}");
+        for (name, lines) in self.parts() {
+            for (at, line) in lines.iter().enumerate() {
+                writeln!(f, "{:<10} {line}", if at == 0 { name } else { "" })?;
             }
-            line(if at == 0 { "data" } else { "" }, &text)?;
         }
-        if let Some(page) = &self.longhorn {
-            line("longhorn", page)?;
+        Ok(())
+    }
+}
+
+impl Summary {
+    /// Each part with its lines.
+    fn parts(&self) -> Vec<(&'static str, Vec<String>)> {
+        let or_none = |url: &Option<String>| vec![url.clone().unwrap_or_else(|| "no address yet".to_owned())];
+        let mut parts = vec![("portal", or_none(&self.portal)), ("users", vec![self.users.join(", ")])];
+        if let Some(file) = &self.password_file {
+            parts.push(("password", vec![format!("sudo cat {file}")]));
         }
-        let kubectl = self.kubectl.as_deref().unwrap_or("microk8s kubectl");
-        line(
-            "terminal",
-            &format!(
-                "{kubectl} exec -it{} {} -- iris session IRIS",
-                if self.namespace == "default" { String::new() } else { format!(" -n {}", self.namespace) },
-                self.pods.first().map_or("POD", |p| p.name.as_str())
-            ),
-        )?;
+        parts.push(("metrics", or_none(&self.metrics)));
+        parts.push(("pods", self.pods.iter().map(|pod| format!("{}: {}", pod.name, pod.state)).collect()));
+        parts.push(("data", self.volumes.iter().flat_map(|volume| self.of_volume(volume)).collect()));
+        parts.push(("terminal", vec![self.terminal()]));
+        if self.longhorn.is_some() {
+            let what = "shows Longhorn's page on this host only; it has no password";
+            parts.push(("longhorn", vec!["sudo iris-mk8s forward".to_owned(), what.to_owned()]));
+        }
         // Root needs no group.
         if self.user != "root" {
-            let user = &self.user;
-            let text = format!(
-                "{user} is in the group microk8s from the next login on; before that: `sg microk8s -c 'COMMAND'`"
-            );
-            line("group", &text)?;
+            parts.push((
+                "group",
+                vec![
+                    format!("{} is in the group microk8s from the next login on;", self.user),
+                    "until then: sg microk8s -c 'COMMAND'".to_owned(),
+                ],
+            ));
         }
-        line("stop", "`sudo iris-mk8s stop` (the database first), and `sudo iris-mk8s start` to go on")?;
-        line(
-            "remove",
-            "`sudo iris-mk8s teardown` (data stays), `teardown --data`, or `teardown --reset` (everything that is ours)",
-        )
+        parts.push(("stop", vec!["sudo iris-mk8s stop      (IRIS first, then MicroK8s)".to_owned()]));
+        parts.push(("start", vec!["sudo iris-mk8s start".to_owned()]));
+        let remove = [
+            "sudo iris-mk8s teardown          (the data stays)",
+            "sudo iris-mk8s teardown --data   (deletes the data, too)",
+            "sudo iris-mk8s teardown --reset  (removes everything it installed)",
+        ];
+        parts.push(("remove", remove.map(str::to_owned).to_vec()));
+        parts
+    }
+
+    /// A volume, and on a line of its own where its data is.
+    fn of_volume(&self, volume: &Volume) -> Vec<String> {
+        let elsewhere =
+            if volume.namespace == self.namespace { String::new() } else { format!("{}/", volume.namespace) };
+        let mut lines = vec![format!("{elsewhere}{} {} {}", volume.claim, volume.size, volume.class)];
+        lines.extend(volume.path.as_ref().map(|path| format!("  {path}")));
+        lines
+    }
+
+    fn terminal(&self) -> String {
+        let kubectl = self.kubectl.as_deref().unwrap_or("microk8s kubectl");
+        let namespace = if self.namespace == "default" { String::new() } else { format!(" -n {}", self.namespace) };
+        let pod = self.pods.first().map_or("POD", |p| p.name.as_str());
+        format!("{kubectl} exec -it{namespace} {pod} -- iris session IRIS")
     }
 }
 
@@ -201,5 +217,24 @@ mod tests {
         assert!(summary("ubuntu").to_string().contains("ubuntu is in the group microk8s from the next login on"));
         let of_root = summary("root").to_string();
         assert!(!of_root.contains("group") && !of_root.contains("login"), "{of_root}");
+    }
+
+    #[test]
+    fn a_terminal_of_80_columns_shows_it_whole_with_the_login_first() {
+        let path = "/var/snap/microk8s/common/default-storage/default-data-data-0-pvc-1";
+        let volume = Volume {
+            namespace: "default".to_owned(),
+            claim: "data-data-0".to_owned(),
+            size: "5Gi".to_owned(),
+            class: "microk8s-hostpath".to_owned(),
+            path: Some(path.to_owned()),
+        };
+        let portal = Some("http://192.168.11.110:52773/csp/sys/UtilHome.csp".to_owned());
+        let longhorn = Some("it is there".to_owned());
+        let text = Summary { portal, longhorn, volumes: vec![volume], ..summary("ubuntu") }.to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let first: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).take(3).collect();
+        assert_eq!(first, ["portal", "users", "password"]);
+        assert!(text.lines().any(|line| line.trim() == path), "{text}");
     }
 }

@@ -1,5 +1,5 @@
 //! Everything that is in Longhorn's namespace, of whatever kind: the server itself tells which kinds it has. It shows what is left in a namespace
-//! that is gone, too; and lets nobody change it, so that what waits for somebody waits for ever.
+//! that is gone, too; and nothing in it can be changed, so that objects with finalizers wait for ever.
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ pub fn orphans(host: &dyn Host) -> Result<Vec<(&'static Kind, Value)>> {
     if host.get(&kube::NAMESPACE, None, NAMESPACE)?.is_some() { Ok(Vec::new()) } else { all(host) }
 }
 
-/// Makes the namespace anew, so that what is left in it can be ended.
+/// Creates the namespace again, so that what is left in it can be deleted.
 pub fn again() -> Act {
     Act::Apply(Box::new(json!({"apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": NAMESPACE, "labels": {label(): "longhorn"}}})))

@@ -40,7 +40,7 @@ pub(crate) fn ended(host: &dyn Host) -> Result<Undo> {
     if let Some(("True", why)) = state::condition(&namespace, "NamespaceDeletionDiscoveryFailure") {
         return Err(Error::failed(format!("the namespace {NAMESPACE} cannot end, and that is not Longhorn's fault"))
             .because(why)
-            .hint("a service behind the API is broken: `microk8s kubectl get apiservices`; mend or delete it, then the same command again"));
+            .hint("a service behind the API is broken: `microk8s kubectl get apiservices`; repair or delete it, then run the same command again"));
     }
     let left = content::all(host)?;
     if left.is_empty() {

@@ -29,11 +29,12 @@ pub(crate) fn removal(cluster: &Cluster<'_>) -> Vec<Finding> {
             content.iter().find_map(|c| state::condition(&found.namespace, c).filter(|(status, _)| *status == "True"));
         let why = why.map_or("", |(_, message)| message);
         let nobody = if found.manager.is_none() { ", and the manager that could end its objects is gone" } else { "" };
-        findings.push(Finding::refused(format!("the namespace {NAMESPACE} is half deleted{nobody}: {why}"), REPAIR));
+        findings
+            .push(Finding::refused(format!("the namespace {NAMESPACE} is partially deleted{nobody}: {why}"), REPAIR));
     }
     if let Some(names) = &longhorn.orphans {
         findings.push(Finding::refused(
-            format!("the namespace {NAMESPACE} is gone, and left objects behind that nobody can end: {names}"),
+            format!("the namespace {NAMESPACE} is gone, and left objects behind that cannot be deleted: {names}"),
             REPAIR,
         ));
     }
@@ -51,7 +52,7 @@ pub(crate) fn removal(cluster: &Cluster<'_>) -> Vec<Finding> {
         let running = longhorn.is_there();
         findings.push(Finding::refused(
             format!(
-                "nobody answers behind {}: changes of Longhorn's objects and of claims are refused (`failed calling webhook`)",
+                "no server answers behind {}: changes of Longhorn's objects and of claims are refused (`failed calling webhook`)",
                 longhorn.webhooks.join(" and ")
             ),
             if running { "`microk8s kubectl -n longhorn-system get pods -l app=longhorn-manager`" } else { REPAIR },
@@ -79,7 +80,7 @@ pub(crate) fn driver(cluster: &Cluster<'_>) -> Vec<Finding> {
         let paths = paths.into_iter().flatten().filter_map(|v| v["hostPath"]["path"].as_str());
         if let Some(wrong) = paths.into_iter().find(|p| p.contains("kubelet") && !p.starts_with(KUBELET)) {
             findings.push(Finding::refused(
-                format!("Longhorn's driver works in {wrong}, and kubelet in {KUBELET}: pods write beside their volumes, and what they write is lost with them"),
+                format!("Longhorn's driver works in {wrong}, and kubelet in {KUBELET}: what pods write is not on their volumes, and is lost with the pods"),
                 format!("set KUBELET_ROOT_DIR={KUBELET} on the Deployment longhorn-driver-deployer, then make the driver anew: `{remake}`"),
             ));
         }

@@ -172,7 +172,7 @@ fn changed(mut object: Value) -> Result<Value> {
     if is(&object, "ConfigMap", CLASS.0) {
         let text = object["data"][CLASS.1].as_str().unwrap_or_default();
         let mut class: Value = serde_saphyr::from_str(text)
-            .map_err(|e| Error::failed("the class in Longhorn's manifest cannot be read").because(e))?;
+            .map_err(|e| Error::failed("the class in Longhorn's manifest cannot be read").caused_by(e))?;
         class["parameters"]["numberOfReplicas"] = json!("1");
         class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] = json!("false");
         // JSON is YAML: the manager reads it as it is.

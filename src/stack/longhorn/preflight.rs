@@ -187,7 +187,7 @@ pub(crate) fn iscsi(facts: &Facts<'_>) -> Result<Vec<Finding>> {
                 "kernel {release} lacks iscsi_tcp, without which no volume is attached, and apt knows no {package}"
             ),
             format!(
-                "`apt update` and the same command again, or boot the kernel whose modules are installed; {OTHERWISE}"
+                "run `apt update` and the same command again, or boot the kernel whose modules are installed; {OTHERWISE}"
             ),
         )
     }])

@@ -39,14 +39,14 @@ const STEPS: &[Mend] = &[
         title: "its namespace, so that what it left can be ended",
         todo: emptied::again,
     },
-    Mend { id: "repair.webhooks", title: "webhooks that nobody answers any more", todo: webhooks },
+    Mend { id: "repair.webhooks", title: "webhooks without a server", todo: webhooks },
     Mend { id: "repair.consumers", title: "pods and claims that use its volumes", todo: consumers },
     Mend { id: "repair.programs", title: "what is left of its programs", todo: programs },
     Mend { id: "repair.webhooks-again", title: "webhooks that they registered meanwhile", todo: webhooks },
-    Mend { id: "repair.conversion", title: "conversions that nobody does any more", todo: conversion },
+    Mend { id: "repair.conversion", title: "conversion webhooks without a server", todo: conversion },
     Mend { id: "repair.objects", title: "its objects, which wait for a manager", todo: objects },
-    Mend { id: "repair.kinds", title: "its kinds", todo: kinds },
-    Mend { id: "repair.volumes", title: "volumes and attachments that nobody ends any more", todo: volumes_of_cluster },
+    Mend { id: "repair.kinds", title: "its custom resource definitions", todo: kinds },
+    Mend { id: "repair.volumes", title: "volumes and attachments that are stuck", todo: volumes_of_cluster },
     Mend { id: "repair.namespace", title: "its namespace", todo: emptied::ended },
     Mend { id: "repair.leftovers", title: "what it left in the cluster", todo: leftovers },
     Mend { id: "repair.host", title: "what it left on the host", todo: on_host },
@@ -76,7 +76,7 @@ pub fn diagnose(host: &dyn Host) -> Result<Option<String>> {
     let mut found = Vec::new();
     found.extend(installed.as_ref().map(|longhorn| {
         if longhorn.is_half_deleted() {
-            format!("the namespace {NAMESPACE} is half deleted")
+            format!("the namespace {NAMESPACE} is partially deleted")
         } else if longhorn.manager.is_none() {
             format!("the namespace {NAMESPACE} has no manager in it")
         } else {
@@ -215,7 +215,7 @@ fn consumers(host: &dyn Host) -> Result<Undo> {
     let claims = claims.into_iter().filter(|c| is_its(&c["metadata"]["namespace"], &c["metadata"]["name"]));
     let claims: Vec<(&'static Kind, Value)> = claims.map(|c| (&kube::PERSISTENT_VOLUME_CLAIM, c)).collect();
     let mut found: Vec<(&'static Kind, Value)> = pods.into_iter().map(|p| (&kube::POD, p)).collect();
-    // A pod whose volume cannot be unmounted never ends by itself.
+    // A pod whose volume cannot be unmounted never ends without help.
     let stuck: Vec<Act> = found.iter().filter(|(_, pod)| is_stuck(host, pod)).map(|(_, pod)| by_force(pod)).collect();
     if !stuck.is_empty() {
         return Ok(Undo::Acts(stuck));
@@ -329,6 +329,6 @@ fn verified(host: &dyn Host) -> Result<Undo> {
         None => Ok(Undo::Done),
         Some(left) => Err(Error::new(ExitCode::Residue, "something of Longhorn is still there")
             .because(left)
-            .hint("the same command again; `microk8s kubectl get all,crd -A | grep longhorn` shows what is left")),
+            .hint("run the same command again; `microk8s kubectl get all,crd -A | grep longhorn` shows what is left")),
     }
 }

@@ -202,7 +202,7 @@ pub fn needed_by_others(host: &dyn Host) -> Result<Option<String>> {
     if !theirs.is_empty() {
         let shown = |v: &data::Volume| if v.claim.is_some() { format!("claim {v}") } else { v.to_string() };
         let names: Vec<String> = theirs.iter().map(shown).collect();
-        return Ok(Some(format!("volumes of somebody else lie on Longhorn: {}", names.join("; "))));
+        return Ok(Some(format!("volumes that belong to somebody else are on Longhorn: {}", names.join("; "))));
     }
     let mut sets = if ours.is_empty() { Vec::new() } else { host.list(&kube::STATEFUL_SET, None, "")? };
     sets.retain(|set| !kube::is_ours(set));

@@ -53,10 +53,10 @@ struct Addon {
     known: Known,
 }
 
-/// What of somebody else's has an address of MetalLB's, for as long as MicroK8s stays.
+/// Services of somebody else that have an address of MetalLB, for as long as MicroK8s stays.
 pub(crate) fn stays(host: &dyn Host, known: &Known) -> Result<Option<Undo>> {
     let user = data::needed(host, "metallb", known)?;
-    Ok(user.map(|user| Undo::Keep(format!("{user} needs it, and is somebody else's"))))
+    Ok(user.map(|user| Undo::Keep(format!("{user} needs it and belongs to somebody else"))))
 }
 
 /// The addon's workloads, each with one container of the same name.

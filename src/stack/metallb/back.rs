@@ -18,7 +18,7 @@ use crate::{
 
 /// Why a pool stays.
 fn serves(losers: &[String]) -> Undo {
-    Undo::Keep(format!("services of somebody else would lose their addresses: {}", losers.join(", ")))
+    Undo::Keep(format!("services that belong to somebody else would lose their addresses: {}", losers.join(", ")))
 }
 
 impl Pool {
@@ -71,7 +71,7 @@ impl Pool {
         let of_us =
             host.get(&kube::CONFIG_MAP, Some(pools::NAMESPACE), "config")?.is_none_or(|object| kube::is_ours(&object));
         if !memory.open && !of_us {
-            return Ok(Undo::Theirs("somebody replaced it since by one of their own".to_owned()));
+            return Ok(Undo::Theirs("somebody has replaced it with one of their own".to_owned()));
         }
         let read = |text: &Value| text.as_str().map(pools::parse).transpose().map(Option::unwrap_or_default);
         let Ok(config) = read(&now) else {
@@ -119,7 +119,7 @@ impl Pool {
         })
     }
 
-    /// MetalLB 0.9 heeds the pool that it got back as little as it heeded ours: a service that we moved would keep its address.
+    /// MetalLB 0.9 ignores the restored pool as it ignored ours: a service that we moved would keep its address.
     pub(crate) fn heeds_again(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         if self.api == MetallbApi::Crd {
             return Ok(Undo::Done);

@@ -71,13 +71,13 @@ pub(crate) fn address(cluster: &Cluster<'_>) -> Vec<Finding> {
         findings.push(match excluded {
             Some(node) => Finding::refused(
                 format!(
-                    "nobody answers for {address} on the LAN: node {} is excluded from load balancers by a label",
+                    "{address} is not announced on the LAN: node {} is excluded from load balancers by a label",
                     state::name(node)
                 ),
                 format!("`microk8s kubectl label node {} {label}-`", state::name(node)),
             ),
             None => Finding::refused(
-                format!("nobody answers for {address} on the LAN: no speaker of MetalLB announces it"),
+                format!("{address} is not announced on the LAN: no speaker of MetalLB announces it"),
                 format!("`microk8s kubectl -n {NAMESPACE} logs ds/speaker`; {AGAIN}"),
             ),
         });

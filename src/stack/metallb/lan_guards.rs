@@ -76,7 +76,7 @@ pub(crate) fn spoofing(facts: &Facts<'_>) -> Result<Vec<Finding>> {
                 "{way}; `iris-mk8s doctor --from-lan` prints a command that shows on another host whether they arrive"
             ),
         ),
-        None => Finding::fine(if vendor.is_empty() { "nobody says whose VM this is".to_owned() } else { vendor }),
+        None => Finding::fine(if vendor.is_empty() { "no cloud provider is known".to_owned() } else { vendor }),
     }])
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn interfaces(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         let Some(link) = links.iter().find(|link| link["ifname"] == name.as_str()) else { continue };
         if link["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "NOARP")) {
             findings.push(Finding::refused(
-                format!("{name} does no ARP (NOARP): nobody on the LAN would find an address of MetalLB's there"),
+                format!("{name} does no ARP (NOARP): other machines would not find an address of MetalLB there"),
                 format!("`ip link set {name} arp on`, or take a range of another network"),
             ));
         }
@@ -141,7 +141,9 @@ pub(crate) fn settings(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         let forwards = |name: &str| facts.number(&format!("/proc/sys/net/ipv4/conf/{name}/forwarding"));
         if forwards("all")? == Some(1) && forwards(name)? == Some(0) {
             findings.push(Finding::warned(
-                format!("the kernel forwards packets, but none that come in by {name}: nobody in the LAN reaches IRIS"),
+                format!(
+                    "the kernel forwards packets, but none that come in by {name}: IRIS cannot be reached from the LAN"
+                ),
                 "`sysctl -w net.ipv4.ip_forward=0 net.ipv4.ip_forward=1` sets it for every interface",
             ));
         }

@@ -160,7 +160,7 @@ impl Pool {
         let losers = pools.losers(name, Some(&self.lb));
         (!losers.is_empty()).then(|| Probe::Refused {
             why: format!(
-                "with {} in MetalLB's pool `{name}` services of somebody else would lose their addresses: {}",
+                "with {} in MetalLB's pool `{name}` services that belong to somebody else would lose their addresses: {}",
                 self.lb,
                 losers.join(", ")
             ),
@@ -245,7 +245,7 @@ impl Step for Pool {
     }
 
     fn title(&self) -> String {
-        format!("addresses {}", self.lb)
+        format!("address pool {}", self.lb)
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {

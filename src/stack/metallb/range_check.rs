@@ -19,7 +19,9 @@ pub(crate) fn look(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let mut findings = network::check(lb, network, &reserved);
     findings.extend(in_use(facts, lb, network, &reserved)?);
     if findings.is_empty() {
-        findings.push(Finding::fine(format!("{} addresses that nobody else has", lb.len())).named("lb"));
+        let all =
+            if lb.len() == 1 { "its one address is".to_owned() } else { format!("all {} addresses are", lb.len()) };
+        findings.push(Finding::fine(format!("{all} free, as far as the LAN answers")).named("lb"));
     }
     Ok(findings)
 }

@@ -230,7 +230,7 @@ pub(crate) fn text(host: &dyn Host) -> Result<Option<String>> {
 
 pub(crate) fn parse(text: &str) -> Result<Value> {
     serde_saphyr::from_str(text)
-        .map_err(|e| Error::failed(format!("ConfigMap {NAMESPACE}/config is not MetalLB's")).because(e))
+        .map_err(|e| Error::failed(format!("ConfigMap {NAMESPACE}/config is not MetalLB's")).caused_by(e))
 }
 
 /// The addresses that MetalLB may give to us now; none without a pool.

@@ -215,7 +215,7 @@ impl Step for Addon {
         if unfinished && self.called == "dns" && self.row.enables_dns {
             let names = host.names(Path::new(LAUNCHER));
             if names.iter().any(|n| Path::new(n).extension().is_some_and(|e| e == "yaml")) {
-                return Ok(Probe::pending("MicroK8s enables it by itself after its installation"));
+                return Ok(Probe::pending("MicroK8s enables it automatically after its installation"));
             }
         }
         Ok(found)
@@ -285,7 +285,7 @@ impl Step for Addon {
             return Ok(Undo::Done);
         }
         if let Some(user) = data::needed(host, self.name(), &self.known)? {
-            return Ok(Undo::Keep(format!("{user} needs it, and is somebody else's")));
+            return Ok(Undo::Keep(format!("{user} needs it and belongs to somebody else")));
         }
         Ok(Undo::Acts(take_away(host, &self.called, self.run("enable"), self.run("disable"))?))
     }

@@ -112,7 +112,7 @@ impl Step for Alias {
     }
 
     fn title(&self) -> String {
-        "a short name for microk8s.kubectl".to_owned()
+        "a kubectl command for MicroK8s".to_owned()
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {

@@ -11,7 +11,7 @@ use crate::{
 pub(crate) fn issuer(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let Some(said) = asked(facts, "ca.crt", &["-ext", "keyUsage"])? else { return Ok(Vec::new()) };
     Ok(vec![if said.contains("Key Usage") {
-        Finding::fine("the authority says what it is for")
+        Finding::fine("the certificate authority states its key usage")
     } else {
         Finding::warned(
             "the cluster's certificate authority is one from before June 2026, without key usage: strict clients (Python 3.13 and newer) refuse it",

@@ -23,7 +23,7 @@ pub(crate) fn snap(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let tracking = text("tracking-channel");
     let wanted = &facts.spec.channel;
     Ok(vec![if text("status") != "active" {
-        Finding::refused("the snap microk8s is disabled", "`snap enable microk8s`, or the same bootstrap again")
+        Finding::refused("the snap microk8s is disabled", "`snap enable microk8s`, or run the same bootstrap again")
     } else if !tracking.is_empty() && tracking.parse::<Channel>().is_ok_and(|c| c != *wanted) {
         Finding::warned(
             format!("the snap microk8s tracks {tracking}, and the last bootstrap wanted {wanted}"),

@@ -1,5 +1,5 @@
-//! Whether the host still has the address by which its cluster goes. MicroK8s notices a new one by itself, mostly within a minute, but not all
-//! of it follows: the certificate of kubelet keeps the old address, and then no terminal and no log of a pod can be had.
+//! Whether the host still has the address that its cluster uses. MicroK8s notices a new one, mostly within a minute, but not all
+//! of it follows: the certificate of kubelet keeps the old address, and then terminals and logs of pods do not work.
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 

@@ -353,19 +353,19 @@ impl Step for Hold {
     }
 
     fn title(&self) -> String {
-        "no snap refresh by itself".to_owned()
+        "snap refreshes are held".to_owned()
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
         if Self::of_one_snap(host)? {
             let held = Self::snap_hold(host)?.is_some();
-            return Ok(if held { Probe::satisfied("microk8s is held") } else { Probe::Absent });
+            return Ok(if held { Probe::satisfied("for the snap microk8s") } else { Probe::Absent });
         }
         Ok(match Self::system_hold(host)? {
             Some(until)
                 if until == "forever" || until.as_str() > date(host.unix_time() + ENOUGH_DAYS * DAY).as_str() =>
             {
-                Probe::satisfied(format!("all snaps are held until {until}"))
+                Probe::satisfied(format!("for all snaps, until {until}"))
             }
             Some(until) => Probe::differs(json!(until), format!("held only until {until}")),
             None => Probe::Absent,

@@ -104,10 +104,10 @@ pub fn kubectl_in_the_way(host: &dyn Host, spec: &Spec) -> Result<Option<(PathBu
 /// Services without which nothing works; which of them exist depends on the version.
 pub(crate) const SERVICES: &[&str] = &["daemon-kubelite", "daemon-apiserver", "daemon-kubelet", "daemon-containerd"];
 
-/// `microk8s start` waits up to a minute for the node by itself, and stop for the pods.
+/// `microk8s start` waits up to a minute for the node, and `microk8s stop` for the pods.
 pub const SWITCH_WITHIN: Duration = Duration::from_secs(180);
 
-/// Where snapd tells of the services.
+/// Where snapd lists the services.
 pub(crate) const APPS: &str = "/v2/apps?names=microk8s&select=service";
 
 /// Why the cluster does not run, as far as the host itself tells.

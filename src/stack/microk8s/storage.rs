@@ -15,7 +15,7 @@ pub(crate) fn provisioner(cluster: &Cluster<'_>) -> Vec<Finding> {
         let addon = spec.channel.row().storage_addon;
         findings.push(Finding::refused(
             format!("the storage provisioner is not running: {why}"),
-            format!("`microk8s kubectl -n kube-system describe pods -l k8s-app=hostpath-provisioner`; `microk8s enable {addon}`, or the same bootstrap again"),
+            format!("`microk8s kubectl -n kube-system describe pods -l k8s-app=hostpath-provisioner`; `microk8s enable {addon}`, or run the same bootstrap again"),
         ));
     }
     let names: Vec<&str> = cluster.classes.iter().map(state::name).collect();
@@ -33,7 +33,7 @@ pub(crate) fn provisioner(cluster: &Cluster<'_>) -> Vec<Finding> {
         }
         None if !cluster.classes.iter().any(is_default) => findings.push(Finding::refused(
             format!("no StorageClass is the default one; {list}"),
-            "the same bootstrap again, or name one: --storage",
+            "run the same bootstrap again, or name a class with --storage",
         )),
         Some(_) | None => {}
     }
@@ -53,7 +53,7 @@ pub(crate) fn claims(cluster: &Cluster<'_>) -> Vec<Finding> {
         if phase == "Lost" {
             findings.push(Finding::refused(
                 format!("the volume of claim {name} is gone, and its data with it"),
-                "begin with new volumes: `iris-mk8s teardown --data`, then the same bootstrap again",
+                "to begin with new volumes, run `iris-mk8s teardown --data`, then the same bootstrap again",
             ));
         }
         if phase != "Pending" {
@@ -72,7 +72,7 @@ pub(crate) fn claims(cluster: &Cluster<'_>) -> Vec<Finding> {
             ),
             None => Finding::refused(
                 format!("claim {name} gets no volume: it names no StorageClass, and none is the default one"),
-                "`microk8s enable hostpath-storage`, or the same bootstrap again",
+                "`microk8s enable hostpath-storage`, or run the same bootstrap again",
             ),
             // It waits for its pod, and the pod says why it waits.
             Some(_) if event.is_some_and(|e| e.contains("first consumer")) => continue,

@@ -99,7 +99,7 @@ fn nftables(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         let (breaks, directions): (&str, &[&str]) = if hook == "input" {
             ("pods do not reach the API of the cluster", &["saddr"])
         } else {
-            ("pods reach nobody, and nobody reaches them", &["saddr", "daddr"])
+            ("pods cannot reach the network and cannot be reached", &["saddr", "daddr"])
         };
         let add = |way: &&str| format!("nft insert rule {family} {table} {name} ip {way} {pods} accept");
         let add = directions.iter().map(add).collect::<Vec<_>>().join("; ");

@@ -48,9 +48,7 @@ pub(crate) fn host_name(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         Finding::fine(name)
     } else {
         Finding::warned(
-            format!(
-                "nobody on this host knows the address of its own name `{name}`: logs of pods, and commands in them, may not be had"
-            ),
+            format!("this host cannot resolve its own name `{name}`: pod logs and commands in pods may not work"),
             format!("`echo 127.0.1.1 {name} >> /etc/hosts`"),
         )
     }])
@@ -87,7 +85,7 @@ pub(crate) fn ports(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         }
     }
     if taken.is_empty() {
-        return Ok(vec![Finding::fine("nobody else listens on the cluster's ports")]);
+        return Ok(vec![Finding::fine("the cluster's ports are free")]);
     }
     let what = |port: &u16| PORTS.iter().find(|(p, _)| p == port).map_or("", |(_, what)| what);
     let list: Vec<String> = taken.iter().map(|(port, who)| format!("{port} ({}): {who}", what(port))).collect();
@@ -149,7 +147,7 @@ pub(crate) fn forwarding(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     let routed = facts.text("/etc/default/ufw")?.lines().any(|l| l.trim() == "DEFAULT_FORWARD_POLICY=\"ACCEPT\"");
     if ufw && !routed {
         return Ok(vec![Finding::warned(
-            "ufw is on and drops what is forwarded: pods may reach nobody",
+            "ufw is on and drops what is forwarded: pods may not reach the network",
             "`ufw allow in on cni0; ufw allow out on cni0; ufw allow in on vxlan.calico; ufw allow out on vxlan.calico; ufw default allow routed`",
         )]);
     }
@@ -166,7 +164,7 @@ pub(crate) fn forwarding(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     }
     let docker = if facts.exists("/var/run/docker.sock") { " (docker sets it)" } else { "" };
     Ok(vec![Finding::warned(
-        format!("the packet filter's policy for forwarding is DROP{docker}: pods may reach nobody"),
+        format!("the packet filter's policy for forwarding is DROP{docker}: pods may not reach the network"),
         "`iptables -P FORWARD ACCEPT`, and for the next boot: `apt install iptables-persistent`",
     )])
 }

@@ -115,7 +115,7 @@ pub(crate) fn busy(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         Some(change) => {
             let text = |name: &str| change[name].as_str().unwrap_or("?").to_owned();
             Finding::warned(
-                format!("snapd is at work: {} (change {})", text("summary"), text("id")),
+                format!("snapd is busy: {} (change {})", text("summary"), text("id")),
                 "it is waited for where it is in the way; to see it end: `snap watch --last=auto-refresh?`",
             )
         }
@@ -140,7 +140,7 @@ pub(crate) fn store(facts: &Facts<'_>) -> Result<Vec<Finding>> {
             return Ok(vec![if e.kind == Kind::StoreTrouble {
                 Finding::warned(format!("the snap store answers, but not with what was asked for: {why}"), hint)
             } else {
-                Finding::refused(format!("the snap store cannot be asked: {why}"), hint)
+                Finding::refused(format!("the snap store does not answer: {why}"), hint)
             }]);
         }
     };

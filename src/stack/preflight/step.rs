@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// The steps: what ends by itself is waited for; then the host, and the range.
+/// The steps: wait for what ends without help; then check the host, and the range.
 pub(crate) fn all(spec: &Spec, checks: Checks) -> [Check; 3] {
     let (spec_of_host, spec_of_range) = (spec.clone(), spec.clone());
     let host = move |host: &dyn Host| Ok(judge(&look(host, &spec_of_host, checks), checks));

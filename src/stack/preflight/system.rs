@@ -222,7 +222,7 @@ pub(crate) fn clock(facts: &Facts<'_>) -> Result<Vec<Finding>> {
     };
     Ok(vec![if asked.is_some_and(|o| o.stdout.trim() == "no") {
         Finding::warned(
-            format!("the clock says {shown}, and nobody synchronises it: certificates and licences go by it"),
+            format!("the clock says {shown} and is not synchronised: certificates and licences depend on it"),
             "`timedatectl set-ntp true`",
         )
     } else {

@@ -33,7 +33,7 @@ impl Pushed {
     pub(crate) fn recalled(recipe: &Value) -> Result<Self> {
         let name = serde_json::from_value(recipe["push"].clone());
         let name =
-            name.map_err(|e| Error::new(ExitCode::Journal, "the journal holds an image without a name").because(e))?;
+            name.map_err(|e| Error::new(ExitCode::Journal, "the journal holds an image without a name").caused_by(e))?;
         Ok(Self { name, push: None })
     }
 

@@ -28,7 +28,7 @@ pub(super) fn rung(spec: &Spec) -> Box<dyn Step> {
     let iris = spec.iris.clone();
     Box::new(Check {
         id: "ready.door",
-        title: "the password is taken, and the well-known one is not".to_owned(),
+        title: "the new password works and the well-known one does not".to_owned(),
         question: Box::new(move |host| judge(host, &iris)),
         deadline: spec.timeouts.iris.into(),
         watches: pause(),
@@ -73,7 +73,7 @@ fn judge(host: &dyn Host, iris: &Iris) -> Result<Probe> {
             )),
             Door::Unclear(503) => return Ok(Probe::pending(format!("pod {name}: IRIS has no licence unit free for a login"))),
             Door::Unclear(status) => {
-                warnings.push(format!("pod {name}: whether the password is taken cannot be tried: /api/atelier/ answers with status {status}"));
+                warnings.push(format!("pod {name}: the password cannot be tested: /api/atelier/ answers with status {status}"));
             }
         }
     }

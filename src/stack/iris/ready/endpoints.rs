@@ -23,7 +23,7 @@ use crate::{
     stack::iris::names::WEB,
 };
 
-/// The database answers by now: an application that comes later than this does not come by itself.
+/// The database answers by now: an application that is not up after this time does not come up without help.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
 
 /// Between two looks. Each of them is a handful of requests at the most.
@@ -99,7 +99,7 @@ fn missing(host: &dyn Host, iris: &Iris, number: usize, answered: &BTreeSet<(usi
 enum Login {
     /// A user with a password, or nobody.
     As(Option<(String, String)>),
-    /// The password is not to be had.
+    /// The password cannot be read.
     Unknown(String),
 }
 

@@ -50,7 +50,7 @@ fn pause() -> Vec<Watch> {
     vec![Watch::Pause(Duration::from_millis(300))]
 }
 
-/// The rungs that need nothing but the pods: what ails these is told while the other addons are still on their way.
+/// The checks that need nothing but the pods: their problems are reported while the other addons are still being enabled.
 pub(crate) fn of_pods(spec: &Spec) -> Vec<Box<dyn Step>> {
     let namespace = Some(spec.iris.namespace.clone());
     let kinds = [&kube::POD, &kube::STATEFUL_SET];
@@ -60,7 +60,7 @@ pub(crate) fn of_pods(spec: &Spec) -> Vec<Box<dyn Step>> {
         rung(spec, "ready.volumes", "IRIS can write to its volumes", pause(), inside::volumes),
         rung(spec, "ready.names", "the pods find each other by name", pause(), inside::names),
         // It may take seconds, in which MetalLB is still on its way.
-        rung(spec, "ready.resolver", "names of the world, in a pod", pause(), names::judge),
+        rung(spec, "ready.resolver", "pods can resolve public names", pause(), names::judge),
     ]
 }
 
@@ -77,14 +77,14 @@ pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
     let mut rungs: Vec<Box<dyn Step>> = vec![
         Box::new(Check {
             id: "ready.address",
-            title: "an address of the range".to_owned(),
+            title: "the service has an address in the range".to_owned(),
             question: in_range,
             deadline: spec.timeouts.iris.into(),
             watches: vec![Watch::Objects(&kube::SERVICE, Some(spec.iris.namespace.clone()))],
         }),
-        rung(spec, "ready.metrics", "metrics through that address", pause(), metrics::through_the_address),
-        rung(spec, "ready.licence", "the licence", pause(), metrics::licence),
-        rung(spec, "ready.database", "the CPF's databases and namespaces", pause(), metrics::databases),
+        rung(spec, "ready.metrics", "metrics answer through that address", pause(), metrics::through_the_address),
+        rung(spec, "ready.licence", "the licence has free units", pause(), metrics::licence),
+        rung(spec, "ready.database", "the databases and namespaces of the CPF are there", pause(), metrics::databases),
         rung(spec, "ready.terminal", "a terminal answers", pause(), inside::terminal),
         // Last: where all licence units are in use, the terminal has said so.
         door::rung(spec),
@@ -104,16 +104,18 @@ fn pods_ready(host: &dyn Host, iris: &Iris) -> Result<Probe> {
         }
     }
     if state::rolled_out(&set) {
-        return Ok(Probe::satisfied(format!("{} pods ready", pods.len())));
+        let ready =
+            if pods.len() == 1 { "1 pod is ready".to_owned() } else { format!("{} pods are ready", pods.len()) };
+        return Ok(Probe::satisfied(ready));
     }
     let why = pods.iter().find_map(|pod| image::trouble(host, pod));
-    Ok(Probe::pending(why.unwrap_or_else(|| format!("{} of {} pods are made", pods.len(), iris.replicas))))
+    Ok(Probe::pending(why.unwrap_or_else(|| format!("{} of {} pods exist", pods.len(), iris.replicas))))
 }
 
 /// Starts after which another one will not be better.
 const STARTS: i64 = 3;
 
-/// Lines of a log that are shown when nobody knows what they mean.
+/// Lines of a log that are shown when their meaning is unknown.
 const LAST_WORDS: usize = 5;
 
 /// What a pod's state and log say that cannot heal by waiting.

@@ -173,7 +173,7 @@ impl Step for Before {
     }
 
     fn title(&self) -> String {
-        "what was there before Longhorn".to_owned()
+        "record of the host before Longhorn".to_owned()
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
@@ -189,7 +189,8 @@ impl Step for Before {
     fn apply(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
         // A plan may ask before there is a cluster.
         let found = Self::look(host).or_else(|e| if e.transient { Ok(Found::default()) } else { Err(e) })?;
-        let bytes = serde_json::to_vec_pretty(&found).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
+        let bytes =
+            serde_json::to_vec_pretty(&found).map_err(|e| Error::new(ExitCode::Bug, "not JSON").caused_by(e))?;
         Ok(vec![Act::Write(FileWrite {
             path: self.file.clone(),
             bytes,

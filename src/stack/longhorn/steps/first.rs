@@ -1,4 +1,4 @@
-//! IRIS on Longhorn goes before Longhorn does, and so before the snap: elsewhere the snap would take it along, and Longhorn would wait for ever
+//! IRIS on Longhorn is removed before Longhorn, and so before the snap. Otherwise it would be removed with the snap, and Longhorn would wait for ever
 //! for volumes that are in use.
 
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::{
     stack::microk8s::state as microk8s,
 };
 
-/// A step that goes by itself, whatever it is inside of.
+/// A step that is undone on its own, although it is inside of another one.
 pub(crate) struct First {
     pub(crate) inner: Box<dyn Step>,
     pub(crate) longhorn: Longhorn,

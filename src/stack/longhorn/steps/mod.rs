@@ -38,6 +38,7 @@ pub(crate) mod packages;
 pub(crate) mod ready;
 mod removal;
 mod trial;
+mod trial_end;
 
 /// The steps; none where no Longhorn is wanted. What is first is taken back last.
 pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
@@ -173,8 +174,8 @@ fn stays(host: &dyn Host) -> Result<Option<Undo>> {
     Err(Error::failed("Longhorn is still there, and needs it").hint(REPAIR))
 }
 
-/// What helps when it does not go by itself.
-const REPAIR: &str = "the same command again; where Longhorn is stuck: `iris-mk8s repair longhorn`";
+/// What helps when it is not removed without help.
+const REPAIR: &str = "run the same command again; if Longhorn is stuck: `iris-mk8s repair longhorn`";
 
 /// The step after whose undo nothing of Longhorn is left in the cluster.
 const GONE: &str = "longhorn.namespace";

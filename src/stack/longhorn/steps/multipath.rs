@@ -104,7 +104,7 @@ impl Step for Blacklist {
     }
 
     fn title(&self) -> String {
-        "multipathd leaves Longhorn's disks alone".to_owned()
+        "multipathd ignores Longhorn's disks".to_owned()
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {

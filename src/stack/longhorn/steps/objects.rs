@@ -40,7 +40,7 @@ impl Objects {
     /// What stands in the way, or makes it unnecessary.
     fn of_others(&self, found: &Installed) -> Option<Probe> {
         let half_deleted = || Probe::Refused {
-            why: format!("the namespace {NAMESPACE} is half deleted: it waits for objects whose manager is gone"),
+            why: format!("the namespace {NAMESPACE} is partially deleted: it waits for objects whose manager is gone"),
             hint: "`iris-mk8s repair longhorn` ends it; nothing of Longhorn's data survives that".to_owned(),
         };
         if found.is_half_deleted() {
@@ -95,10 +95,10 @@ impl Step for Objects {
     fn title(&self) -> String {
         let what = match self.part {
             Part::Namespace => "its namespace",
-            Part::Definitions => "its kinds",
-            Part::Rights => "its accounts and rights",
+            Part::Definitions => "its custom resource definitions",
+            Part::Rights => "its service accounts and roles",
             Part::Settings => "its settings",
-            Part::Workloads => "its services and programs",
+            Part::Workloads => "its services and workloads",
         };
         format!("Longhorn {}: {what}", self.common.version())
     }

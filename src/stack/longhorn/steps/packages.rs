@@ -52,7 +52,7 @@ impl Step for Lists {
     }
 
     fn title(&self) -> String {
-        format!("apt knows {ISCSI}")
+        format!("apt knows the package {ISCSI}")
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
@@ -86,7 +86,7 @@ impl Step for Lists {
     }
 }
 
-/// Another apt is at work, as on a fresh VM: it comes to an end, and only then it is seen what is missing.
+/// Another apt is running, as on a fresh VM. It ends, and only then is it known which packages are missing.
 fn waiting(host: &dyn Host) -> Result<Option<Probe>> {
     let who = at_apt(host)?;
     Ok(who.map(|who| Probe::pending(format!("{who} works with apt; it is waited for"))))

@@ -33,13 +33,13 @@ struct Sign {
 const SIGNS: &[Sign] = &[
     Sign {
         words: "failed to get kubelet root dir",
-        means: "the driver does not find kubelet's directory by itself",
+        means: "the driver does not find kubelet's directory",
         hint: "set KUBELET_ROOT_DIR=/var/snap/microk8s/common/var/lib/kubelet on the Deployment longhorn-driver-deployer",
     },
     Sign {
         words: "iscsiadm/open-iscsi",
         means: "the host has no iSCSI",
-        hint: "`apt install open-iscsi`, then the same command again",
+        hint: "run `apt install open-iscsi`, then the same command again",
     },
     Sign {
         words: "failed to upgrade since upgrading from",
@@ -282,7 +282,7 @@ fn webhooks(host: &dyn Host, common: &Common) -> Result<Probe> {
     Ok(if answers {
         Probe::satisfied("registered")
     } else {
-        Probe::pending(format!("nobody is behind the service {service} yet"))
+        Probe::pending(format!("service {service} has no endpoints yet"))
     })
 }
 

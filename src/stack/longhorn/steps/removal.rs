@@ -1,5 +1,5 @@
 //! The way out, in the one order that works: volumes first, then the confirmation, then the uninstall job of the installed version. Each look
-//! finds where it stands by itself, so it goes on wherever a run died.
+//! finds out from the cluster where it stands, so it resumes wherever a run died.
 
 use serde_json::{Value, json};
 
@@ -127,7 +127,7 @@ fn begin(host: &dyn Host, common: &Common, version: LonghornVersion, found: &Ins
     if version.wants_confirmation() {
         if state::going(&found.namespace) {
             return Err(Error::failed(format!(
-                "the namespace {NAMESPACE} is half deleted: no uninstall job can be made in it"
+                "the namespace {NAMESPACE} is partially deleted: no uninstall job can be made in it"
             ))
             .hint(REPAIR));
         }

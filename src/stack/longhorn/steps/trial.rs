@@ -1,6 +1,6 @@
-//! A volume is tried out: a claim, and a pod without rights of its own that writes to it and reads back, on a mount that really is Longhorn's.
-//! Nothing else would tell of a driver whose pods write beside their volume, of a missing module, or of multipathd. It is done once: a note in
-//! the cluster says that it was, and the claim goes again.
+//! A test volume: a claim, and an unprivileged pod that writes to it and reads back, on a mount that really is Longhorn's.
+//! Only this finds a driver whose pods do not write to their volume, a missing module, or multipathd in the way. It is done once: a note in
+//! the cluster records it, and the claim is removed again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -28,13 +28,13 @@ use crate::{
     stack::longhorn::state::{self as longhorn, Installed, NAMESPACE, TRIAL},
 };
 
-/// A group and a user who own nothing: the volume's root must be made theirs.
+/// A group and a user who own nothing yet: the root of the volume must be made theirs.
 const GROUP: i64 = 51773;
 
 /// Reasons of events that say why a pod has no volume.
 const REASONS: &[&str] = &["FailedAttachVolume", "FailedMount", "FailedScheduling", "ProvisioningFailed"];
 
-/// What iscsiadm says when no volume will ever be attached, and what to do.
+/// What iscsiadm prints when no volume can ever be attached, and what to do.
 const NEVER: &[(&str, &str)] = &[
     (
         "driver tcp not loaded",
@@ -48,7 +48,7 @@ const NEVER: &[(&str, &str)] = &[
 
 /// The two steps: the trial, and its end.
 pub(super) fn all(common: &Common) -> Vec<Box<dyn Step>> {
-    vec![Box::new(Trial { common: common.clone() }), Box::new(End { common: common.clone() })]
+    vec![Box::new(Trial { common: common.clone() }), Box::new(super::trial_end::End { common: common.clone() })]
 }
 
 fn meta() -> ObjectMeta {
@@ -124,18 +124,18 @@ fn pod(image: &str) -> Value {
 }
 
 /// The note that it was tried out.
-fn note(common: &Common) -> Value {
+pub(super) fn note(common: &Common) -> Value {
     let data = BTreeMap::from([("version".to_owned(), common.version().to_string())]);
     value(&ConfigMap { metadata: meta(), data: Some(data), ..ConfigMap::default() })
 }
 
 /// Whether the note is there, for this version.
-fn is_proven(host: &dyn Host, common: &Common) -> Result<bool> {
+pub(super) fn is_proven(host: &dyn Host, common: &Common) -> Result<bool> {
     let found = host.get(&kube::CONFIG_MAP, Some(NAMESPACE), TRIAL)?;
     Ok(found.is_some_and(|map| map["data"]["version"] == common.version().to_string()))
 }
 
-const THEIRS: &str = "not tried out: it is somebody else's";
+pub(super) const THEIRS: &str = "not tested: it belongs to somebody else";
 
 /// A volume works.
 struct Trial {
@@ -219,7 +219,7 @@ impl Step for Trial {
     }
 
     fn title(&self) -> String {
-        "a volume of Longhorn's, tried out".to_owned()
+        "a test volume on Longhorn works".to_owned()
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
@@ -279,12 +279,12 @@ impl Step for Trial {
     }
 }
 
-fn deleted(kind: &'static kube::Kind) -> Act {
+pub(super) fn deleted(kind: &'static kube::Kind) -> Act {
     Act::Delete { kind, namespace: Some(NAMESPACE.to_owned()), name: TRIAL.to_owned() }
 }
 
-/// What ends the trial: its pod, its claim, and its volume, which goes by itself.
-fn end(host: &dyn Host) -> Result<Undo> {
+/// What ends the trial: its pod and its claim are deleted. Its volume is then deleted by the provisioner.
+pub(super) fn end(host: &dyn Host) -> Result<Undo> {
     let (mut acts, mut goes) = (Vec::new(), None);
     for kind in [&kube::POD, &kube::PERSISTENT_VOLUME_CLAIM] {
         if let Some(found) = host.get(kind, Some(NAMESPACE), TRIAL)? {
@@ -302,77 +302,4 @@ fn end(host: &dyn Host) -> Result<Undo> {
         goes.get_or_insert_with(|| format!("volume {} of the trial is being deleted", state::name(volume)));
     }
     Ok(if acts.is_empty() { goes.map_or(Undo::Done, Undo::Pending) } else { Undo::Acts(acts) })
-}
-
-/// The trial is over, and noted.
-struct End {
-    common: Common,
-}
-
-impl Step for End {
-    fn id(&self) -> &'static str {
-        "longhorn.trial-end"
-    }
-
-    fn recipe(&self) -> Value {
-        self.common.recipe()
-    }
-
-    fn title(&self) -> String {
-        "the trial is over".to_owned()
-    }
-
-    fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        if Installed::find(host)?.is_some_and(|found| !found.is_ours()) {
-            return Ok(Probe::satisfied(THEIRS));
-        }
-        if !is_proven(host, &self.common)? {
-            return Ok(Probe::Absent);
-        }
-        Ok(match end(host)? {
-            Undo::Acts(_) => Probe::differs(json!({"left": TRIAL}), "its claim is still there"),
-            Undo::Pending(why) => Probe::pending(why),
-            Undo::Done | Undo::Keep(_) | Undo::Theirs(_) => Probe::satisfied("noted; nothing of it is left"),
-        })
-    }
-
-    fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
-        if *found == Probe::Absent {
-            // A plan asks before there is anything to delete, or even a cluster.
-            let both = [&kube::POD, &kube::PERSISTENT_VOLUME_CLAIM].map(deleted);
-            return Ok(std::iter::once(Act::Apply(Box::new(note(&self.common)))).chain(both).collect());
-        }
-        Ok(if let Undo::Acts(acts) = end(host)? { acts } else { Vec::new() })
-    }
-
-    fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
-        Ok(Memo { prior: Value::Null, want: json!({"note": TRIAL}) })
-    }
-
-    fn undo(&self, host: &dyn Host, _: &Memory) -> Result<Undo> {
-        if !super::has_cluster(host)? || host.get(&kube::CONFIG_MAP, Some(NAMESPACE), TRIAL)?.is_none() {
-            return Ok(Undo::Done);
-        }
-        if longhorn::needed_by_others(host)?.is_some() {
-            return Ok(Undo::Keep("Longhorn stays, and it was tried out".to_owned()));
-        }
-        let (kind, namespace) = (&kube::CONFIG_MAP, Some(NAMESPACE.to_owned()));
-        removal::reachable(host, Undo::Acts(vec![Act::Delete { kind, namespace, name: TRIAL.to_owned() }]))
-    }
-
-    fn deadline(&self) -> Duration {
-        self.common.deadline
-    }
-
-    fn watches(&self) -> Vec<Watch> {
-        vec![
-            Watch::Objects(&kube::POD, Some(NAMESPACE.to_owned())),
-            Watch::Objects(&kube::PERSISTENT_VOLUME, None),
-            Watch::Objects(&kube::PERSISTENT_VOLUME_CLAIM, Some(NAMESPACE.to_owned())),
-        ]
-    }
-
-    fn scope(&self) -> Scope {
-        Scope::Host
-    }
 }

@@ -140,7 +140,7 @@ mod tests {
         assert_eq!((found.rules(), found.format), (Some(&[][..]), 1));
         assert_eq!((found.there, found.links), (None, vec!["lo".to_owned()]));
         let with_rules = parse(FIRST.replace("\"filter_rules\": false", "\"filter_rules\": true").as_bytes());
-        assert_eq!(with_rules.expect("it is read").rules(), None, "which rules nobody knows");
+        assert_eq!(with_rules.expect("it is read").rules(), None, "whose rules are unknown");
     }
 
     #[test]

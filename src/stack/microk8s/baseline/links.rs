@@ -50,7 +50,7 @@ fn list(host: &dyn Host, argv: &[&str]) -> Result<Vec<Value>> {
     if !output.ok() {
         return Err(cannot());
     }
-    serde_json::from_str(&output.stdout).map_err(|e| cannot().because(e))
+    serde_json::from_str(&output.stdout).map_err(|e| cannot().caused_by(e))
 }
 
 /// Names of all network devices.

@@ -3,7 +3,6 @@
 //! kind of them again, takes away what is proven to be MicroK8s', and names what stays and why.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Mutex,
     time::Duration,
@@ -25,6 +24,7 @@ use crate::{
 };
 
 use others::Others;
+use tries::Tries;
 
 mod files;
 mod found;
@@ -34,15 +34,10 @@ mod others;
 mod processes;
 mod rules;
 mod settings;
+mod tries;
 
 /// The services of the snap.
 const UNITS: &str = "snap.microk8s.*";
-
-/// How often an act may come about in vain. What it should take away then stays, and is named.
-const TRIES: u8 = 3;
-
-/// The engine repeats acts that failed after ten seconds.
-const AGAIN: Duration = Duration::from_secs(10);
 
 /// Where it is written down. It is there as long as the snap is ours.
 pub(crate) fn file() -> PathBuf {
@@ -52,22 +47,6 @@ pub(crate) fn file() -> PathBuf {
 /// A command that takes something away; `gone`: what it says when that is gone already.
 fn run(argv: &[&str], gone: &'static str) -> Act {
     Act::Run(Cmd::changes(SOON, argv.iter().copied()).or_gone(gone))
-}
-
-/// What became of acts so far.
-#[derive(Default)]
-struct Tries {
-    /// The first one to do, and since when it is.
-    head: Option<(String, Duration)>,
-    /// Since when there is nothing to do, and something is there all the same.
-    nothing_since: Option<Duration>,
-    in_vain: BTreeMap<String, u8>,
-}
-
-impl Tries {
-    fn of(&self, act: &Act) -> u8 {
-        self.in_vain.get(&act.show()).copied().unwrap_or(0)
-    }
 }
 
 /// The step.
@@ -90,14 +69,15 @@ impl Before {
         }
     }
 
-    /// Whether what is left may still go by itself: the kernel takes the devices of a namespace away some time after its last process.
     fn may_still_go(&self, host: &dyn Host, left: &[Left]) -> bool {
-        let Ok(mut tries) = self.tries.lock() else { return false };
-        if left.iter().all(|l| l.theirs) {
-            return false;
+        self.tries.lock().is_ok_and(|mut tries| tries.may_still_go(host.now(), left))
+    }
+
+    fn to_try(&self, host: &dyn Host, acts: Vec<Act>, left: &mut Vec<Left>) -> Vec<Act> {
+        match self.tries.lock() {
+            Ok(mut tries) => tries.to_try(host.now(), acts, left),
+            Err(_) => acts,
         }
-        let now = host.now();
-        now < *tries.nothing_since.get_or_insert(now) + AGAIN
     }
 
     fn homes(&self, host: &dyn Host) -> Result<Vec<PathBuf>> {
@@ -115,7 +95,7 @@ impl Before {
     }
 
     /// Everything that MicroK8s and we are known to leave: what to do about it, and what stays. While the snap is still there, what snapd
-    /// ends and removes by itself is left out.
+    /// ends and removes is left out.
     fn look_after(
         &self,
         host: &dyn Host,
@@ -158,30 +138,6 @@ impl Before {
         Ok((acts, left))
     }
 
-    /// These acts, in the order in which they are to be tried: one that is still the first to do after a while does not come about, and goes
-    /// behind the others, so that it does not keep them from being tried. After some tries it stays.
-    fn to_try(&self, host: &dyn Host, mut acts: Vec<Act>, left: &mut Vec<Left>) -> Vec<Act> {
-        let Ok(mut tries) = self.tries.lock() else { return acts };
-        let now = host.now();
-        acts.sort_by_key(|act| tries.of(act));
-        if let Some(head) = acts.first().map(Act::show) {
-            let since = tries.head.take().filter(|(act, _)| *act == head).map_or(now, |(_, since)| since);
-            if now >= since + AGAIN {
-                *tries.in_vain.entry(head).or_default() += 1;
-                acts.sort_by_key(|act| tries.of(act));
-                tries.head = acts.first().map(|act| (act.show(), now));
-            } else {
-                tries.head = Some((head, since));
-            }
-        }
-        let (given_up, todo): (Vec<Act>, Vec<Act>) = acts.into_iter().partition(|act| tries.of(act) >= TRIES);
-        let why = |act: &Act| {
-            Left::ours(format!("what `{}` takes away", act.show()), "it is still there after several tries")
-        };
-        left.extend(given_up.iter().map(why));
-        todo
-    }
-
     /// What was there before: from the record, or from the journal's copy where that is lost. Of a step that did not come to its end nothing
     /// is known: then nothing came after it either.
     fn known(&self, host: &dyn Host, memory: &Memory) -> Result<Option<Found>> {
@@ -214,7 +170,7 @@ impl Before {
     }
 
     fn is_gone(&self) -> Left {
-        let why = "what MicroK8s left cannot be told from what is somebody else's, and stays";
+        let why = "what MicroK8s left cannot be distinguished from what belongs to somebody else, so it stays";
         Left::theirs(format!("{} is gone, and with it what was there before MicroK8s", self.file.display()), why)
     }
 }
@@ -258,7 +214,7 @@ impl Step for Before {
     }
 
     fn title(&self) -> String {
-        "what was there before MicroK8s".to_owned()
+        "record of the host before MicroK8s".to_owned()
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
@@ -310,7 +266,8 @@ impl Step for Before {
             }
             None => Found::look(host, &self.homes(host)?)?,
         };
-        let bytes = serde_json::to_vec_pretty(&found).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
+        let bytes =
+            serde_json::to_vec_pretty(&found).map_err(|e| Error::new(ExitCode::Bug, "not JSON").caused_by(e))?;
         acts.push(Act::Write(FileWrite {
             path: self.file.clone(),
             bytes,

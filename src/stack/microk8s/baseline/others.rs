@@ -9,7 +9,7 @@ use crate::{error::Result, host::Host, stack::microk8s::state::OTHER_KUBERNETES}
 /// Programs of a Kubernetes that work on the host itself.
 const PROGRAMS: &[&str] = &["kubelet", "kube-proxy", "k3s", "k3s-server", "k3s-agent", "rke2", "k0s"];
 
-/// Where other runtimes listen. Each of them needs forwarding, and turns it on by itself only when it starts.
+/// Sockets of other container runtimes. Each of them needs forwarding, and turns it on only when it starts.
 const RUNTIMES: &[(&str, &str)] = &[
     ("Docker", "/run/docker.sock"),
     ("containerd", "/run/containerd/containerd.sock"),

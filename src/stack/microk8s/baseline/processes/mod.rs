@@ -47,7 +47,7 @@ pub(super) struct Seen {
     pub(super) root: String,
     /// It runs as root.
     pub(super) is_roots: bool,
-    /// It sees this host's processes, and so is in nobody's container.
+    /// It sees the processes of this host, so it is not in a container.
     pub(super) on_host: bool,
     /// It has this host's network.
     pub(super) on_network: bool,
