@@ -23,7 +23,7 @@ use std::{
 
 use crate::{
     config::{
-        flags::{Lb, SpecFlags, Wish},
+        flags::{ChannelArg, Lb, SpecFlags},
         lb_range::LbRange,
         spec::Spec,
         version::Channel,
@@ -126,7 +126,7 @@ impl Settings {
     /// # Errors
     /// Exit code 2: something else that is wanted does not go with it.
     pub fn choose(&mut self, channel: Channel, input: &Input) -> Result<()> {
-        self.take("channel", Value::Channel(Wish::Channel(channel)));
+        self.take("channel", Value::Channel(ChannelArg::Channel(channel)));
         self.agree(&input.flags.skip_check)
     }
 

@@ -89,7 +89,7 @@ impl Addon {
     }
 
     /// Whether what is there is of a MicroK8s before this one: a refresh leaves addons as they are, and this one would not read our pool.
-    fn of_before(&self, host: &dyn Host) -> Result<bool> {
+    fn is_legacy_release(&self, host: &dyn Host) -> Result<bool> {
         Ok(self.api == MetallbApi::Crd
             && host.get(CONTROLLER.0, Some(NAMESPACE), CONTROLLER.1)?.is_some()
             && host.get(&kube::CUSTOM_RESOURCE_DEFINITION, None, POOLS)?.is_none())
@@ -167,7 +167,7 @@ impl Step for Addon {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        if self.of_before(host)? {
+        if self.is_legacy_release(host)? {
             return Ok(Probe::differs(
                 json!({"release": "before"}),
                 "it is the one of an older MicroK8s, which takes its pool from a ConfigMap",

@@ -130,7 +130,7 @@ impl Pool {
             ours.extend(pools.into_iter().filter(|p| p.name == OWN || p.name == made_by_microk8s(self.api)));
         }
         let moved = |address: Ipv4Addr| ours.iter().any(|pool| pool.holds(address));
-        let Some(service) = self.unheeded(&self.pools(host)?, moved) else { return Ok(Undo::Done) };
+        let Some(service) = self.blocking_service(&self.pools(host)?, moved) else { return Ok(Undo::Done) };
         let controllers = controllers(host)?;
         Ok(if controllers.is_empty() {
             Undo::Done
