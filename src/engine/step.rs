@@ -209,6 +209,8 @@ pub struct Memory {
     pub open: bool,
     /// What an undo needs to know besides, as the newest intent has it.
     pub recipe: Value,
+    /// Those that it had before, the newest last.
+    pub earlier: Vec<Value>,
     /// Why the last teardown left it.
     pub kept: Option<String>,
     /// It came to its end at least once.
@@ -219,6 +221,19 @@ pub struct Memory {
     pub at: u64,
     /// The step whose traces this one's undo removes is ours, too, and not taken back yet.
     pub clears_ours: bool,
+}
+
+impl Memory {
+    /// Another spec asks for another recipe of the same step.
+    pub fn renew(&mut self, recipe: &Value) {
+        if self.recipe == *recipe {
+            return;
+        }
+        let before = std::mem::replace(&mut self.recipe, recipe.clone());
+        if !before.is_null() {
+            self.earlier.push(before);
+        }
+    }
 }
 
 /// What an undo has to do.

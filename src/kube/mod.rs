@@ -50,8 +50,12 @@ macro_rules! kinds {
 }
 
 kinds! {
+    BFD_PROFILE = "metallb.io" "v1beta1" "BFDProfile" "bfdprofiles";
+    BGP_ADVERTISEMENT = "metallb.io" "v1beta1" "BGPAdvertisement" "bgpadvertisements";
+    BGP_PEER = "metallb.io" "v1beta2" "BGPPeer" "bgppeers";
     CLUSTER_ROLE = "rbac.authorization.k8s.io" "v1" "ClusterRole" "clusterroles";
     CLUSTER_ROLE_BINDING = "rbac.authorization.k8s.io" "v1" "ClusterRoleBinding" "clusterrolebindings";
+    COMMUNITY = "metallb.io" "v1beta1" "Community" "communities";
     CONFIG_MAP = "" "v1" "ConfigMap" "configmaps";
     CRON_JOB = "batch" "v1" "CronJob" "cronjobs";
     CRON_JOB_BETA = "batch" "v1beta1" "CronJob" "cronjobs";

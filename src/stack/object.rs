@@ -39,11 +39,24 @@ pub(crate) struct Object {
     pub(crate) labelled: Option<Labelled>,
     /// Its image is named by a digest.
     pub(crate) pin: Option<Pin>,
+    /// What was applied before, the newest last, for whoever changes the number of its instances and nothing else.
+    pub(crate) applied: Vec<Value>,
 }
 
 impl Object {
     pub(crate) fn new(id: &'static str, kind: &'static Kind, want: Value, essential: Value) -> Self {
-        Self { id, kind, want, essential, serves: None, deadline: SOON, used_by: None, labelled: None, pin: None }
+        Self {
+            id,
+            kind,
+            want,
+            essential,
+            serves: None,
+            deadline: SOON,
+            used_by: None,
+            labelled: None,
+            pin: None,
+            applied: Vec::new(),
+        }
     }
 
     fn name(&self) -> &str {
@@ -60,6 +73,9 @@ impl Object {
 
     /// The object as we want it in the cluster as it is.
     fn wanted(&self, host: &dyn Host) -> Result<Value> {
+        if !self.applied.is_empty() {
+            return Ok(self.rescaled(self.get(host)?.as_ref()));
+        }
         let want = match &self.pin {
             Some(pin) => pin.suited(host, &self.want)?,
             None => self.want.clone(),
@@ -69,7 +85,22 @@ impl Object {
             None => Ok(want),
         }
     }
+
+    /// The object as it was applied, with the number of instances that we want. Of all that was applied, this is what is there: an apply
+    /// that the API refused, or that an interrupted run did not reach, is among it. Where nothing is there, or somebody changed it, it is
+    /// the newest.
+    fn rescaled(&self, now: Option<&Value>) -> Value {
+        let is_there = |applied: &&Value| {
+            now.is_some_and(|now| state::differences(applied, now).iter().all(|field| field == REPLICAS))
+        };
+        let mut want = self.applied.iter().rfind(is_there).or(self.applied.last()).unwrap_or(&self.want).clone();
+        want["spec"]["replicas"] = self.want["spec"]["replicas"].clone();
+        want
+    }
 }
+
+/// The number of a StatefulSet's instances, as [`state::differences`] names it.
+const REPLICAS: &str = "spec.replicas";
 
 impl Step for Object {
     fn id(&self) -> &str {
@@ -151,11 +182,8 @@ impl Step for Object {
         if !kube::is_ours(&now) {
             return Ok(Undo::Theirs("somebody has replaced it with one of their own".to_owned()));
         }
-        // An apply is done as a whole or not at all: what is there is as one of them made it, or somebody changed it. Journals of the first
-        // format do not say what was applied.
-        let is_known = memory.wants.iter().all(|want| want["applied"].is_object());
         let changes = changed(memory, &now);
-        if !changes.is_empty() && (is_known || !memory.open) {
+        if !changes.is_empty() {
             let how = format!("somebody has changed it since ({})", changes.join(", "));
             return Ok(Undo::Keep(format!("{how}; delete it yourself if it is not needed")));
         }
@@ -233,14 +261,21 @@ fn without_secrets(object: &Value) -> Value {
     object
 }
 
-/// What somebody changed of an object since we applied it, by what was applied then and not by what would be today.
+/// What somebody changed of an object since we applied it, by what was applied then and not by what would be today. An apply is done as a
+/// whole or not at all: what is there is as one of them made it, or somebody changed it.
 fn changed(memory: &Memory, now: &Value) -> Vec<String> {
-    let now = without_secrets(now);
-    let applied = memory.wants.iter().map(|want| &want["applied"]).filter(|applied| applied.is_object());
-    let mut all = applied.map(|applied| state::differences(applied, &now));
-    let Some(first) = all.next() else { return state::changed_by_others(&now) };
-    // Newest last: what differs from that is what a person would look for.
-    all.fold(first, |before, newer| if before.is_empty() { before } else { newer })
+    let shown = without_secrets(now);
+    let (known, unknown): (Vec<&Value>, Vec<&Value>) =
+        memory.wants.iter().map(|want| &want["applied"]).partition(|applied| applied.is_object());
+    let mut newest = Vec::new();
+    for applied in known {
+        newest = state::differences(applied, &shown);
+        if newest.is_empty() {
+            return newest;
+        }
+    }
+    // Journals of the first format do not say what was applied; the object itself says who set which field.
+    if unknown.is_empty() && !newest.is_empty() { newest } else { state::changed_by_others(now) }
 }
 
 impl Object {

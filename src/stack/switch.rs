@@ -17,7 +17,6 @@ use super::{
         state::SWITCH_WITHIN,
     },
     object::Object,
-    registry::Pin,
 };
 use crate::{
     config::{
@@ -38,7 +37,7 @@ use crate::{
 /// What `stop` makes true: the database first, so that it need not recover, then the cluster.
 pub fn stop(host: &dyn Host, spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
     let stage = |id, steps| Stage { id, needs: &[], lock: None, steps };
-    let off: Vec<Box<dyn Step>> = vec![Box::new(Stopped)];
+    let off: Vec<Box<dyn Step>> = vec![Box::new(Stopped { was_broken_off: ledger.is_open(RUNNING) })];
     // A cluster that is stopped cannot be asked, and no instance runs in it.
     if microk8s::is_stopped(host) {
         return vec![stage("start", off)];
@@ -47,7 +46,7 @@ pub fn stop(host: &dyn Host, spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
     let first: Vec<Box<dyn Step>> = if matches!(set, Ok(None)) {
         vec![Box::new(ended(spec))]
     } else if is_ours(spec, ledger) {
-        vec![Box::new(scaled(spec, 0)), Box::new(ended(spec))]
+        vec![Box::new(scaled(spec, ledger, 0)), Box::new(ended(spec))]
     } else {
         vec![Box::new(nobody_elses(spec))]
     };
@@ -56,10 +55,12 @@ pub fn stop(host: &dyn Host, spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
 
 /// What `start` makes true: the cluster, then the database, until it answers.
 pub fn start(spec: &Spec, ledger: &Ledger) -> Vec<Stage> {
+    let replicas = instances_before(spec, ledger);
+    let spec = &Spec { iris: Iris { replicas, ..spec.iris.clone() }, ..spec.clone() };
     let mut stages = catalog(spec, &Credentials::placeholder());
     stages.retain(|stage| ["start", "pods", "ready"].contains(&stage.id));
     if is_ours(spec, ledger) {
-        let scaled: Vec<Box<dyn Step>> = vec![Box::new(there(spec)), Box::new(scaled(spec, spec.iris.replicas))];
+        let scaled: Vec<Box<dyn Step>> = vec![Box::new(there(spec)), Box::new(scaled(spec, ledger, replicas))];
         stages.insert(1, Stage { id: "iris", needs: &[], lock: None, steps: scaled });
     }
     stages
@@ -69,13 +70,25 @@ fn is_ours(spec: &Spec, ledger: &Ledger) -> bool {
     ledger.memory(&set_key(&spec.iris)).is_some()
 }
 
-/// The StatefulSet with that many instances.
-fn scaled(spec: &Spec, replicas: u32) -> Object {
+/// The StatefulSet with that many instances, and everything else as it was applied. The newest spec may ask for more: a bootstrap that
+/// ended before it reached the StatefulSet has left its spec, and whoever stops or starts does not ask for that.
+fn scaled(spec: &Spec, ledger: &Ledger, replicas: u32) -> Object {
     let iris = Iris { replicas, ..spec.iris.clone() };
     // Only one of ours is switched.
     let essential = stateful_set_of(&iris);
-    let made = set_object(&iris, essential, spec.timeouts.remove.into());
-    Object { pin: Pin::as_it_is(&spec.iris.image), ..made }
+    Object { applied: applied(spec, ledger), ..set_object(&iris, essential, spec.timeouts.remove.into()) }
+}
+
+/// All that we applied as the StatefulSet, the newest last.
+fn applied(spec: &Spec, ledger: &Ledger) -> Vec<Value> {
+    let wants = ledger.memory(&set_key(&spec.iris)).into_iter().flat_map(|memory| &memory.wants);
+    wants.map(|want| want["applied"].clone()).filter(Value::is_object).collect()
+}
+
+/// The number of instances that the StatefulSet was last applied with, other than to end them.
+fn instances_before(spec: &Spec, ledger: &Ledger) -> u32 {
+    let counts = applied(spec, ledger).into_iter().rev().filter_map(|set| set["spec"]["replicas"].as_u64());
+    counts.filter_map(|count| u32::try_from(count).ok()).find(|count| *count > 0).unwrap_or(spec.iris.replicas)
 }
 
 /// There is something to start: whoever removed it, or MicroK8s with it, may not want it back.
@@ -151,7 +164,16 @@ fn nobody_elses(spec: &Spec) -> Check {
 }
 
 /// The cluster is stopped.
-struct Stopped;
+struct Stopped {
+    /// The last switch of ours did not come to its end.
+    was_broken_off: bool,
+}
+
+impl Stopped {
+    fn is_true(&self, host: &dyn Host) -> Result<bool> {
+        Ok(microk8s::is_stopped(host) && !(self.was_broken_off && running::will_run(host)?))
+    }
+}
 
 impl Step for Stopped {
     fn id(&self) -> &'static str {
@@ -163,7 +185,7 @@ impl Step for Stopped {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        Ok(if microk8s::is_stopped(host) {
+        Ok(if self.is_true(host)? {
             Probe::satisfied("")
         } else {
             Probe::differs(running::switched(false), "MicroK8s runs")

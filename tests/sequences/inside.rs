@@ -23,6 +23,10 @@ pub fn does(world: &mut World, op: &Op, sight: &Sight) -> bool {
         Op::Makes(guest) => {
             let objects = objects(*guest, sight, cluster.era);
             let mut made = false;
+            let definition = key(&kinds::CUSTOM_RESOURCE_DEFINITION, "", "ipaddresspools.metallb.io");
+            if *guest == Guest::Peer && cluster.get(&definition).is_none() {
+                return false;
+            }
             // A pool that is refused is not advertised.
             if matches!(guest, Guest::Pool | Guest::OverlappingPool)
                 && objects.first().is_some_and(|object| cluster.apply(object, PERSON, true, now).is_err())
@@ -112,7 +116,10 @@ fn objects(guest: Guest, sight: &Sight, era: Era) -> Vec<Value> {
             json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta("front", "www"), "spec": {}}),
         ],
         Guest::Kind => vec![definition("Gadget")],
-        Guest::Pool | Guest::OverlappingPool if era == Era::Old => Vec::new(),
+        Guest::Pool | Guest::OverlappingPool | Guest::Peer if era == Era::Old => Vec::new(),
+        Guest::Peer => vec![json!({"apiVersion": "metallb.io/v1beta2", "kind": "BGPPeer",
+            "metadata": {"name": "router", "namespace": "metallb-system"},
+            "spec": {"myASN": 64500, "peerASN": 64501, "peerAddress": "192.168.11.1"}})],
         Guest::Pool => vec![manifests::pool("mine", &[Range::Theirs.text()]), manifests::advertisement("mine")],
         Guest::OverlappingPool => vec![manifests::pool("mine-too", &["192.168.11.125-192.168.11.135"])],
     }

@@ -1,5 +1,8 @@
 //! Sequences that broke a promise once, each as short as it could be cut, by what was wrong. A new one is pasted here as it is printed.
 
+use iris_mk8s::kube;
+use serde_json::json;
+
 use crate::{
     draw,
     model::{
@@ -13,13 +16,14 @@ use crate::{
         Op::*,
         OurFile::*,
         Ours, Part, Place, Range,
-        Reach::*,
+        Reach::{self, *},
         Rule, Sequence,
         Start::*,
         Wish,
     },
     op::{Op, Start},
     play::{Play, play},
+    program,
 };
 
 const PLAIN: Wish = Wish::PLAIN;
@@ -42,6 +46,13 @@ fn on_both(start: Start, ops: &[Op]) {
 fn ended(played: &Play, command: &str) -> String {
     let line = played.story.iter().rev().find(|line| line.starts_with(command)).expect("it was run");
     line.split(": ").nth(1).unwrap_or_default().split(',').next().unwrap_or_default().to_owned()
+}
+
+/// How this one ended, the first time that it was run.
+fn first_end(played: &Play, op: &Op) -> String {
+    let begin = format!("{op:?}: ");
+    let line = played.story.iter().find_map(|line| line.strip_prefix(&begin)).expect("it was run");
+    line.split(',').next().unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -574,5 +585,124 @@ fn what_was_found_on_a_fourth_round_stays_found() {
         let played = on(Era::Today, Fresh, &[Bootstrap(of_longhorn, Whole), dies, Bootstrap(of_longhorn, Whole)]);
         let last = played.story.iter().rev().find(|line| line.starts_with("Bootstrap"));
         assert!(last.is_some_and(|line| line.contains("Whole): Done")), "{at} {:?}", played.story);
+    }
+}
+
+#[test]
+fn a_start_applies_what_was_applied_and_not_the_newest_spec() {
+    for stage in ["metallb", "basics"] {
+        let other = Bootstrap(Wish { class: Some("other"), until: Some(stage), ..PLAIN }, Whole);
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Stop(Whole), other.clone(), Start(Whole), Teardown(App, Whole)]);
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), other.clone(), Stop(Whole), Start(Whole), Teardown(App, Whole)]);
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), other.clone(), Microk8sStop, Start(Whole), Teardown(App, Whole)]);
+    }
+    let fewer = Bootstrap(Wish { replicas: 1, until: Some("metallb"), ..PLAIN }, Whole);
+    let mut played = Play::new(Era::Today, Fresh);
+    for op in [Bootstrap(PLAIN, Whole), fewer, Stop(Whole), Start(Whole)] {
+        assert!(played.step(&op) && played.violations.is_empty(), "{:?}", played.story);
+    }
+    let set = (kube::STATEFUL_SET.plural, "default".to_owned(), "data".to_owned());
+    let set = played.world.cluster.as_ref().and_then(|cluster| cluster.get(&set));
+    assert_eq!(set.map(|set| &set["spec"]["replicas"]), Some(&json!(2)), "as many as there were");
+}
+
+#[test]
+fn what_was_found_on_a_fifth_round_stays_found() {
+    let puts = |at| Meanwhile(at, Box::new(Puts(Place::HomeSnap)));
+    let ops = [Bootstrap(PLAIN, Whole), Teardown(Reset, puts(1))];
+    let played = on(Era::Today, Fresh, &ops);
+    assert_eq!(first_end(&played, &ops[1]), "NotOurs", "{:?}", played.story);
+    on(Era::Today, Fresh, &[Bootstrap(PLAIN, Whole), Stop(Whole), Teardown(Blind, puts(1))]);
+    let edits = || Meanwhile(1, Box::new(Edits(Ours::Set)));
+    for replicas in [1, 3] {
+        let first = Bootstrap(Wish { replicas, ..PLAIN }, Whole);
+        on_both(Fresh, &[first.clone(), Bootstrap(PLAIN, edits()), Teardown(App, Whole)]);
+        on_both(Fresh, &[first, Bootstrap(PLAIN, edits()), Teardown(Data, Whole)]);
+    }
+    let second = Wish { range: Range::Second, ..PLAIN };
+    for at in 8..30 {
+        let interrupted = Teardown(Reset, CtrlC(at));
+        let ops = [Bootstrap(PLAIN, Whole), Bootstrap(second, Whole), interrupted, Bootstrap(PLAIN, Whole)];
+        on(Era::Old, Theirs, &ops);
+        on(Era::Today, Theirs, &ops);
+        let cut = Teardown(Reset, Dies(PowerCut, at, 0));
+        on_both(Fresh, &[Bootstrap(PLAIN, Whole), Makes(Kind), cut, Bootstrap(PLAIN, Whole)]);
+    }
+    let anna = Wish { user: "anna", ..PLAIN };
+    let interrupted = Teardown(Reset, CtrlC(29));
+    on_both(Fresh, &[Bootstrap(anna, Whole), Aliases("mk"), Bootstrap(PLAIN, Whole), interrupted]);
+    let elsewhere = Bootstrap(Wish { namespace: "a", ..PLAIN }, Whole);
+    let (data, reset) = (Teardown(Data, Whole), Teardown(Reset, Whole));
+    on_both(Fresh, &[Bootstrap(PLAIN, Whole), Edits(Ours::Set), Bootstrap(PLAIN, Whole), data, elsewhere, reset]);
+    let breaks = Meanwhile(142, Box::new(Deletes(Part::MetallbController)));
+    on(Era::Old, Fresh, &[Bootstrap(Wish { abreast: Some(174), ..PLAIN }, breaks)]);
+}
+
+#[test]
+fn a_half_metallb_of_the_old_era_keeps_pools_of_others() {
+    let broken = Deletes(Part::MetallbController);
+    let ops = [broken.clone(), Bootstrap(PLAIN, Whole)];
+    let played = on(Era::Old, TheirsWithPool, &ops);
+    assert_eq!(first_end(&played, &ops[1]), "NotOurs", "{:?}", played.story);
+    // What it holds is what we ask for.
+    let ops = [broken, Bootstrap(Wish { range: Range::Theirs, ..PLAIN }, Whole)];
+    let played = on(Era::Old, TheirsWithPool, &ops);
+    assert_eq!(first_end(&played, &ops[1]), "Done", "{:?}", played.story);
+}
+
+#[test]
+fn what_somebody_told_metallb_stays_with_it() {
+    for guest in [Guest::Pool, Guest::Peer] {
+        for reach in Reach::ALL {
+            let ops = [Bootstrap(PLAIN, Whole), Makes(guest), Teardown(reach, Whole)];
+            on(Era::Today, Fresh, &ops);
+            on(Era::Today, Theirs, &ops);
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_knows_of_every_user_that_was_added() {
+    for era in [Era::Today, Era::Old] {
+        let mut played = Play::new(era, Fresh);
+        for user in ["anna", "ubuntu"] {
+            assert!(played.step(&Bootstrap(Wish { user, ..PLAIN }, Whole)));
+        }
+        let shown = program::undo_plan(&played.world, Reset).text;
+        assert!(shown.contains("gpasswd --delete anna") && shown.contains("gpasswd --delete ubuntu"), "{shown}");
+        assert!(!shown.contains("stays: group"), "{shown}");
+        assert!(played.step(&Teardown(Reset, Whole)) && played.violations.is_empty(), "{:?}", played.story);
+    }
+}
+
+#[test]
+fn half_a_registry_goes_from_a_microk8s_of_somebody_elses() {
+    let broken = [Deletes(Part::RegistryDeployment), Deletes(Part::StorageClass)];
+    on_both(TheirsStopped, &[&[Bootstrap(PLAIN, Whole)][..], &broken].concat());
+}
+
+#[test]
+fn half_an_addon_that_somebody_needs_stays() {
+    for part in [Part::MetallbController, Part::RegistryDeployment] {
+        on_both(
+            Fresh,
+            &[Bootstrap(PLAIN, Whole), Makes(Service), Makes(Workload), Deletes(part), Teardown(Reset, Whole)],
+        );
+    }
+}
+
+#[test]
+fn a_stop_ends_a_start_that_was_broken_off() {
+    for at in 24..40 {
+        let cut = Bootstrap(Wish { until: Some("start"), ..PLAIN }, Dies(PowerCut, at, 0));
+        on_both(TheirsStopped, &[cut, Stop(Whole), Teardown(Reset, Whole)]);
+    }
+}
+
+#[test]
+fn an_edit_of_what_the_first_release_applied_outlives_an_apply_that_is_refused() {
+    let of_class = Bootstrap(Wish { class: Some("microk8s-hostpath"), ..PLAIN }, Whole);
+    for release in ["plain", "until-iris"] {
+        on(Era::Today, Released(release), &[Edits(Ours::Set), of_class.clone(), Teardown(App, Whole)]);
     }
 }

@@ -98,10 +98,12 @@ pub enum Guest {
     Pool,
     /// One with addresses of ours.
     OverlappingPool,
+    /// A router that MetalLB is to tell of its addresses.
+    Peer,
 }
 
 impl Guest {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Claim,
         Self::ClaimBesideIris,
         Self::ClaimElsewhere,
@@ -113,6 +115,7 @@ impl Guest {
         Self::Kind,
         Self::Pool,
         Self::OverlappingPool,
+        Self::Peer,
     ];
 }
 

@@ -9,7 +9,7 @@ use crate::{
     cli::{self, Format, Global},
     config::place::Place,
     engine::{Engine, event::Outcome, journal::Journal},
-    error::{Error, ExitCode, Result},
+    error::{Error, ExitCode, Result, one_line},
     host::Host,
     image::{
         Name, Push,
@@ -156,12 +156,16 @@ fn question(host: &dyn Host, name: &Name, digest: &str, others: &[String]) -> St
             others.iter().map(|tag| format!("{}:{tag}", name.repository)).collect::<Vec<_>>().join(", ")
         ));
     }
-    let users = steps::users_of(host, name, digest);
-    if !users.is_empty() {
-        text.push_str(&format!(
-            "{} run it, and cannot be made anew on a node that does not have it any more\n",
-            users.join(", ")
-        ));
-    }
+    text.push_str(&match steps::users_of(host, name, digest) {
+        Ok(users) if users.is_empty() => String::new(),
+        Ok(users) => {
+            format!("{} run it, and cannot be made anew on a node that does not have it any more\n", users.join(", "))
+        }
+        Err(e) => format!(
+            "it cannot be told which pods run it, since the cluster cannot be asked ({}); those that do cannot be made anew on a node \
+             that does not have it any more\n",
+            one_line(&e)
+        ),
+    });
     text
 }

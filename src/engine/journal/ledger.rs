@@ -70,7 +70,7 @@ impl Ledger {
                     entry.1.microk8s.clone_from(microk8s);
                 }
                 if !recipe.is_null() {
-                    entry.1.recipe.clone_from(recipe);
+                    entry.1.renew(recipe);
                 }
                 // The newest one comes last, also when it was wanted before.
                 entry.1.wants.retain(|want| *want != memo.want);
@@ -98,7 +98,7 @@ impl Ledger {
             Record::Recipe { step, recipe } => {
                 self.pass(step, "renewed", |state| (!matches!(state, State::Undoing { .. })).then_some(state))?;
                 if let Some((_, memory)) = self.steps.get_mut(step) {
-                    memory.recipe.clone_from(recipe);
+                    memory.renew(recipe);
                 }
             }
             Record::Kept { step, why } => {

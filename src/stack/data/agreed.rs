@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    Known, List, Volume,
+    Known, List, Volume, settings,
     sight::WITHOUT_LOOKING,
     volumes::{identity, is_trial, namespace},
 };
@@ -22,6 +22,8 @@ use crate::{
 pub struct Agreed {
     /// Claims, each by what identifies it.
     claims: BTreeSet<String>,
+    /// Files that go with MicroK8s, by their paths.
+    settings: BTreeSet<String>,
     /// Whatever is in a MicroK8s that cannot be asked.
     unseen: bool,
     /// What the journal knew to be ours.
@@ -33,8 +35,13 @@ pub struct Agreed {
 impl Agreed {
     /// Nothing: for commands that delete no data.
     pub fn nothing() -> &'static Self {
-        static NOTHING: Agreed =
-            Agreed { claims: BTreeSet::new(), unseen: false, known: Known::NOTHING, stay: BTreeMap::new() };
+        static NOTHING: Agreed = Agreed {
+            claims: BTreeSet::new(),
+            settings: BTreeSet::new(),
+            unseen: false,
+            known: Known::NOTHING,
+            stay: BTreeMap::new(),
+        };
         &NOTHING
     }
 
@@ -42,6 +49,12 @@ impl Agreed {
     pub fn to<'a>(volumes: impl IntoIterator<Item = &'a Volume>) -> Self {
         let claims = volumes.into_iter().map(|v| v.uid.clone()).filter(|uid| !uid.is_empty()).collect();
         Self { claims, ..Self::default() }
+    }
+
+    /// Also these files.
+    #[must_use]
+    pub(super) fn and_settings(self, paths: &[String]) -> Self {
+        Self { settings: paths.iter().cloned().collect(), ..self }
     }
 
     /// Also whatever is in a MicroK8s that cannot be asked, if that is so.
@@ -55,6 +68,13 @@ impl Agreed {
     pub fn and_stay<'a>(self, steps: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let stay = steps.into_iter().map(|(key, why)| (key.to_owned(), why.to_owned())).collect();
         Self { stay, ..self }
+    }
+
+    /// Whether the files that go with MicroK8s were shown.
+    fn covers_the_files(&self, host: &dyn Host) -> Result<()> {
+        let mut files = settings(host, &self.known);
+        files.retain(|path| !self.settings.contains(path));
+        if files.is_empty() { Ok(()) } else { Err(not_agreed(&files)) }
     }
 
     /// Whether MicroK8s may go: the step that removes it cannot tell a cluster that does not answer from one that holds nothing.
@@ -87,6 +107,11 @@ impl Consent for Agreed {
     }
 
     fn check(&self, host: &dyn Host, act: &Act) -> Result<()> {
+        let removes =
+            matches!(act, Act::Snapd(change) if change.path == microk8s::SNAP && change.body["action"] == "remove");
+        if removes {
+            self.covers_the_files(host)?;
+        }
         if self.unseen {
             return Ok(());
         }
@@ -98,7 +123,7 @@ impl Consent for Agreed {
             Act::Delete { kind, name, .. } if **kind == kube::NAMESPACE => {
                 self.covers(&host.list(&kube::PERSISTENT_VOLUME_CLAIM, Some(name), "")?)
             }
-            Act::Snapd(change) if change.path == microk8s::SNAP && change.body["action"] == "remove" => {
+            Act::Snapd(_) if removes => {
                 self.removes_microk8s(host).map_err(|e| if e.hint.is_some() { e } else { e.hint(WITHOUT_LOOKING) })
             }
             Act::Run(cmd) if is_disabling_the_registry(&cmd.argv) => {

@@ -58,15 +58,15 @@ const WORKLOADS: [&Kind; 8] = [
     &kube::CRON_JOB_BETA,
     &kube::POD,
 ];
-const OTHERS: [&Kind; 7] = [
-    &kube::SERVICE,
-    &kube::INGRESS,
-    &kube::NETWORK_POLICY,
-    &kube::CONFIG_MAP,
-    &kube::SECRET,
-    // Where MetalLB has none of these kinds, the server knows none.
+const OTHERS: [&Kind; 5] = [&kube::SERVICE, &kube::INGRESS, &kube::NETWORK_POLICY, &kube::CONFIG_MAP, &kube::SECRET];
+/// What people tell MetalLB. Its other kinds hold what it tells them. Where it has none of these, the server knows none.
+const OF_METALLB: [&Kind; 6] = [
     &kube::IP_ADDRESS_POOL,
     &kube::L2_ADVERTISEMENT,
+    &kube::BGP_PEER,
+    &kube::BGP_ADVERTISEMENT,
+    &kube::BFD_PROFILE,
+    &kube::COMMUNITY,
 ];
 
 /// Names that Kubernetes and MicroK8s give to objects of every cluster: namespace, kind, name.
@@ -167,7 +167,7 @@ const REGISTRIES: &[&str] = &["docker.io", "localhost:32000"];
 /// The cluster cannot be asked.
 pub(super) fn read(host: &dyn Host, known: &Known) -> Result<Vec<Theirs>> {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (kind, object) in objects(host, known, &[&WORKLOADS[..], &OTHERS].concat())? {
+    for (kind, object) in objects(host, known, &[&WORKLOADS[..], &OTHERS, &OF_METALLB].concat())? {
         let things = places.entry(format!("namespace {}", namespace(&object))).or_default();
         let thing = format!("{} {}", kind.kind, state::name(&object));
         // One object in two versions of the API.
@@ -229,7 +229,7 @@ fn is_somebodys_namespace(host: &dyn Host, namespace: &Value, known: &Known) -> 
 
 /// What somebody else told MetalLB: they go with the addon.
 pub(super) fn pools(host: &dyn Host, known: &Known) -> Result<Vec<(&'static Kind, Value)>> {
-    objects(host, known, &[&kube::IP_ADDRESS_POOL, &kube::L2_ADVERTISEMENT])
+    objects(host, known, &OF_METALLB)
 }
 
 fn is_somebodys(kind: &Kind, object: &Value, known: &Known) -> bool {

@@ -282,7 +282,8 @@ impl Sight {
 
     /// What may be deleted after a yes to this.
     pub fn agreed(&self, stake: &Stake) -> Agreed {
-        Agreed::to(&stake.data).and_unseen(self.unseen.is_some(), self.known.clone())
+        let agreed = Agreed::to(&stake.data).and_settings(&stake.settings);
+        agreed.and_unseen(self.unseen.is_some(), self.known.clone())
     }
 
     /// Refuses a teardown that cannot see what it would delete.

@@ -107,9 +107,10 @@ pub(crate) fn with_a_password(host: &dyn Host, iris: &Iris) -> Result<Vec<String
 
 /// Those that no step of ours takes back, and that came since the password did: a StatefulSet that somebody made larger makes claims without our
 /// mark, and the accounts in them have this password, too.
-pub(crate) fn with_our_password(host: &dyn Host, iris: &Iris, since: u64) -> Result<Vec<String>> {
+pub(crate) fn with_our_password(host: &dyn Host, iris: &[Iris], since: u64) -> Result<Vec<String>> {
     let is_newer = |claim: &Value| image::is_since(&claim["metadata"]["creationTimestamp"], since);
-    named(host, |claim| !kube::is_ours(claim) && is_claim_of(claim, iris) && is_newer(claim))
+    let is_of_one = |claim: &Value| iris.iter().any(|iris| is_claim_of(claim, iris));
+    named(host, |claim| !kube::is_ours(claim) && is_of_one(claim) && is_newer(claim))
 }
 
 fn named(host: &dyn Host, counts: impl Fn(&Value) -> bool) -> Result<Vec<String>> {

@@ -58,5 +58,16 @@ pub(crate) fn recipe(iris: &Iris) -> Value {
     json!({"namespace": iris.namespace, "name": iris.name, "service": iris.service})
 }
 
+/// The IRIS that a recipe names: the newest spec may name another one.
+pub(crate) fn recalled(recipe: &Value, iris: &Iris) -> Iris {
+    let name = |field: &str, newest: &str| recipe[field].as_str().unwrap_or(newest).to_owned();
+    Iris {
+        namespace: name("namespace", &iris.namespace),
+        name: name("name", &iris.name),
+        service: name("service", &iris.service),
+        ..iris.clone()
+    }
+}
+
 /// The step's name.
 pub(crate) const PASSWORD: &str = "iris.password";

@@ -97,7 +97,10 @@ impl Step for Password {
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
-        let kept = super::claims::with_our_password(host, &self.iris, memory.at)?;
+        // A bootstrap in another namespace went on with the files that were there.
+        let earlier = memory.earlier.iter().map(|recipe| iris::recalled(&recipe["iris"], &self.iris));
+        let all: Vec<Iris> = earlier.chain([self.iris.clone()]).collect();
+        let kept = super::claims::with_our_password(host, &all, memory.at)?;
         if !kept.is_empty() {
             return Ok(Undo::Keep(format!("the volumes {} hold accounts with this password", kept.join(", "))));
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     pool::{POOLS, Pool},
-    state::{NAMESPACE, Pools, made_by_microk8s},
+    state::{self as metallb, NAMESPACE, Pools, made_by_microk8s, text},
 };
 use crate::{
     config::{
@@ -89,10 +89,22 @@ impl Addon {
     }
 
     /// Whether what is there is of a MicroK8s before this one: a refresh leaves addons as they are, and this one would not read our pool.
-    fn is_legacy_release(&self, host: &dyn Host) -> Result<bool> {
+    /// Without the ConfigMap of the old one it is this one, half disabled.
+    fn is_legacy_release(&self, host: &dyn Host, kinds: Option<&Value>) -> Result<bool> {
         Ok(self.api == MetallbApi::Crd
+            && kinds.is_none()
             && host.get(CONTROLLER.0, Some(NAMESPACE), CONTROLLER.1)?.is_some()
-            && host.get(&kube::CUSTOM_RESOURCE_DEFINITION, None, POOLS)?.is_none())
+            && text(host)?.is_some())
+    }
+
+    /// Pools that go with the namespace, and that nobody would put back.
+    fn pools_at_stake(&self, host: &dyn Host) -> Result<Vec<String>> {
+        let pools = Pools::read(host, self.api, None)?;
+        let is_ours = |pool: &metallb::Pool| {
+            pool.name == made_by_microk8s(self.api)
+                && LbRange::from_metallb(&pool.addresses).is_ok_and(|lb| lb == self.lb)
+        };
+        Ok(pools.all.iter().filter(|pool| !is_ours(pool)).map(|pool| pool.name.clone()).collect())
     }
 
     fn enable(&self) -> Act {
@@ -167,7 +179,16 @@ impl Step for Addon {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
-        if self.is_legacy_release(host)? {
+        let namespace = host.get(&kube::NAMESPACE, None, NAMESPACE)?;
+        let kinds = match self.api {
+            MetallbApi::ConfigMap => None,
+            MetallbApi::Crd => host.get(&kube::CUSTOM_RESOURCE_DEFINITION, None, POOLS)?,
+        };
+        // Its workloads may still be there and work.
+        if namespace.iter().chain(&kinds).any(state::going) {
+            return Ok(Probe::pending("it is being disabled"));
+        }
+        if self.is_legacy_release(host, kinds.as_ref())? {
             return Ok(Probe::differs(
                 json!({"release": "before"}),
                 "it is the one of an older MicroK8s, which takes its pool from a ConfigMap",
@@ -183,22 +204,38 @@ impl Step for Addon {
         {
             return Ok(Probe::pending(why));
         }
-        if found != Probe::Absent {
-            return Ok(found);
+        if self.api == MetallbApi::Crd && kinds.is_none() && found != Probe::Absent {
+            return Ok(Probe::differs(json!({"kinds": false}), "partially installed: its kinds are missing"));
         }
         // What tells that it is, or was, there: somebody may have taken away the rest.
         let (sign, called) = match self.api {
-            MetallbApi::ConfigMap => (host.get(&kube::NAMESPACE, None, NAMESPACE)?, "namespace"),
-            MetallbApi::Crd => (host.get(&kube::CUSTOM_RESOURCE_DEFINITION, None, POOLS)?, "kinds"),
+            MetallbApi::ConfigMap => (namespace, "namespace"),
+            MetallbApi::Crd => (kinds, "kinds"),
         };
-        Ok(match sign {
-            Some(sign) if state::going(&sign) => Probe::pending("it is being disabled"),
-            Some(_) => Probe::differs(
+        let found = match (found, sign) {
+            (Probe::Absent, Some(_)) => Probe::differs(
                 json!({called: true}),
                 format!("partially installed: its {called}, and no workload that works"),
             ),
-            None => Probe::Absent,
-        })
+            (found, _) => found,
+        };
+        if self.api == MetallbApi::ConfigMap && matches!(found, Probe::Differs { .. }) {
+            let pools = self.pools_at_stake(host)?;
+            if !pools.is_empty() {
+                return Ok(Probe::Refused {
+                    why: format!(
+                        "MetalLB is only partially installed, and this MicroK8s installs it anew only without its namespace, which \
+                         holds the pools {} of somebody else's",
+                        pools.join(", ")
+                    ),
+                    hint: format!(
+                        "save them: `microk8s kubectl get configmap config --namespace {NAMESPACE} -o yaml`; remove it: `microk8s kubectl \
+                         delete namespace {NAMESPACE}`; run the same command again, then apply them again"
+                    ),
+                });
+            }
+        }
+        Ok(found)
     }
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {

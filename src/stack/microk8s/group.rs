@@ -33,10 +33,10 @@ fn members(host: &dyn Host) -> Result<Option<Vec<String>>> {
     Ok(list.map(|l| l.split(',').filter(|m| !m.is_empty()).map(str::to_owned).collect()))
 }
 
-/// What to do about the group when MicroK8s is gone, which made it. Whom somebody added since, they want in it; `going` is one whose membership
-/// goes before.
-pub(crate) fn left(host: &dyn Host, going: Option<&str>) -> Result<(Vec<Act>, Vec<Left>)> {
-    let others = |members: Vec<String>| members.into_iter().filter(|m| Some(m.as_str()) != going).collect::<Vec<_>>();
+/// What to do about the group when MicroK8s is gone, which made it. Whom somebody added since, they want in it; `going` are those whose
+/// membership goes before.
+pub(crate) fn left(host: &dyn Host, going: &[String]) -> Result<(Vec<Act>, Vec<Left>)> {
+    let others = |members: Vec<String>| members.into_iter().filter(|m| !going.contains(m)).collect::<Vec<_>>();
     Ok(match members(host)?.map(others) {
         None => (Vec::new(), Vec::new()),
         Some(members) if members.is_empty() => {

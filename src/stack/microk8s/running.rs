@@ -37,7 +37,7 @@ impl Running {
 }
 
 /// Whether services of it run or are to start at the next boot: a start that was broken off leaves them so beside the sign of a stop.
-fn will_run(host: &dyn Host) -> Result<bool> {
+pub(crate) fn will_run(host: &dyn Host) -> Result<bool> {
     let services = host.snapd_get(APPS)?.unwrap_or_default();
     let is_on = |service: &Value| {
         let name = service["name"].as_str().unwrap_or_default();

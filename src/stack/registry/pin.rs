@@ -9,25 +9,15 @@ use crate::{
     error::{Error, ExitCode, Result},
     host::Host,
     image::{Name, registry},
-    kube::{self, state},
 };
 
-/// Which digest is meant.
-pub(crate) enum Pin {
-    /// That of the tag as it is in the registry now.
-    Newest(Name),
-    /// That which the StatefulSet has: who only starts or stops it does not ask for another image.
-    AsItIs(Name),
-}
+/// The tag whose digest is meant, as it is in the registry now.
+pub(crate) struct Pin(Name);
 
 impl Pin {
     /// The pin of an image; none when it is of another registry, or has its digest already.
     pub(crate) fn newest(image: &str) -> Option<Self> {
-        of_tag(image).map(Self::Newest)
-    }
-
-    pub(crate) fn as_it_is(image: &str) -> Option<Self> {
-        of_tag(image).map(Self::AsItIs)
+        of_tag(image).map(Self)
     }
 
     /// What is to be said where the registry does not have the image.
@@ -35,8 +25,7 @@ impl Pin {
     /// # Errors
     /// The registry does not answer (transient).
     pub(crate) fn missing(&self, host: &dyn Host) -> Result<Option<Probe>> {
-        let Self::Newest(name) = self else { return Ok(None) };
-        Ok(if registry::stored(host, name)?.is_some() { None } else { Some(hopeless(name)) })
+        Ok(if registry::stored(host, &self.0)?.is_some() { None } else { Some(hopeless(&self.0)) })
     }
 
     /// The object with the image by its digest.
@@ -44,16 +33,7 @@ impl Pin {
     /// # Errors
     /// The registry does not answer (transient), or has no such image.
     pub(crate) fn suited(&self, host: &dyn Host, want: &Value) -> Result<Value> {
-        let (name, digest) = match self {
-            Self::Newest(name) => (name, Some(digest_of(host, name)?)),
-            Self::AsItIs(name) => {
-                let metadata = &want["metadata"];
-                let namespace = metadata["namespace"].as_str();
-                let set = host.get(&kube::STATEFUL_SET, namespace, state::name(want))?;
-                (name, set.as_ref().and_then(|set| digest_in(set, name)))
-            }
-        };
-        Ok(digest.map_or_else(|| want.clone(), |digest| pinned(want, name, &digest)))
+        Ok(pinned(want, &self.0, &digest_of(host, &self.0)?))
     }
 }
 
@@ -87,18 +67,6 @@ fn missing(name: &Name) -> (String, String) {
     )
 }
 
-/// The containers of an object's pods.
-fn containers(object: &Value) -> impl Iterator<Item = &Value> {
-    let pod = &object["spec"]["template"]["spec"];
-    ["initContainers", "containers"].into_iter().flat_map(|field| pod[field].as_array().into_iter().flatten())
-}
-
-/// The digest that an object has the image by.
-fn digest_in(object: &Value, name: &Name) -> Option<String> {
-    let mut images = containers(object).filter_map(|container| Name::in_registry(container["image"].as_str()?));
-    images.find(|image| image.repository == name.repository && image.tag == name.tag)?.digest
-}
-
 /// The object with that digest. What has it need not be asked for again.
 fn pinned(object: &Value, name: &Name, digest: &str) -> Value {
     let mut object = object.clone();
@@ -130,6 +98,12 @@ mod tests {
         }}}})
     }
 
+    /// The containers of an object's pods.
+    fn containers(object: &Value) -> impl Iterator<Item = &Value> {
+        let pod = &object["spec"]["template"]["spec"];
+        ["initContainers", "containers"].into_iter().flat_map(|field| pod[field].as_array().into_iter().flatten())
+    }
+
     #[test]
     fn every_container_with_the_image_has_the_digest_and_the_tag() {
         let name = of_tag("localhost:32000/simple:latest").expect("ours");
@@ -140,16 +114,13 @@ mod tests {
             .collect();
         let image = format!("localhost:32000/simple:latest@{digest}");
         assert_eq!(images, [(&*image, "IfNotPresent"), (&*image, "IfNotPresent"), ("busybox:1.36", "Always")]);
-        assert_eq!(digest_in(&object, &name), Some(digest));
-        assert_eq!(digest_in(&set("localhost:32000/simple:latest"), &name), None);
-        assert_eq!(digest_in(&object, &of_tag("localhost:32000/simple:2").expect("ours")), None, "of another tag");
     }
 
     #[test]
     fn only_tags_of_the_built_in_registry_are_pinned() {
         let digest = format!("localhost:32000/simple@sha256:{}", "a".repeat(64));
         for image in ["intersystems/iris-community:latest-em", "localhost:5000/simple:latest", &digest] {
-            assert!(Pin::newest(image).is_none() && Pin::as_it_is(image).is_none(), "{image}");
+            assert!(Pin::newest(image).is_none(), "{image}");
         }
     }
 }

@@ -35,16 +35,19 @@ pub fn need(host: &dyn Host) -> Result<()> {
     }
 }
 
-/// Pods that run this image, for people; none where the cluster does not tell.
-pub fn users_of(host: &dyn Host, name: &Name, digest: &str) -> Vec<String> {
+/// Pods that run this image, for people.
+///
+/// # Errors
+/// The cluster does not answer.
+pub fn users_of(host: &dyn Host, name: &Name, digest: &str) -> Result<Vec<String>> {
     let runs = |pod: &Value| {
-        let containers = pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
-        containers.iter().filter_map(|c| Name::in_registry(c["image"].as_str()?)).any(|image| {
+        let all = ["initContainers", "containers"].into_iter().flat_map(|field| pod["spec"][field].as_array());
+        all.flatten().filter_map(|c| Name::in_registry(c["image"].as_str()?)).any(|image| {
             image.repository == name.repository && image.digest.map_or(image.tag == name.tag, |pinned| pinned == digest)
         })
     };
-    let pods = host.list(&kube::POD, None, "").unwrap_or_default();
+    let pods = host.list(&kube::POD, None, "")?;
     let shown =
         |pod: &Value| format!("pod {}/{}", pod["metadata"]["namespace"].as_str().unwrap_or("?"), state::name(pod));
-    pods.iter().filter(|pod| runs(pod)).map(shown).collect()
+    Ok(pods.iter().filter(|pod| runs(pod)).map(shown).collect())
 }

@@ -13,6 +13,7 @@ use crate::{
         cluster::Key,
         compare::facts,
         microk8s::STOPPED,
+        snapd::What,
         tool::{Death, after},
         world::{World, s},
     },
@@ -31,9 +32,12 @@ impl Play {
         {
             // What somebody breaks meanwhile is mended as a plan shows that is made after it.
             let mut broken = self.world.clone();
-            if doings::does(&mut broken, op, &self.sight) {
-                shown.steps.extend(program::plan(&broken, wish).steps);
+            if !doings::does(&mut broken, op, &self.sight) {
+                // What it breaks is made on the way.
+                broken = program::bootstrap(broken, wish, None).world;
+                doings::does(&mut broken, op, &self.sight);
             }
+            shown.steps.extend(program::plan(&broken, wish).steps);
         }
         wish.namespace.clone_into(&mut self.sight.namespace);
         let ran = self.run(end, |world, hook| program::bootstrap(world, wish, hook));
@@ -146,6 +150,12 @@ impl Play {
             more.retain(|fact| !fact.contains("forward"));
             less.retain(|fact| !fact.contains("forward"));
         }
+        // Half a registry is made whole before it is disabled, and that makes the StorageClass anew which somebody deleted.
+        let has = |facts: &Facts, name: &str| facts.iter().any(|fact| fact.starts_with(name));
+        let of_twin = facts(twin);
+        if has(&of_twin, "Deployment kube-system/hostpath-provisioner") && !has(&of_twin, CLASS) {
+            more.retain(|fact| !fact.starts_with(CLASS));
+        }
         if self.switched {
             more.retain(|fact| !is_of_switch(fact));
             less.retain(|fact| !is_of_switch(fact));
@@ -251,7 +261,9 @@ impl Play {
         let (was, is) = (facts(before), facts(&self.world));
         let authority = |world: &World| world.files.text("/var/snap/microk8s/current/certs/ca.crt");
         let is_same = authority(before).is_empty() || authority(before) == authority(&self.world);
-        let snap = self.world.snapd.snaps.contains_key("microk8s") && is_same;
+        // A removal that has begun is snapd's, and takes its aliases first.
+        let goes = self.world.snapd.change.as_ref().is_some_and(|change| matches!(change.what, What::Remove));
+        let snap = self.world.snapd.snaps.contains_key("microk8s") && is_same && !goes;
         let ended = |fact: &str| booted && is_of_this_boot(fact);
         let worthless = |fact: &str| !snap && goes_with_the_snap(fact);
         let settings = |fact: &str| named.contains(&format!("GOES   {}:", fact.split(' ').next().unwrap_or_default()));
@@ -298,6 +310,9 @@ impl Play {
         }
     }
 }
+
+/// What MicroK8s' storage brings besides its provisioner.
+const CLASS: &str = "StorageClass /microk8s-hostpath";
 
 /// Whether a line tells how a command ended.
 fn is_end(line: &str) -> bool {

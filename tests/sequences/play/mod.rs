@@ -317,7 +317,16 @@ impl Play {
                     Op::Edits(which) => {
                         let cluster = ran.world.cluster.as_ref();
                         let key = cluster.and_then(|c| key_of_ours(c, which));
-                        self.edited.extend(key.and_then(|key| Some((key.clone(), cluster?.get(&key)?.clone()))));
+                        // Where the edit made again changes nothing, the run has left it.
+                        let mut again = ran.world.clone();
+                        doings::does(&mut again, op, &self.sight);
+                        let kept = |key: &Key| {
+                            let again = again.cluster.as_ref().and_then(|c| c.get(key)).cloned();
+                            again.filter(|again| {
+                                cluster.and_then(|c| c.get(key)).is_some_and(|now| now["spec"] == again["spec"])
+                            })
+                        };
+                        self.edited.extend(key.and_then(|key| Some((key.clone(), kept(&key)?))));
                     }
                     _ => {}
                 }

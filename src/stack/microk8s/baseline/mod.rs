@@ -88,9 +88,21 @@ impl Before {
         Ok(homes)
     }
 
+    /// The users that we ever added to the group: their memberships are taken back before.
+    fn members(&self, memory: &Memory) -> Vec<String> {
+        let earlier = memory.earlier.iter().filter_map(|recipe| recipe["user"].as_str());
+        earlier.chain([self.user.as_str()]).map(str::to_owned).collect()
+    }
+
     /// Everything that MicroK8s and we are known to leave: what to do about it, and what stays. While the snap is still there, what snapd
     /// ends and removes is left out.
-    fn find_leftovers(&self, host: &dyn Host, before: &Found, when: When) -> Result<(Vec<Act>, Vec<Left>)> {
+    fn find_leftovers(
+        &self,
+        host: &dyn Host,
+        before: &Found,
+        when: When,
+        memory: &Memory,
+    ) -> Result<(Vec<Act>, Vec<Left>)> {
         let is_there = when == When::BeforeItsRemoval;
         let processes = processes::all(host);
         let others = Others::look(host, &processes)?;
@@ -107,9 +119,8 @@ impl Before {
         add((network, stays));
         add(rules::left(host, before.rules(), &others)?);
         if !before.group {
-            // The user's own membership is taken back before.
-            let goes_before = (when != When::Now).then_some(self.user.as_str());
-            add(super::group::left(host, goes_before)?);
+            let going = if when == When::Now { Vec::new() } else { self.members(memory) };
+            add(super::group::left(host, &going)?);
         }
         add(files::left(host, &before.absent, before.there.as_deref(), &self.homes(host)?, &others)?);
         add(settings::left(host, &before.settings, &others, forwards.as_deref())?);
@@ -150,7 +161,7 @@ impl Before {
             return Ok(Undo::Acts(acts));
         }
         // Everything that looks like MicroK8s' is named, until nothing does any more.
-        let (would, stays) = self.find_leftovers(host, &Found::nothing(&self.homes(host)?), When::Now)?;
+        let (would, stays) = self.find_leftovers(host, &Found::nothing(&self.homes(host)?), When::Now, memory)?;
         let why = "whether it was there before MicroK8s is not known";
         left.extend(would.iter().map(|act| Left::ours(format!("what `{}` would take away", act.show()), why)));
         left.extend(stays);
@@ -307,7 +318,7 @@ impl Step for Before {
             return Ok(Undo::Pending(why));
         }
         let Some(before) = self.known(host, memory)? else { return self.without(host, memory) };
-        let (acts, mut left) = self.find_leftovers(host, &before, When::Now)?;
+        let (acts, mut left) = self.find_leftovers(host, &before, When::Now, memory)?;
         let acts = self.next_to_try(host, acts, &mut left);
         if !acts.is_empty() {
             return Ok(Undo::Acts(acts));
@@ -333,7 +344,7 @@ impl Step for Before {
         });
         let mut told: Vec<String> = preface.into_iter().collect();
         let when = if is_there { When::BeforeItsRemoval } else { When::Planned };
-        let (acts, left) = self.find_leftovers(host, &before, when)?;
+        let (acts, left) = self.find_leftovers(host, &before, when, memory)?;
         told.extend(acts.iter().map(Act::show));
         told.extend(left.iter().map(|l| format!("stays: {}: {}", l.what, l.why)));
         if left.iter().all(|l| l.theirs) {
