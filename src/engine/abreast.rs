@@ -41,7 +41,9 @@ impl Engine<'_> {
                             begun.insert(step.id());
                             running += 1;
                             let ends = ends.clone();
-                            scope.spawn(move || ends.send((step.id(), defect::caught(|| self.look(&**step)))));
+                            scope.spawn(move || {
+                                let _ = ends.send((step.id(), defect::caught(|| self.look(&**step))));
+                            });
                         }
                     }
                 }

@@ -26,7 +26,7 @@ pub(super) fn volumes(host: &dyn Host, iris: &Iris) -> Result<Probe> {
         let Some(claim) = claims.iter().find(|c| state::name(c) == name) else {
             return Ok(Probe::pending(format!("there is no claim {name}")));
         };
-        if claim["status"]["phase"] != "PoolBoundService" {
+        if claim["status"]["phase"] != "Bound" {
             return Ok(Probe::pending(format!(
                 "claim {name} is {}",
                 claim["status"]["phase"].as_str().unwrap_or("new")

@@ -72,7 +72,7 @@ impl Step for PackageLists {
         Ok(Memo { prior: Value::Null, want: json!(ISCSI) })
     }
 
-    // PackageLists of packages are no state of anybody's: the next `apt update` makes them anew.
+    // Lists of packages are not state of the host that anybody keeps: the next `apt update` makes them again.
     fn undo(&self, _: &dyn Host, _: &Memory) -> Result<Undo> {
         Ok(Undo::Done)
     }
