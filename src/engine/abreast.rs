@@ -1,4 +1,4 @@
-//! The looks of a plan side by side: each as soon as it is known to be worth while, so that a plan takes as long as its slowest looks and not
+//! The probes of a plan run in parallel: each starts as soon as its result can matter, so that a plan takes as long as its slowest probes and not
 //! as all of them together. What is made of them is the plan's, one step after the other.
 
 use std::{

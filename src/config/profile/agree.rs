@@ -1,4 +1,4 @@
-//! What no single value can tell: whether the values go with each other.
+//! Rules that need several values: whether they fit each other.
 
 use std::fs;
 

@@ -1,7 +1,7 @@
 //! From flags, environment and profile to the [`Spec`], and where each value came from.
 //!
 //! The strongest that speaks wins: flag, environment, the chosen profile, the built-in profile `current`. A name that nobody
-//! knows is refused wherever it stands, since a misspelt key that is silently ignored is the dearest mistake of all.
+//! knows is refused wherever it stands, since a misspelt key that is silently ignored is the most expensive mistake of all.
 
 mod agree;
 mod check;

@@ -1,5 +1,5 @@
 //! An image on its way into the registry: layer by layer, each in pieces. What the registry has is not sent again. After a broken connection the
-//! upload goes on where the registry says that it is, as long as the registry still knows it. What is read is verified on the way.
+//! upload resumes where the registry says that it is, as long as the registry still knows it. What is read is verified on the way.
 
 use std::{io::Read, ops::ControlFlow, time::Duration};
 

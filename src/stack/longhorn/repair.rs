@@ -1,4 +1,4 @@
-//! A Longhorn that was taken away in the wrong order: its namespace waits for objects that nobody can end any more, or is gone and left them
+//! A Longhorn that was removed in the wrong order: its namespace waits for objects that no manager finalizes any more, or is gone and left them
 //! behind. Each of these steps is safe to run again, and does nothing where there is nothing to do. Nothing of Longhorn's data survives them;
 //! its files on the host stay.
 

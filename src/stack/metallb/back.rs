@@ -1,4 +1,4 @@
-//! How MetalLB's pool is taken back: what is ours goes, what was there before us comes back, and what serves somebody stays.
+//! How MetalLB's pool is taken back: our part is removed, the former pool is restored, and what serves somebody else stays.
 
 use std::net::Ipv4Addr;
 

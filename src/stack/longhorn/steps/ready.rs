@@ -1,4 +1,4 @@
-//! Longhorn is ready when it would store: pods that run prove little. Each rung has a check of its own that says why it waits, and what
+//! Longhorn is ready when it can store data: running pods prove little. Each level has a check of its own that says why it waits, and what
 //! cannot heal ends the wait at once.
 
 use serde_json::Value;

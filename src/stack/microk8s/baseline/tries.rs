@@ -1,4 +1,4 @@
-//! Acts that may come about in vain: how often each is tried, and in which order.
+//! Acts that may have no effect: how often each is tried, and in which order.
 
 use std::{collections::BTreeMap, time::Duration};
 
