@@ -20,7 +20,7 @@ use crate::{
 /// Takes an Ubuntu host to InterSystems IRIS Community Edition on MicroK8s, in one command, and back
 ///
 /// Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 defect of this program, 2 usage, 10 host or range
-/// not fit, 11 not root, 12 another run is active, 20 a command failed (or the output could not be written), 21 timed out, 22 acted but not verified, 23 not ours,
+/// not fit, 11 not root, 12 another run is active, 20 a command failed (or the output could not be written), 21 timed out, 22 expected state not reached, 23 not ours,
 /// 30 differs (status, plan --check) or has a problem (doctor), 40 journal unreadable, 41 residue after a reset, 130 interrupted
 /// (run the same command again: it resumes).
 #[derive(Debug, Parser)]
@@ -75,7 +75,7 @@ pub enum Command {
     Start,
     /// Stop IRIS, and then MicroK8s; the data stays
     ///
-    /// IRIS comes to its end before the cluster does, so that its next start needs no recovery. MicroK8s stays stopped, after a
+    /// IRIS is shut down before the cluster, so that its next start needs no recovery. MicroK8s stays stopped, after a
     /// reboot too, until `start`.
     Stop,
     /// Open a terminal of IRIS
@@ -89,7 +89,7 @@ pub enum Command {
     Doctor(Doctor),
     /// Take back what bootstrap did, and nothing else
     ///
-    /// Without options IRIS goes, and its data (the volume claims) and the cluster stay: the next bootstrap finds the data again.
+    /// Without options, IRIS is removed. Its data (the volume claims) and the cluster stay; the next bootstrap uses the data again.
     Teardown(Teardown),
     /// Show the portals of the instances and Longhorn's page on ports of this host, until Ctrl-C
     ///
@@ -98,7 +98,7 @@ pub enum Command {
     /// Push your own images into the built-in registry, list them and remove them
     #[command(subcommand)]
     Image(Image),
-    /// Mend what was broken by hand
+    /// Repair what was broken by hand
     #[command(subcommand)]
     Repair(Repair),
     /// List, show and check profiles
@@ -169,7 +169,7 @@ pub struct Doctor {
     /// Also pack everything that helps somebody else to see what is wrong into this tar, without secrets
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
-    /// Look at nothing; print the command that shows on another host of the LAN whether IRIS is reached there
+    /// Only print the command that shows on another host of the LAN whether IRIS can be reached from there
     #[arg(long, conflicts_with = "bundle")]
     pub from_lan: bool,
 }
@@ -178,16 +178,16 @@ pub struct Doctor {
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Teardown {
-    /// Also delete the data: the volume claims are named and asked for
+    /// Also delete the data, after naming the volume claims and asking
     #[arg(long)]
     pub data: bool,
-    /// Also take back everything else that the journal says is ours, the data and the snap included
+    /// Also remove everything else that iris-mk8s made, including the data and the snap
     #[arg(long)]
     pub reset: bool,
     /// Do not ask before data is deleted (needed where there is no terminal)
     #[arg(long)]
     pub yes: bool,
-    /// Go on with --reset although the cluster cannot be asked what data is in it: everything in it is lost. For a MicroK8s that
+    /// Continue with --reset although the cluster does not tell what data is in it: everything in it is lost. For a MicroK8s that
     /// cannot be started any more
     #[arg(long, requires = "reset")]
     pub without_looking: bool,
@@ -244,9 +244,9 @@ pub struct ImagePush {
 /// What to mend.
 #[derive(Debug, Subcommand)]
 pub enum Repair {
-    /// End a Longhorn that was deleted in the wrong order: its namespace, kinds and webhooks that hang
+    /// Clean up after Longhorn was deleted in the wrong order: a stuck namespace, kinds and webhooks
     ///
-    /// What is wrong and what will be done is shown, and asked for. Nothing of Longhorn's data survives. A Longhorn that works is refused.
+    /// Shows what is wrong and what will be done, and asks. All data of Longhorn is lost. A Longhorn that works is refused.
     Longhorn(RepairOptions),
 }
 

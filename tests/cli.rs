@@ -55,7 +55,7 @@ fn wrong_usage_ends_with_2_and_names_the_part() {
         (&["plan", "--lb", "192.168.11.130-110"], "`192.168.11.130-110` runs backwards"),
         (&["plan", "--lb", "192.168.11.300-310"], "300 in `192.168.11.300"),
         (&["bootstrap", "--lb", "999.999.999.999-1.1.1.1"], "999 in `999.999.999.999"),
-        (&["plan", "--channel", "latest/stable"], "`latest` moves to the next minor version by itself"),
+        (&["plan", "--channel", "latest/stable"], "`latest` moves to the next minor version automatically"),
         (&["plan", "--profile", ""], "--profile <NAME|FILE>"),
         (&["plan", "--replicas", "two"], "'two' for '--replicas <N>'"),
         (&["plan", "--output", "yaml"], "[possible values: text, json]"),

@@ -501,7 +501,7 @@ const CASES: &[Case] = &[
             object(f, "daemonsets", "longhorn-csi-plugin")["spec"]["template"]["spec"]["volumes"] =
                 json!([{"name": "plugin-dir", "hostPath": {"path": "/var/lib/kubelet/plugins/driver.longhorn.io"}}]);
         },
-        "what they write is lost with them",
+        "is lost with the pods",
     ),
     (
         "longhorn-host",
@@ -763,7 +763,7 @@ fn a_teardown_that_was_broken_off_is_told_with_the_command_that_goes_on() {
     let cut = after(&[&[run("teardown")][..], &gone("iris.statefulset"), &[begins("snap.microk8s")]].concat());
     let (message, hint) = of(&cut).expect("it is told");
     assert!(message.contains("`teardown --reset`") && message.contains("snap.microk8s, half taken back"), "{message}");
-    assert!(hint.starts_with("`sudo iris-mk8s teardown --reset` goes on"), "{hint}");
+    assert!(hint.starts_with("`sudo iris-mk8s teardown --reset` resumes it"), "{hint}");
     assert_eq!(cut.findings[0].id, "teardown", "{}", cut.show(false));
     let of_steps = cut.findings.iter().filter(|f| f.id == "changed");
     assert!(

@@ -423,7 +423,7 @@ const CASES: &[Case] = &[
         "nftables that drops what is forwarded",
         &[],
         |f| nft(f, "forward", "ct state established accept"),
-        "nftables drops what it does not know in inet filter forward (hook forward): pods reach nobody",
+        "nftables drops what it does not know in inet filter forward (hook forward): pods cannot reach the network",
     ),
     refused(
         "firewall",
@@ -643,10 +643,10 @@ const CASES: &[Case] = &[
     ),
     warned(
         "clock",
-        "a clock that nobody synchronises",
+        "a clock that is not synchronised",
         &[],
         |f| _ = f.command("timedatectl show --property=NTPSynchronized --value", 0, "no\n"),
-        "nobody synchronises it",
+        "is not synchronised",
     ),
     refused("disk", "8 GiB free", &[], |f| free(f, 8), "/ has 8 GiB free; at once comes 9 GiB (snap 1 GiB, "),
     warned(
@@ -762,7 +762,7 @@ const CASES: &[Case] = &[
         "a name that is not in /etc/hosts",
         &[],
         |f| _ = f.file("/etc/hosts", "127.0.0.1 localhost\n"),
-        "nobody on this host knows the address of its own name `vm1`",
+        "this host cannot resolve its own name `vm1`",
     ),
     refused(
         "host-address",

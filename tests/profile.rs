@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 
 use iris_mk8s::{
     config::{
-        flags::{Lb, SpecFlags, Wish},
+        flags::{ChannelArg, Lb, SpecFlags},
         profile::{self, Input, KEYS, Origin, Settings, Value},
         spec::{Seconds, Spec},
     },
@@ -49,7 +49,7 @@ fn resolve(input: &Input) -> Result<(Spec, Settings), Error> {
 fn resolve_on(input: &Input, channel: &str) -> Result<(Spec, Settings), Error> {
     let mut settings = Settings::gather(input)?;
     settings.named()?;
-    if *settings.channel()? == Wish::Auto {
+    if *settings.channel()? == ChannelArg::Auto {
         settings.choose(channel.parse().unwrap(), input)?;
     }
     if *settings.lb()? == Lb::Auto {

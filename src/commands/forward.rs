@@ -48,11 +48,11 @@ struct Target {
 }
 
 /// A way to it: ends with this value.
-struct Way {
+struct PortForward {
     child: Child,
 }
 
-impl Drop for Way {
+impl Drop for PortForward {
     fn drop(&mut self) {
         // snap's wrapper starts kubectl as a child of its own: both are in one group.
         if let Ok(id) = i32::try_from(self.child.id()) {
@@ -169,7 +169,7 @@ fn free_port(address: IpAddr, wish: u16, taken: &[u16]) -> Result<u16> {
 }
 
 /// Opens a way, and waits until it is open.
-fn open(target: &Target, address: IpAddr, port: u16) -> Result<Way> {
+fn open(target: &Target, address: IpAddr, port: u16) -> Result<PortForward> {
     let cannot =
         |why: &dyn std::fmt::Display| Error::failed(format!("{} cannot be forwarded", target.what)).because(why);
     let child = Command::new("/snap/bin/microk8s")
@@ -181,7 +181,7 @@ fn open(target: &Target, address: IpAddr, port: u16) -> Result<Way> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| cannot(&e))?;
-    let mut way = Way { child };
+    let mut way = PortForward { child };
     let (Some(stdout), Some(stderr)) = (way.child.stdout.take(), way.child.stderr.take()) else {
         return Err(Error::new(ExitCode::Bug, "a child without its pipes"));
     };

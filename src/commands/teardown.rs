@@ -44,17 +44,7 @@ pub(super) fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitC
     // A reset that died in its last moment knows of nothing either, but then MicroK8s is gone.
     let ours = remembered.filter(|(contents, ..)| !contents.ledger.is_empty() || !Path::new(MICROK8S).exists());
     let Some((contents, ..)) = ours else {
-        // A run that died before its first record, and a reset that died in its last moment, leave a journal that says nothing.
-        if reach == Scope::Host && !options.dry_run && Place::default().dir.exists() {
-            Journal::open(&Place::default(), stack::origin)?.discard()?;
-        }
-        let more = "nothing is known to be ours, so nothing is taken back. What is there can be removed by hand:\n  \
-                    snap remove --purge microk8s   (MicroK8s with everything in it, the data too)\n";
-        match global.output {
-            Format::Text => results(&format!("{why}{more}"))?,
-            Format::Json => _ = print_json(&serde_json::json!({"steps": []}))?,
-        }
-        return Ok(ExitCode::Done);
+        return nothing_to_do(global, options, reach, why);
     };
     // What is taken back, and how, the journal alone says: what is wanted today may be something else.
     let stages = stack::recall(&contents.ledger)?;
@@ -90,6 +80,21 @@ pub(super) fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitC
         outcome.result = serde_json::to_value(removing.stake).ok();
         ended
     })
+}
+
+/// The end of a teardown on a host where nothing is known to be ours.
+fn nothing_to_do(global: &Global, options: &cli::Teardown, reach: Scope, why: &str) -> Result<ExitCode> {
+    // A run that died before its first record, and a reset that died in its last moment, leave a journal that says nothing.
+    if reach == Scope::Host && !options.dry_run && Place::default().dir.exists() {
+        Journal::open(&Place::default(), stack::origin)?.discard()?;
+    }
+    let more = "nothing is known to be ours, so nothing is taken back. What is there can be removed by hand:\n  \
+                snap remove --purge microk8s   (MicroK8s with everything in it, the data too)\n";
+    match global.output {
+        Format::Text => results(&format!("{why}{more}"))?,
+        Format::Json => _ = print_json(&serde_json::json!({"steps": []}))?,
+    }
+    Ok(ExitCode::Done)
 }
 
 fn take_back(

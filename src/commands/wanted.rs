@@ -4,7 +4,7 @@ use super::{looking, proposal, question::ask};
 use crate::{
     config::{
         credentials::Credentials,
-        flags::{Lb, SpecFlags, Wish},
+        flags::{ChannelArg, Lb, SpecFlags},
         lb_range::LbRange,
         place::Place,
         profile,
@@ -45,7 +45,7 @@ pub(super) fn wanted(flags: &SpecFlags, agreed: bool, data_goes: bool) -> Result
     let mut settings = profile::Settings::gather(&input)?;
     settings.named()?;
     let known = || Contents::read(&Place::default(), stack::origin).map(|contents| contents.ledger.spec);
-    if *settings.channel()? == Wish::Auto {
+    if *settings.channel()? == ChannelArg::Auto {
         settings.choose(suitable_channel(known()?.as_ref())?, &input)?;
     }
     if *settings.lb()? == Lb::Auto {
@@ -95,7 +95,7 @@ pub(super) fn supposed(host: &Real) -> Result<Spec> {
     }
     let mut settings = profile::Settings::gather(&input)?;
     settings.named()?;
-    if *settings.channel()? == Wish::Auto {
+    if *settings.channel()? == ChannelArg::Auto {
         settings.choose(suitable_channel(None)?, &input)?;
     }
     if *settings.lb()? == Lb::Auto {

@@ -32,7 +32,7 @@ pub struct SpecFlags {
     /// Channel of the snap microk8s, such as 1.36 or 1.36/stable; `auto` takes the one that is there, else the newest one known to
     /// work that this host can run [default: auto]
     #[arg(long, value_name = "CHANNEL")]
-    pub channel: Option<Wish>,
+    pub channel: Option<ChannelArg>,
     /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else the first
     /// user of cloud-init, else who runs this]
     #[arg(long, value_name = "NAME")]
@@ -74,14 +74,14 @@ pub enum Lb {
 
 /// The channel as it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum ChannelArg {
     /// The newest one that suits this host.
     Auto,
     /// This one.
     Channel(Channel),
 }
 
-/// The word for [`Lb::Auto`] and [`Wish::Auto`].
+/// The word for [`Lb::Auto`] and [`ChannelArg::Auto`].
 const AUTO: &str = "auto";
 
 impl fmt::Display for Lb {
@@ -93,7 +93,7 @@ impl fmt::Display for Lb {
     }
 }
 
-impl fmt::Display for Wish {
+impl fmt::Display for ChannelArg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.write_str(AUTO),
@@ -108,13 +108,13 @@ impl Serialize for Lb {
     }
 }
 
-impl Serialize for Wish {
+impl Serialize for ChannelArg {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl std::str::FromStr for Wish {
+impl std::str::FromStr for ChannelArg {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {

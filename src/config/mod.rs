@@ -1,4 +1,4 @@
-//! What is wanted, as plain values: from flags, environment and profile, with what differs between versions.
+//! The wanted state as plain values: from flags, environment and profile, with the differences between versions.
 
 pub mod cpf;
 pub mod credentials;

@@ -1,4 +1,4 @@
-//! Which finding explains which others. The cause comes first; what follows from it is marked, since its own advice would not help.
+//! Which finding explains which others. The cause comes first; its consequences are marked, since their own advice would not help.
 
 use crate::{
     doctor::checks,

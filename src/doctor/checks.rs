@@ -1,4 +1,4 @@
-//! The checks of a cluster, in the order of weight: what comes first is the cause of what comes later.
+//! The checks of a cluster, in the order of importance: an earlier finding can be the cause of a later one.
 
 use crate::{
     error::finding::Finding,

@@ -1,6 +1,6 @@
 //! What is wrong with this host and its cluster: every check there is, in the order of weight, each with what to do next. It only reads.
 //!
-//! The first problem is meant to be the cause: what others stand on comes before them, and what follows from it is marked as such.
+//! The first problem should be the cause: a foundation is reported before what depends on it, and consequences are marked as such.
 
 use std::{fmt::Write, thread};
 

@@ -1,4 +1,4 @@
-//! The looks of a plan side by side: each as soon as it is known to be worth while, so that a plan takes as long as its slowest looks and not
+//! The probes of a plan run in parallel: each starts as soon as its result can matter, so that a plan takes as long as its slowest probes and not
 //! as all of them together. What is made of them is the plan's, one step after the other.
 
 use std::{
@@ -41,7 +41,9 @@ impl Engine<'_> {
                             begun.insert(step.id());
                             running += 1;
                             let ends = ends.clone();
-                            scope.spawn(move || ends.send((step.id(), defect::caught(|| self.look(&**step)))));
+                            scope.spawn(move || {
+                                let _ = ends.send((step.id(), defect::caught(|| self.look(&**step))));
+                            });
                         }
                     }
                 }

@@ -1,4 +1,4 @@
-//! What is done to a host, as data: the engine executes it, and a plan prints it.
+//! Changes of a host as data: the engine executes them, and a plan prints them.
 
 use std::path::PathBuf;
 

@@ -146,3 +146,22 @@ impl<T: Altered> Step for T {
         self.inner().clears()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// The names of the functions of a block that begins with this line.
+    fn functions<'t>(text: &'t str, head: &str) -> Vec<&'t str> {
+        let block = text.split_once(head).and_then(|(_, rest)| rest.split_once("\n}\n")).map_or("", |(block, _)| block);
+        let name = |line: &'t str| line.strip_prefix("    fn ")?.split_once('(').map(|(name, _)| name);
+        let mut names: Vec<&str> = block.lines().filter_map(name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn every_answer_of_a_step_is_passed_on() {
+        let all = functions(include_str!("step.rs"), "pub trait Step");
+        assert!(all.len() > 15, "{all:?}");
+        assert_eq!(functions(include_str!("altered.rs"), "impl<T: Altered> Step for T"), all);
+    }
+}

@@ -1,4 +1,4 @@
-//! A step that only looks: preflight and readiness. It never acts, so there is nothing to take back.
+//! A step that only reads: preflight and readiness. It never acts, so there is nothing to take back.
 
 use std::time::Duration;
 

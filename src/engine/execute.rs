@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Engine<'_> {
-    /// Whether these acts delete only data that was agreed to.
+    /// Checks that these acts delete only data whose loss was agreed to.
     pub(super) fn allow(&self, acts: &[Act]) -> Result<()> {
         acts.iter().try_for_each(|act| self.agreed.check(self.host, act))
     }

@@ -84,7 +84,7 @@ impl Reached {
     }
 }
 
-/// What is remembered of a step between two looks at it.
+/// What is remembered about a step between two probes.
 #[derive(Default)]
 struct Tries {
     start: Duration,
@@ -97,7 +97,7 @@ struct Tries {
     wait: Wait,
 }
 
-/// What became of an attempt to act.
+/// The result of an attempt to act.
 enum Attempt {
     /// It was made: look again at once.
     Made,
@@ -220,7 +220,7 @@ impl Engine<'_> {
         journal.append(&Record::Intent { step: step.key(), memo, recipe, microk8s, anew: false })
     }
 
-    /// A probe; what cannot be said yet is "on its way".
+    /// Probes a step; a transient error counts as pending.
     fn look(&self, step: &dyn Step) -> Result<Probe> {
         match step.probe(self.host) {
             Err(e) if e.transient => Ok(Probe::pending(one_line(&e))),
@@ -228,9 +228,9 @@ impl Engine<'_> {
         }
     }
 
-    /// The MicroK8s that a step is about, if it is about one. What cannot be asked right now is not written down, and proves nothing later.
+    /// The MicroK8s that a step belongs to, if any. If it cannot be read right now, nothing is written down, and nothing is concluded from that later.
     fn microk8s_of(&self, step: &dyn Step) -> Option<Identity> {
-        // What of IRIS goes before Longhorn does is in MicroK8s all the same.
+        // IRIS on Longhorn is removed separately, but it is in MicroK8s all the same.
         let is_about = step.id() == SNAP || step.inside() == Some(SNAP) || step.id().starts_with("iris.");
         is_about.then(|| Identity::now(self.host).ok().flatten()).flatten()
     }

@@ -1,4 +1,4 @@
-//! What is ours: which steps a teardown takes back, and what the journal and the host say of each.
+//! Ownership: which steps a teardown takes back, and what the journal and the host know about each.
 
 use super::Engine;
 use crate::{
@@ -83,7 +83,7 @@ impl Engine<'_> {
         Ok(goes.then_some(*carrier))
     }
 
-    /// Why a step stays that another one, of this key and name, uses: somebody changed it too, or because of the other alone. None when it is
+    /// Why a step stays that another one, of this key and name, uses: somebody changed it, too, or only because of the other one. None when it is
     /// the undo alone that the other could not do without, and nothing is left of it to do.
     pub(super) fn why_used(
         &self,

@@ -36,10 +36,10 @@ pub trait Step: Send + Sync {
     /// Whether the fact holds. Reads only.
     ///
     /// # Errors
-    /// A transient error means "cannot be said yet"; any other one ends the run.
+    /// A transient error means "not known yet"; any other error ends the run.
     fn probe(&self, host: &dyn Host) -> Result<Probe>;
 
-    /// What to do about what the probe found. Nothing to do means: wait for others to do it.
+    /// What to do about the result of the probe. No acts means: wait, others will do it.
     ///
     /// # Errors
     /// When reading what the acts depend on fails.
@@ -53,7 +53,7 @@ pub trait Step: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// What to write down before the first act, so that it can be taken back.
+    /// What to write down before the first act, so that it can be undone.
     ///
     /// # Errors
     /// When reading fails; then nothing is done.
@@ -77,30 +77,30 @@ pub trait Step: Send + Sync {
     /// How long it may take from the first probe until the fact holds.
     fn deadline(&self) -> Duration;
 
-    /// What wakes a wait for it.
+    /// What may end a wait for it early.
     fn watches(&self) -> Vec<Watch> {
         vec![Watch::Pause(Duration::from_millis(500))]
     }
 
-    /// Which teardown takes it back.
+    /// Which teardown undoes it.
     fn scope(&self) -> Scope;
 
-    /// The step that takes this one along when it is undone (everything in the cluster goes with the snap).
+    /// The step whose undo removes this one, too (everything in the cluster is removed with the snap).
     fn inside(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether the stages that need this one's cannot be looked at before it holds (there is no cluster before the snap).
+    /// Whether stages that depend on this one's cannot be probed before it holds (there is no cluster before the snap).
     fn opens(&self) -> bool {
         false
     }
 
-    /// Whether an undo compares what is there with the newest want alone: one that a command did not reach must not stay the newest.
+    /// Whether an undo compares the current state with the newest want only: a want that a command did not reach must not stay the newest.
     fn newest_want_counts(&self) -> bool {
         false
     }
 
-    /// Whether what it wants changes once this act has deleted something: what is as wanted now is not so any more by then.
+    /// Whether this deletion changes what the step wants: what is as wanted now will not be so any more.
     ///
     /// # Errors
     /// As for [`Step::probe`].
@@ -108,23 +108,23 @@ pub trait Step: Send + Sync {
         Ok(false)
     }
 
-    /// The step that cannot do without this one's: while that stays, because somebody changed it, this one does too. Its key, or its name
+    /// The step that depends on this one: while that one stays, because somebody changed it, this one stays, too. Its key, or its name
     /// where each of that name counts.
     fn used_by(&self) -> Option<String> {
         None
     }
 
-    /// Whether the thing of the step with this key cannot do without this one's.
+    /// Whether the step with this key depends on this one.
     fn is_needed_by(&self, key: &str) -> bool {
         self.used_by().is_some_and(|name| is_named(key, &name))
     }
 
-    /// Whether the thing of the step with this key cannot do without this one's as long as it is ours.
+    /// Whether the step with this key depends on this one as long as it is ours.
     fn is_needed_while_ours(&self, key: &str) -> bool {
         self.is_needed_by(key)
     }
 
-    /// The step whose traces this one's undo removes: before that one is undone there is nothing to see.
+    /// The step whose traces this one's undo removes: before that one is undone, there are none.
     fn clears(&self) -> Option<&'static str> {
         None
     }
@@ -156,7 +156,7 @@ pub enum Probe {
         /// How far it is, where that is known.
         progress: Option<Progress>,
     },
-    /// Something there is not ours to touch, or the host is not fit.
+    /// Something that is not ours is in the way, or the host is not fit.
     Refused {
         /// What is in the way.
         why: String,

@@ -1,4 +1,4 @@
-//! What a person switches on and off: steps one after the other, and no bootstrap.
+//! `stop` and `start`: steps one after the other, without a bootstrap.
 
 use super::Engine;
 use crate::{

@@ -1,4 +1,4 @@
-//! Takes one thing away: acts until its undo has nothing left to do.
+//! Takes one thing away: repeats its undo until nothing is left to do.
 
 use std::time::Duration;
 

@@ -39,7 +39,7 @@ impl Wait {
 }
 
 impl Engine<'_> {
-    /// The two ends of a wait: the person's wish, and the deadline.
+    /// Ends a wait when the person interrupts the run, or when the deadline has passed.
     pub(super) fn check(&self, step: &dyn Step, start: Duration, why: &str, trouble: Option<&Error>) -> Result<()> {
         self.check_stop()?;
         let waited = self.host.now().saturating_sub(start);

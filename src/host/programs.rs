@@ -22,10 +22,10 @@ use crate::error::{Error, ExitCode, Result};
 /// of the user's must not come before MicroK8s' own (its helper scripts of 1.23 and older call a bare `kubectl`).
 pub const PATH: &str = "/snap/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Who listens to a running command.
+/// The listener of a running command.
 pub(super) type Listener<'a> = &'a mut dyn FnMut(Heard<'_>) -> ControlFlow<()>;
 
-/// How often a silent command is looked after.
+/// How often a silent command is checked.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// How long a command may take to end after the end of its output.

@@ -1,4 +1,4 @@
-//! What is asked of a host and what it answers, as plain values.
+//! The questions to a host and its answers, as plain values.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::kube::Kind;
 
-/// What a running command gives to hear.
+/// What a running command reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard<'a> {
     /// A line of its output.

@@ -1,4 +1,4 @@
-//! A digest that is made while somebody else reads.
+//! A reader that computes a digest of what is read through it.
 
 use std::io::{self, Read};
 

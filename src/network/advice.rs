@@ -1,4 +1,4 @@
-//! What to type instead: what is left of the range without all that stands against it, or another one.
+//! What to type instead: the range without the addresses that cannot be used, or another range.
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 

@@ -24,6 +24,11 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    fn refused(id: &'static str, block: LbRange, what: &str, by: &str, why: &str) -> Self {
+        let (what, by, why) = (what.to_owned(), by.to_owned(), why.to_owned());
+        Self { id, severity: Severity::Refused, block, what, by, why }
+    }
+
     /// What the addresses are, with how that is known.
     pub fn role(&self) -> String {
         if self.by.is_empty() { self.what.clone() } else { format!("{} ({})", self.what, self.by) }
@@ -39,10 +44,7 @@ impl Claim {
 /// Every claim, in no order.
 pub(super) fn claims(net: &Network, reserved: &Reserved) -> Vec<Claim> {
     let mut claims = Vec::new();
-    let mut refuse = |id, block: LbRange, what: &str, by: &str, why: &str| {
-        let (what, by, why) = (what.to_owned(), by.to_owned(), why.to_owned());
-        claims.push(Claim { id, severity: Severity::Refused, block, what, by, why });
-    };
+    let mut refuse = |id, block, what: &str, by: &str, why: &str| claims.push(Claim::refused(id, block, what, by, why));
 
     refuse("lb.pods", reserved.pods.into(), &format!("in the network of the pods, {}", reserved.pods), "", "");
     refuse(
@@ -61,6 +63,20 @@ pub(super) fn claims(net: &Network, reserved: &Reserved) -> Vec<Claim> {
     for (server, source) in servers(net) {
         refuse("lb.dhcp-server", server.into(), "the DHCP server", &format!("by {source}"), "");
     }
+    for (route, dst) in net.routes.iter().filter_map(|route| Some((route, route.dst?))) {
+        if let Some((id, by)) = routed(net, reserved, route, dst) {
+            refuse(id, dst.into(), "routed elsewhere", "", &format!("{dst} goes {by}"));
+        }
+    }
+    claims.extend(of_interfaces(net));
+    claims.extend(given_by_dhcp(net));
+    claims
+}
+
+/// The addresses of this machine, and the networks that lie inside of it.
+fn of_interfaces(net: &Network) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    let mut refuse = |id, block, what: &str, by: &str, why: &str| claims.push(Claim::refused(id, block, what, by, why));
     for interface in net.interfaces.iter().filter(|i| i.kind != Kind::Cni && i.kind != Kind::Loopback) {
         for address in interface.addresses.iter().map(|a| a.net) {
             let (name, lan) = (&interface.name, address.trunc());
@@ -100,12 +116,6 @@ pub(super) fn claims(net: &Network, reserved: &Reserved) -> Vec<Claim> {
             refuse(id, lan.into(), &format!("in {whose}, {lan}"), name, "no other machine looks for addresses there");
         }
     }
-    for (route, dst) in net.routes.iter().filter_map(|route| Some((route, route.dst?))) {
-        if let Some((id, by)) = routed(net, reserved, route, dst) {
-            refuse(id, dst.into(), "routed elsewhere", "", &format!("{dst} goes {by}"));
-        }
-    }
-    claims.extend(given_by_dhcp(net));
     claims
 }
 

@@ -1,4 +1,4 @@
-//! What is known of DHCP: from the files of its clients and servers, and from what makers of virtual machines document.
+//! What is known about DHCP: from the files of its clients and servers, and from the documentation of virtual machine software.
 
 use std::net::Ipv4Addr;
 

@@ -8,6 +8,7 @@ mod lines;
 mod terminal;
 mod timings;
 mod words;
+mod wrap;
 
 use std::{
     env,

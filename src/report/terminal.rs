@@ -7,6 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{
     Reporter, Verbosity,
     words::{self, Line, Teller, Tone, about},
+    wrap::wrapped,
 };
 use crate::engine::event::{Event, Stamped};
 
@@ -24,16 +25,21 @@ pub struct Terminal {
     command: String,
     stages: (usize, usize),
     steps: BTreeMap<String, ProgressBar>,
+    /// How wide the lines that stay may be, asked anew for each.
+    width: fn() -> usize,
 }
 
 impl Terminal {
     /// The view on stderr.
     pub fn on_stderr(verbosity: Verbosity) -> Self {
         let colours = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self::new(ProgressDrawTarget::stderr(), colours, verbosity)
+        let width = || console::Term::stderr().size_checked().map_or(usize::MAX, |(_, columns)| columns.into());
+        let mut view = Self::new(ProgressDrawTarget::stderr(), colours, verbosity);
+        view.width = width;
+        view
     }
 
-    /// The view on any target.
+    /// The view on any target, whose lines are not wrapped.
     pub fn new(target: ProgressDrawTarget, colours: bool, verbosity: Verbosity) -> Self {
         Self {
             view: MultiProgress::with_draw_target(target),
@@ -44,6 +50,7 @@ impl Terminal {
             command: String::new(),
             stages: (0, 0),
             steps: BTreeMap::new(),
+            width: || usize::MAX,
         }
     }
 
@@ -93,7 +100,8 @@ impl Terminal {
             Tone::Warning => ('!', "33"),
             Tone::Bad => ('✗', "31"),
         };
-        let text = line.text.replace('\n', "\n  ");
+        // The sign takes two columns.
+        let text = wrapped(&line.text, (self.width)().saturating_sub(2)).replace('\n', "\n  ");
         let text = match (self.colours, line.tone) {
             (false, _) => format!("{sign} {text}"),
             // What was done is read, so only its sign is coloured.

@@ -1,4 +1,4 @@
-//! Where the time of a run went, out of its events: a chart for people, and the trace-event JSON that Perfetto and Chrome open.
+//! Where the time of a run was spent, computed from its events: a chart for people, and the trace-event JSON that Perfetto and Chrome open.
 
 use std::{fmt::Write, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What goes, and what stays. In each text that hides something `‹›` stand around what must go.
+//! What is hidden, and what stays. In each example, `‹›` stand around what must be hidden.
 
 use super::{hide, is_name};
 

@@ -1,4 +1,4 @@
-//! Everything that is looked at before the host is changed: one table, in the order of weight. `doctor` looks at it, too.
+//! Every check that runs before the host is changed: one table, in the order of importance. `doctor` runs them, too.
 
 use crate::{
     config::profile,

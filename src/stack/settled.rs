@@ -1,4 +1,4 @@
-//! Others at work on a host that has just been started: snapd, which installs what the image brought and refreshes itself, and apt. They
+//! Other programs that are busy on a host that has just been started: snapd, which installs what the image brought and refreshes itself, and apt. They
 //! come to an end by themselves, so they are waited for and not refused.
 
 use std::{path::Path, time::Duration};

@@ -194,7 +194,7 @@ pub fn df(mount: &str, free_gib: u64) -> String {
 /// The wanted state with these flags.
 pub fn spec(flags: &[&str]) -> Spec {
     use clap::Parser;
-    use iris_mk8s::config::flags::Wish;
+    use iris_mk8s::config::flags::ChannelArg;
 
     let words = ["iris-mk8s", "plan", "--user", "ubuntu"].into_iter().chain(flags.iter().copied());
     let words: Vec<&str> =
@@ -204,7 +204,7 @@ pub fn spec(flags: &[&str]) -> Spec {
     let input = iris_mk8s::config::profile::Input { flags: plan.spec, ..Default::default() };
     // The recorded host has cgroup v2.
     let mut settings = iris_mk8s::config::profile::Settings::gather(&input).expect("settings");
-    if *settings.channel().expect("a channel") == Wish::Auto {
+    if *settings.channel().expect("a channel") == ChannelArg::Auto {
         settings.choose(iris_mk8s::config::version::Channel::for_host(true).0, &input).expect("a channel of today");
     }
     settings.wanted(&input).expect("a spec")

@@ -1,4 +1,4 @@
-//! What is refused in a CPF, each with its line and with what would be right; and what is only worth knowing.
+//! Mistakes in a CPF, each with its line and the correction, and remarks that are only worth knowing.
 
 use super::{Cpf, Item, Line, Mistake, Set, encoding::LONGEST, is};
 

@@ -1,10 +1,10 @@
-//! What no single value can tell: whether the values go with each other.
+//! Rules that need several values: whether they fit each other.
 
 use std::fs;
 
 use super::{DIRECTORY, Origin, Setting, Settings, Value, check, cpf_file};
 use crate::{
-    config::{cpf::Cpf, flags::Wish, image_name::Name, spec::LONGHORN_CLASS, version::MIRRORS_FROM},
+    config::{cpf::Cpf, flags::ChannelArg, image_name::Name, spec::LONGHORN_CLASS, version::MIRRORS_FROM},
     error::{Error, Result},
 };
 
@@ -46,7 +46,7 @@ impl Settings {
 
     /// Mirrors need a MicroK8s that knows them, and each certificate and login a mirror.
     fn mirrors(&self) -> Result<()> {
-        if let (Some(mirrors), Some(Setting { value: Value::Channel(Wish::Channel(channel)), origin })) =
+        if let (Some(mirrors), Some(Setting { value: Value::Channel(ChannelArg::Channel(channel)), origin })) =
             (self.get("registries.mirrors"), self.get("channel"))
             && !channel.row().mirror_folders
         {

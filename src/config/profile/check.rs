@@ -1,4 +1,4 @@
-//! Whether a text is what Kubernetes, IRIS and Linux take it for. Each check says what is wrong and what would be right.
+//! Whether a text is valid for Kubernetes, IRIS and Linux. Each check says what is wrong and what would be right.
 
 use crate::config::version::LonghornVersion;
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{
         cpf::{self, Cpf},
-        flags::{Lb, Wish},
+        flags::{ChannelArg, Lb},
         lb_range,
         spec::Endpoint,
     },
@@ -101,7 +101,7 @@ pub enum Value {
     /// Addresses, or the wish for such as the network has room for.
     Lb(Lb),
     /// A snap channel, or the wish for one that suits the host.
-    Channel(Wish),
+    Channel(ChannelArg),
     /// A text.
     Text(String),
     /// A whole number.

@@ -1,7 +1,7 @@
 //! From flags, environment and profile to the [`Spec`], and where each value came from.
 //!
 //! The strongest that speaks wins: flag, environment, the chosen profile, the built-in profile `current`. A name that nobody
-//! knows is refused wherever it stands, since a misspelt key that is silently ignored is the dearest mistake of all.
+//! knows is refused wherever it stands, since a misspelt key that is silently ignored is the most expensive mistake of all.
 
 mod agree;
 mod check;
@@ -23,7 +23,7 @@ use std::{
 
 use crate::{
     config::{
-        flags::{Lb, SpecFlags, Wish},
+        flags::{ChannelArg, Lb, SpecFlags},
         lb_range::LbRange,
         spec::Spec,
         version::Channel,
@@ -126,7 +126,7 @@ impl Settings {
     /// # Errors
     /// Exit code 2: something else that is wanted does not go with it.
     pub fn choose(&mut self, channel: Channel, input: &Input) -> Result<()> {
-        self.take("channel", Value::Channel(Wish::Channel(channel)));
+        self.take("channel", Value::Channel(ChannelArg::Channel(channel)));
         self.agree(&input.flags.skip_check)
     }
 
@@ -197,7 +197,7 @@ impl Settings {
         let cloud_init = input.cloud_init.as_deref().map(|name| (name, Origin::CloudInit));
         let login = input.login.as_deref().map(|name| (name, Origin::Login));
         let Some((name, origin)) = sudo.or(cloud_init).or(login) else { return Ok(()) };
-        self.read("user", name, origin)
+        self.read("user", name, &origin)
     }
 
     fn built_in(&mut self, name: &str) -> Result<()> {
@@ -234,7 +234,7 @@ impl Settings {
         }
         for (key, name) in KEYS.iter().zip(names) {
             if let Some(text) = input.variable(&name) {
-                self.read(key.name, text, Origin::Variable(name.clone()))?;
+                self.read(key.name, text, &Origin::Variable(name.clone()))?;
             }
         }
         Ok(())
@@ -265,10 +265,10 @@ impl Settings {
     }
 
     /// One value as a person types it.
-    fn read(&mut self, name: &str, text: &str, origin: Origin) -> Result<()> {
+    fn read(&mut self, name: &str, text: &str, origin: &Origin) -> Result<()> {
         let Some(key) = key(name) else { return Err(bug(name)) };
         let set = key.read_text(text).and_then(|value| self.set(key, value, origin.clone()));
-        set.map_err(|refusal| refused(&origin, refusal))
+        set.map_err(|refusal| refused(origin, refusal))
     }
 
     /// # Errors

@@ -6,7 +6,7 @@ use super::{Settings, Value, bug};
 use crate::{
     config::{
         cpf::Cpf,
-        flags::{Lb, Wish},
+        flags::{ChannelArg, Lb},
         lb_range::LbRange,
         spec::{Iris, LONGHORN_CLASS, Longhorn, Mirror, Registries, Seconds, Spec, Timeouts},
         version::{Channel, LonghornVersion},
@@ -123,7 +123,7 @@ impl Settings {
     ///
     /// # Errors
     /// The built-in profile lacks it.
-    pub fn channel(&self) -> Result<&Wish> {
+    pub fn channel(&self) -> Result<&ChannelArg> {
         match self.get("channel").map(|s| &s.value) {
             Some(Value::Channel(channel)) => Ok(channel),
             _ => Err(bug("channel")),
@@ -136,8 +136,10 @@ impl Settings {
     /// It was not.
     pub fn chosen_channel(&self) -> Result<Channel> {
         match self.channel()? {
-            Wish::Channel(channel) => Ok(channel.clone()),
-            Wish::Auto => Err(Error::usage("`--channel auto` finds the channel that suits the host that it is for")),
+            ChannelArg::Channel(channel) => Ok(channel.clone()),
+            ChannelArg::Auto => {
+                Err(Error::usage("`--channel auto` finds the channel that suits the host that it is for"))
+            }
         }
     }
 

@@ -47,18 +47,18 @@ impl From<LonghornVersion> for String {
 }
 
 /// The version for each MicroK8s from `from` up to the next line; none where none was tried.
-struct Fit {
+struct CompatRow {
     from: Minor,
     version: Option<LonghornVersion>,
 }
 
 /// The table, oldest first. 1.25 to 1.31 lie between what is tried of both eras. v1.11.3 is tested by its makers with 1.34 to 1.36; no
 /// release names 1.37. v1.12.1, tested with 1.33 to 1.36, brings NetworkPolicies that may cut a volume off (longhorn/longhorn#13802).
-const FITS: &[Fit] = &[
-    Fit { from: Minor(1, 20), version: Some(LonghornVersion(1, 2, 3)) },
-    Fit { from: Minor(1, 25), version: None },
-    Fit { from: Minor(1, 32), version: Some(LonghornVersion(1, 11, 2)) },
-    Fit { from: Minor(1, 34), version: Some(LonghornVersion(1, 11, 3)) },
+const COMPATIBILITY: &[CompatRow] = &[
+    CompatRow { from: Minor(1, 20), version: Some(LonghornVersion(1, 2, 3)) },
+    CompatRow { from: Minor(1, 25), version: None },
+    CompatRow { from: Minor(1, 32), version: Some(LonghornVersion(1, 11, 2)) },
+    CompatRow { from: Minor(1, 34), version: Some(LonghornVersion(1, 11, 3)) },
 ];
 
 /// The oldest and the newest Kubernetes for each Longhorn from `from` up to the next line. Neither chart nor deployer enforce it.
@@ -107,7 +107,7 @@ impl LonghornVersion {
     /// # Errors
     /// None was tried with it.
     pub fn for_minor(minor: Minor) -> Result<Self> {
-        let fit = FITS.iter().rev().find(|fit| fit.from <= minor);
+        let fit = COMPATIBILITY.iter().rev().find(|fit| fit.from <= minor);
         fit.and_then(|fit| fit.version).ok_or_else(|| {
             Error::usage(format!("no version of Longhorn was tried with MicroK8s {minor}")).hint(
                 "take --channel 1.20 to 1.24, or 1.32 and newer; or name one that you know to work: --longhorn-version",
@@ -220,15 +220,19 @@ mod tests {
 
     #[test]
     fn every_version_that_is_taken_by_itself_fits_and_is_published() {
-        for (at, fit) in FITS.iter().enumerate() {
+        for (at, fit) in COMPATIBILITY.iter().enumerate() {
             let Some(version) = fit.version else { continue };
-            let last = FITS.get(at + 1).map_or(super::super::NEWEST_KNOWN, |next| Minor(next.from.0, next.from.1 - 1));
+            let last = COMPATIBILITY
+                .get(at + 1)
+                .map_or(super::super::NEWEST_KNOWN, |next| Minor(next.from.0, next.from.1 - 1));
             for minor in fit.from.1..=last.1 {
                 version.fits(Minor(1, minor)).expect("it fits");
             }
             assert!(version.checksum().is_some(), "{version}");
         }
-        assert!(LINES.windows(2).all(|w| w[0].from < w[1].from) && FITS.windows(2).all(|w| w[0].from < w[1].from));
+        assert!(
+            LINES.windows(2).all(|w| w[0].from < w[1].from) && COMPATIBILITY.windows(2).all(|w| w[0].from < w[1].from)
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the user has: an OCI layout (a folder or a tar), or what `docker save` wrote. Only what names and digests lead to is read; layers stay
+//! The input of `image push`: an OCI layout (a folder or a tar), or what `docker save` wrote. Only what is reachable by names and digests is read; layers stay
 //! where they are until they are pushed.
 
 use std::{

@@ -1,5 +1,5 @@
 //! An image on its way into the registry: layer by layer, each in pieces. What the registry has is not sent again. After a broken connection the
-//! upload goes on where the registry says that it is, as long as the registry still knows it. What is read is verified on the way.
+//! upload resumes where the registry says that it is, as long as the registry still knows it. What is read is verified on the way.
 
 use std::{io::Read, ops::ControlFlow, time::Duration};
 
@@ -32,7 +32,8 @@ type Seen<'a> = &'a mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>;
 /// The registry does not answer any more, refuses, or is full; a layer is damaged; or it was interrupted.
 pub fn push(host: &dyn Host, push: &Push, seen: Seen<'_>) -> Result<()> {
     let Push { name, content } = push;
-    let mut way = Way { host, repository: &name.repository, done: 0, total: content.size(), what: String::new(), seen };
+    let mut way =
+        UploadSession { host, repository: &name.repository, done: 0, total: content.size(), what: String::new(), seen };
     for (number, blob) in (1..).zip(&content.blobs) {
         way.what = format!("pushes {} of {}", part(number, content.blobs.len()), name.short());
         if way.has(blob)? {
@@ -67,7 +68,7 @@ fn part(number: usize, count: usize) -> String {
 }
 
 /// An image on its way.
-struct Way<'a, 's> {
+struct UploadSession<'a, 's> {
     host: &'a dyn Host,
     repository: &'a str,
     done: u64,
@@ -84,7 +85,7 @@ enum Sent {
     Broken(Error),
 }
 
-impl Way<'_, '_> {
+impl UploadSession<'_, '_> {
     fn tell(&mut self) -> Result<()> {
         let progress = Progress { done: self.done, total: self.total, unit: "bytes" };
         let late = (self.seen)(&self.what, Some(progress)).is_break();

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) const POOL_NOTES: [&str; 2] = ["metallb.universe.tf/address-pool", "metallb.io/address-pool"];
 
 /// The step.
-pub(crate) struct Bound {
+pub(crate) struct PoolBoundService {
     pub(crate) lb: LbRange,
     pub(crate) iris: Iris,
     pub(crate) api: MetallbApi,
@@ -29,7 +29,7 @@ pub(crate) struct Bound {
     pub(crate) to_own: Object,
 }
 
-impl Altered for Bound {
+impl Altered for PoolBoundService {
     fn inner(&self) -> &dyn Step {
         &self.to_microk8s
     }

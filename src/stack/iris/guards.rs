@@ -1,4 +1,4 @@
-//! What must hold before objects of IRIS are applied.
+//! Conditions that must hold before objects of IRIS are applied.
 
 use serde_json::Value;
 

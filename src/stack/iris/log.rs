@@ -3,7 +3,7 @@
 
 /// A line of the log that reports a problem.
 #[derive(Debug)]
-pub struct Sign {
+pub struct LogPattern {
     /// What the line has in it.
     pub line: &'static str,
     /// What is wrong.
@@ -42,56 +42,56 @@ pub const BUS_ERROR_HINT: &str = "`sysctl -w vm.nr_hugepages=0` on the host, the
 
 /// Lines after which no waiting helps, those that say most first. Sources: InterSystems' "Running InterSystems Products in Containers",
 /// and what users reported of expired images and root-owned volumes.
-pub const SIGNS: &[Sign] = &[
-    Sign {
+pub const SIGNS: &[LogPattern] = &[
+    LogPattern {
         line: "Community License expired",
         kind: Kind::Licence,
         means: "the licence of this image has run out (it is built in, and lasts a year)",
         hint: NEWER,
     },
-    Sign {
+    LogPattern {
         line: "Invalid Community Edition license",
         kind: Kind::Licence,
         means: "IRIS refuses its licence: it has run out, or the host has more cores than it allows (20)",
         hint: NEWER,
     },
-    Sign {
+    LogPattern {
         line: "Target exists but is not writeable",
         kind: Kind::Volume,
         means: "IRIS cannot write to its volume",
         hint: OWNER,
     },
-    Sign {
+    LogPattern {
         line: "ERROR #5001: Cannot create target",
         kind: Kind::Volume,
         means: "IRIS cannot write to its volume",
         hint: OWNER,
     },
-    Sign {
+    LogPattern {
         line: "Durable folder:",
         kind: Kind::Volume,
         means: "IRIS cannot make its directory on the volume",
         hint: OWNER,
     },
-    Sign {
+    LogPattern {
         line: "Target exists but holds no instance",
         kind: Kind::Volume,
         means: "the directory for IRIS' own files on the volume holds something else",
         hint: "empty it, or begin with new volumes: `iris-mk8s teardown --data`",
     },
-    Sign {
+    LogPattern {
         line: "Insufficient privilege to start InterSystems IRIS",
         kind: Kind::Start,
         means: "IRIS runs as a user who may not start it",
         hint: "leave runAsUser out of the pod: the image's own user is 51773",
     },
-    Sign {
+    LogPattern {
         line: "Unable to find Registry entry for directory",
         kind: Kind::Start,
         means: "the upgrade of the data on the volume failed",
         hint: "go back to the image that the data is of (--image), and see its release notes on upgrades",
     },
-    Sign {
+    LogPattern {
         line: "No log file specified, could not open",
         kind: Kind::Start,
         means: "a layer of the image is broken",
@@ -100,7 +100,7 @@ pub const SIGNS: &[Sign] = &[
 ];
 
 /// The sign that a log shows, if any.
-pub fn sign(log: &str) -> Option<&'static Sign> {
+pub fn sign(log: &str) -> Option<&'static LogPattern> {
     SIGNS.iter().find(|sign| log.contains(sign.line))
 }
 

@@ -9,7 +9,7 @@ use k8s_openapi::{
 use serde_json::{Value, json};
 
 use super::{
-    bound::Bound,
+    bound::PoolBoundService,
     claims::Claims,
     cpf::merged,
     foreign::{self, UnlessForeign},
@@ -80,7 +80,7 @@ pub(crate) fn objects(spec: &Spec, credentials: &Credentials) -> Vec<Box<dyn Ste
         Object { serves: Some(foreign::address_may_follow(spec)), ..external }
     };
     let api = spec.channel.row().metallb;
-    steps.push(Box::new(Bound {
+    steps.push(Box::new(PoolBoundService {
         lb: spec.lb.clone(),
         iris: iris.clone(),
         api,

@@ -17,7 +17,7 @@ use crate::{
     stack::{
         facts::Facts,
         iris::{
-            log::{self, Sign},
+            log::{self, LogPattern},
             names::{USERS, WEB, external},
         },
     },
@@ -115,7 +115,7 @@ impl Instance {
 
 impl Instance {
     /// Why it does not start, as far as it says so.
-    pub(crate) fn sign(&self) -> Option<&'static Sign> {
+    pub(crate) fn sign(&self) -> Option<&'static LogPattern> {
         log::sign(&self.log).or_else(|| log::sign(&self.log_before))
     }
 }

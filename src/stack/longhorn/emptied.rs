@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     content,
-    repair::{let_go, remove},
+    repair::{remove, remove_finalizers},
     state::NAMESPACE,
 };
 use crate::{
@@ -54,7 +54,7 @@ pub(crate) fn ended(host: &dyn Host) -> Result<Undo> {
     for (kind, object) in &left {
         let held = object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
         match ends_since(host, object) {
-            Some(since) if held && since > STUCK_SECONDS => acts.push(let_go(kind, object)),
+            Some(since) if held && since > STUCK_SECONDS => acts.push(remove_finalizers(kind, object)),
             Some(_) if **kind == kube::POD && is_stuck(host, object) => acts.push(by_force(object)),
             None if seconds > BEGUN_SECONDS => acts.push(remove(kind, object)),
             _ => {}

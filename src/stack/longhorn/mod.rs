@@ -1,4 +1,4 @@
-//! Longhorn: what is known of it, its steps, its removal, its repair, and what may be wrong with it.
+//! Longhorn: its versions and state, its steps, its removal, its repair, and what may be wrong with it.
 
 pub mod content;
 pub(crate) mod emptied;

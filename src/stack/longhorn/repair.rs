@@ -1,4 +1,4 @@
-//! A Longhorn that was taken away in the wrong order: its namespace waits for objects that nobody can end any more, or is gone and left them
+//! A Longhorn that was removed in the wrong order: its namespace waits for objects that no manager finalizes any more, or is gone and left them
 //! behind. Each of these steps is safe to run again, and does nothing where there is nothing to do. Nothing of Longhorn's data survives them;
 //! its files on the host stay.
 
@@ -26,36 +26,36 @@ type Todo = fn(&dyn Host) -> Result<Undo>;
 const WITHIN: Duration = Duration::from_secs(300);
 
 /// One step.
-struct Mend {
+struct RepairStep {
     id: &'static str,
     title: &'static str,
     todo: Todo,
 }
 
 /// The steps, in the order in which one makes the next one possible.
-const STEPS: &[Mend] = &[
-    Mend {
+const STEPS: &[RepairStep] = &[
+    RepairStep {
         id: "repair.namespace-again",
         title: "its namespace, so that what it left can be ended",
         todo: emptied::again,
     },
-    Mend { id: "repair.webhooks", title: "webhooks without a server", todo: webhooks },
-    Mend { id: "repair.consumers", title: "pods and claims that use its volumes", todo: consumers },
-    Mend { id: "repair.programs", title: "what is left of its programs", todo: programs },
-    Mend { id: "repair.webhooks-again", title: "webhooks that they registered meanwhile", todo: webhooks },
-    Mend { id: "repair.conversion", title: "conversion webhooks without a server", todo: conversion },
-    Mend { id: "repair.objects", title: "its objects, which wait for a manager", todo: objects },
-    Mend { id: "repair.kinds", title: "its custom resource definitions", todo: kinds },
-    Mend { id: "repair.volumes", title: "volumes and attachments that are stuck", todo: volumes_of_cluster },
-    Mend { id: "repair.namespace", title: "its namespace", todo: emptied::ended },
-    Mend { id: "repair.leftovers", title: "what it left in the cluster", todo: leftovers },
-    Mend { id: "repair.host", title: "what it left on the host", todo: on_host },
-    Mend { id: "repair.verified", title: "nothing of it is left", todo: verified },
+    RepairStep { id: "repair.webhooks", title: "webhooks without a server", todo: webhooks },
+    RepairStep { id: "repair.consumers", title: "pods and claims that use its volumes", todo: consumers },
+    RepairStep { id: "repair.programs", title: "what is left of its programs", todo: programs },
+    RepairStep { id: "repair.webhooks-again", title: "webhooks that they registered meanwhile", todo: webhooks },
+    RepairStep { id: "repair.conversion", title: "conversion webhooks without a server", todo: conversion },
+    RepairStep { id: "repair.objects", title: "its objects, which wait for a manager", todo: objects },
+    RepairStep { id: "repair.kinds", title: "its custom resource definitions", todo: kinds },
+    RepairStep { id: "repair.volumes", title: "volumes and attachments that are stuck", todo: volumes_of_cluster },
+    RepairStep { id: "repair.namespace", title: "its namespace", todo: emptied::ended },
+    RepairStep { id: "repair.leftovers", title: "what it left in the cluster", todo: leftovers },
+    RepairStep { id: "repair.host", title: "what it left on the host", todo: on_host },
+    RepairStep { id: "repair.verified", title: "nothing of it is left", todo: verified },
 ];
 
 /// The stage.
 pub fn stages() -> Vec<Stage> {
-    let steps = STEPS.iter().map(|m| Box::new(Mend { id: m.id, title: m.title, todo: m.todo }) as Box<dyn Step>);
+    let steps = STEPS.iter().map(|m| Box::new(RepairStep { id: m.id, title: m.title, todo: m.todo }) as Box<dyn Step>);
     vec![Stage { id: "repair", needs: &[], lock: None, steps: steps.collect() }]
 }
 
@@ -101,7 +101,7 @@ pub fn diagnose(host: &dyn Host) -> Result<Option<String>> {
     Ok((!found.is_empty()).then(|| found.join("; ")))
 }
 
-impl Step for Mend {
+impl Step for RepairStep {
     fn id(&self) -> &str {
         self.id
     }
@@ -154,7 +154,7 @@ pub(crate) fn remove(kind: &'static Kind, object: &Value) -> Act {
     Act::Delete { kind, namespace, name: state::name(object).to_owned() }
 }
 
-pub(crate) fn let_go(kind: &'static Kind, object: &Value) -> Act {
+pub(crate) fn remove_finalizers(kind: &'static Kind, object: &Value) -> Act {
     let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
     Act::Patch { kind, namespace, name: state::name(object).to_owned(), patch: json!({"metadata": {"finalizers": []}}) }
 }
@@ -261,7 +261,7 @@ fn objects(host: &dyn Host) -> Result<Undo> {
     for kind in definitions(host)?.iter().filter_map(served) {
         for object in host.list(kind, Some(NAMESPACE), "")? {
             if object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty()) {
-                acts.push(let_go(kind, &object));
+                acts.push(remove_finalizers(kind, &object));
             }
             if !state::going(&object) {
                 acts.push(remove(kind, &object));
@@ -284,7 +284,7 @@ fn volumes_of_cluster(host: &dyn Host) -> Result<Undo> {
     let acts = found.iter().flat_map(|(kind, object)| {
         let held = object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
         let gone = (!state::going(object)).then(|| remove(kind, object));
-        gone.into_iter().chain(held.then(|| let_go(kind, object)))
+        gone.into_iter().chain(held.then(|| remove_finalizers(kind, object)))
     });
     let acts: Vec<Act> = acts.collect();
     Ok(if acts.is_empty() { Undo::Done } else { Undo::Acts(acts) })

@@ -90,7 +90,7 @@ impl Addon {
 
     /// Whether what is there is of a MicroK8s before this one: a refresh leaves addons as they are, and this one would not read our pool.
     /// Without the ConfigMap of the old one it is this one, half disabled.
-    fn of_before(&self, host: &dyn Host, kinds: Option<&Value>) -> Result<bool> {
+    fn is_legacy_release(&self, host: &dyn Host, kinds: Option<&Value>) -> Result<bool> {
         Ok(self.api == MetallbApi::Crd
             && kinds.is_none()
             && host.get(CONTROLLER.0, Some(NAMESPACE), CONTROLLER.1)?.is_some()
@@ -188,7 +188,7 @@ impl Step for Addon {
         if namespace.iter().chain(&kinds).any(state::going) {
             return Ok(Probe::pending("it is being disabled"));
         }
-        if self.of_before(host, kinds.as_ref())? {
+        if self.is_legacy_release(host, kinds.as_ref())? {
             return Ok(Probe::differs(
                 json!({"release": "before"}),
                 "it is the one of an older MicroK8s, which takes its pool from a ConfigMap",

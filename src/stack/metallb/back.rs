@@ -1,4 +1,4 @@
-//! How MetalLB's pool is taken back: what is ours goes, what was there before us comes back, and what serves somebody stays.
+//! How MetalLB's pool is taken back: our part is removed, the former pool is restored, and what serves somebody else stays.
 
 use std::net::Ipv4Addr;
 
@@ -130,7 +130,7 @@ impl Pool {
             ours.extend(pools.into_iter().filter(|p| p.name == OWN || p.name == made_by_microk8s(self.api)));
         }
         let moved = |address: Ipv4Addr| ours.iter().any(|pool| pool.holds(address));
-        let Some(service) = self.unheeded(&self.pools(host)?, moved) else { return Ok(Undo::Done) };
+        let Some(service) = self.blocking_service(&self.pools(host)?, moved) else { return Ok(Undo::Done) };
         let controllers = controllers(host)?;
         Ok(if controllers.is_empty() {
             Undo::Done

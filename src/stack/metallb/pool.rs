@@ -174,7 +174,7 @@ impl Pool {
 
     /// A service because of which MetalLB 0.9 heeds its pools not yet: it takes no configuration in which a service would lose its address
     /// (its log: `new config not compatible with assigned IPs`), until its controller starts anew. Later ones give out another address.
-    pub(crate) fn unheeded(&self, pools: &Pools, concerns: impl Fn(Ipv4Addr) -> bool) -> Option<String> {
+    pub(crate) fn blocking_service(&self, pools: &Pools, concerns: impl Fn(Ipv4Addr) -> bool) -> Option<String> {
         if self.api == MetallbApi::Crd || pools.all.is_empty() {
             return None;
         }
@@ -262,7 +262,7 @@ impl Step for Pool {
             });
         };
         let is_range = self.is_range(&pool.addresses);
-        if let Some(service) = self.unheeded(&pools, |_| is_range && pool.advertised) {
+        if let Some(service) = self.blocking_service(&pools, |_| is_range && pool.advertised) {
             return Ok(if self.begins(host, &controllers(host)?) {
                 Probe::pending(format!("MetalLB's controller starts; {service}"))
             } else {
@@ -281,7 +281,7 @@ impl Step for Pool {
         let pools = self.pools(host).or_else(|e| if e.transient { Ok(Pools::none(self.api)) } else { Err(e) })?;
         let name = pools.ours(&self.lb);
         let as_wanted = |pool: &pools::Pool| pool.advertised && self.is_range(&pool.addresses);
-        if pools.find(name).is_some_and(as_wanted) && self.unheeded(&pools, |_| true).is_some() {
+        if pools.find(name).is_some_and(as_wanted) && self.blocking_service(&pools, |_| true).is_some() {
             return Ok(restarted(&controllers(host)?));
         }
         Ok(self.acts(&pools, name, &self.wanted(&found_now(found), name)?))

@@ -1,4 +1,4 @@
-//! What MetalLB may give out and to whom: its pools, whoever made them, and the services that hold addresses. It only reads.
+//! The addresses that MetalLB may give out and who has them: its pools, whoever made them, and services with addresses. It only reads.
 //!
 //! Nobody's service loses its address by us: a pool that serves somebody else stays as it is, and ours is put beside it.
 

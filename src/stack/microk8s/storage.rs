@@ -1,4 +1,4 @@
-//! Volumes: who makes them, and the claims that wait for one.
+//! Volumes: the provisioner, and the claims that wait for a volume.
 
 use crate::{
     error::finding::Finding,

@@ -1,4 +1,4 @@
-//! What lies where: mounts on which nothing may be run, file systems that cost or forbid something, and folders with odd rights.
+//! Mounts and folders: mounts without execution, file systems with drawbacks, and folders with unusual permissions.
 
 use crate::{
     error::{Result, finding::Finding},

@@ -1,4 +1,4 @@
-//! Who else is on the host: another Kubernetes, what an earlier one left, another kubectl.
+//! Other software on the host: another Kubernetes, leftovers of an earlier one, another kubectl.
 
 use crate::{
     error::{Result, finding::Finding},

@@ -41,7 +41,7 @@ pub fn need(host: &dyn Host) -> Result<()> {
 /// The cluster does not answer.
 pub fn users_of(host: &dyn Host, name: &Name, digest: &str) -> Result<Vec<String>> {
     let runs = |pod: &Value| {
-        let all = ["initContainers", "containers"].into_iter().flat_map(|field| pod["spec"][field].as_array());
+        let all = ["initContainers", "containers"].into_iter().filter_map(|field| pod["spec"][field].as_array());
         all.flatten().filter_map(|c| Name::in_registry(c["image"].as_str()?)).any(|image| {
             image.repository == name.repository && image.digest.map_or(image.tag == name.tag, |pinned| pinned == digest)
         })

@@ -20,7 +20,7 @@ use crate::{
     stack::{
         image,
         iris::{
-            log::{self, Sign},
+            log::{self, LogPattern},
             state::address,
         },
     },
@@ -149,7 +149,7 @@ fn hopeless(host: &dyn Host, iris: &Iris, pod: &Value) -> Option<Probe> {
     // There may be no log (yet): the next look will have it.
     let logs: Vec<String> =
         [false, true].into_iter().filter_map(|previous| log_of(host, iris, name, previous).ok()).collect();
-    if let Some(Sign { line, means, hint, .. }) = logs.iter().find_map(|log| log::sign(log)) {
+    if let Some(LogPattern { line, means, hint, .. }) = logs.iter().find_map(|log| log::sign(log)) {
         return Some(Probe::Hopeless {
             why: format!("pod {name}: {means} (its log says: {line})"),
             hint: (*hint).to_owned(),

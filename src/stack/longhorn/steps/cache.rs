@@ -19,11 +19,11 @@ use crate::{
 const WITHIN: Duration = Duration::from_secs(300);
 
 /// The step.
-pub(super) struct Cache {
+pub(super) struct CachedManifest {
     common: Common,
 }
 
-impl Cache {
+impl CachedManifest {
     pub(super) fn new(common: &Common) -> Self {
         Self { common: common.clone() }
     }
@@ -44,7 +44,7 @@ impl Cache {
     }
 }
 
-impl Step for Cache {
+impl Step for CachedManifest {
     fn id(&self) -> &'static str {
         "longhorn.manifest"
     }

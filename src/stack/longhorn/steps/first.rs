@@ -15,12 +15,12 @@ use crate::{
 };
 
 /// A step that is undone on its own, although it is inside of another one.
-pub(crate) struct First {
+pub(crate) struct UndoBeforeLonghorn {
     pub(crate) inner: Box<dyn Step>,
     pub(crate) longhorn: Longhorn,
 }
 
-impl Altered for First {
+impl Altered for UndoBeforeLonghorn {
     fn inner(&self) -> &dyn Step {
         &*self.inner
     }

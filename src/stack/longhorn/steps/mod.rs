@@ -50,13 +50,13 @@ pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
         read: Arc::default(),
     };
     let mut steps: Vec<Box<dyn Step>> = vec![
-        Box::new(packages::Lists::new(&common)),
+        Box::new(packages::PackageLists::new(&common)),
         Box::new(packages::Packages::new(&common)),
         Box::new(iscsid::Service::new(&common)),
         Box::new(module::Module::new(&common)),
         Box::new(multipath::Blacklist::new(&common)),
         Box::new(before::Before::new(&common)),
-        Box::new(cache::Cache::new(&common)),
+        Box::new(cache::CachedManifest::new(&common)),
     ];
     let parts = [
         ("longhorn.namespace", Part::Namespace),
@@ -80,7 +80,7 @@ pub(crate) fn before_it(spec: &Spec, steps: Vec<Box<dyn Step>>) -> Vec<Box<dyn S
             return inner;
         }
         // The steps of Longhorn itself, and of what it does not stand on, are none of these.
-        Box::new(first::First { inner, longhorn: longhorn.clone() })
+        Box::new(first::UndoBeforeLonghorn { inner, longhorn: longhorn.clone() })
     };
     steps.into_iter().map(first).collect()
 }

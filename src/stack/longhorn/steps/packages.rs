@@ -32,17 +32,17 @@ pub(super) struct Packages {
 }
 
 /// apt knows where to get them: its lists are empty on many fresh images, and what comes along can be written down only with them.
-pub(super) struct Lists {
+pub(super) struct PackageLists {
     common: Common,
 }
 
-impl Lists {
+impl PackageLists {
     pub(super) fn new(common: &Common) -> Self {
         Self { common: common.clone() }
     }
 }
 
-impl Step for Lists {
+impl Step for PackageLists {
     fn id(&self) -> &'static str {
         "longhorn.package-lists"
     }
@@ -72,7 +72,7 @@ impl Step for Lists {
         Ok(Memo { prior: Value::Null, want: json!(ISCSI) })
     }
 
-    // Lists of packages are no state of anybody's: the next `apt update` makes them anew.
+    // Lists of packages are not state of the host that anybody keeps: the next `apt update` makes them again.
     fn undo(&self, _: &dyn Host, _: &Memory) -> Result<Undo> {
         Ok(Undo::Done)
     }

@@ -1,4 +1,4 @@
-//! Longhorn is ready when it would store: pods that run prove little. Each rung has a check of its own that says why it waits, and what
+//! Longhorn is ready when it can store data: running pods prove little. Each level has a check of its own that says why it waits, and what
 //! cannot heal ends the wait at once.
 
 use serde_json::Value;
@@ -24,24 +24,24 @@ const SIDECARS: [&str; 5] =
     ["longhorn-driver-deployer", "csi-attacher", "csi-provisioner", "csi-resizer", "csi-snapshotter"];
 
 /// What a program says in its log when it will never work: where it is heard, what it means, and what to do.
-struct Sign {
+struct LogPattern {
     words: &'static str,
     means: &'static str,
     hint: &'static str,
 }
 
-const SIGNS: &[Sign] = &[
-    Sign {
+const SIGNS: &[LogPattern] = &[
+    LogPattern {
         words: "failed to get kubelet root dir",
         means: "the driver does not find kubelet's directory",
         hint: "set KUBELET_ROOT_DIR=/var/snap/microk8s/common/var/lib/kubelet on the Deployment longhorn-driver-deployer",
     },
-    Sign {
+    LogPattern {
         words: "iscsiadm/open-iscsi",
         means: "the host has no iSCSI",
         hint: "run `apt install open-iscsi`, then the same command again",
     },
-    Sign {
+    LogPattern {
         words: "failed to upgrade since upgrading from",
         means: "an older Longhorn was here, and its data cannot be taken over by this version",
         hint: "name a version nearer to it with --longhorn-version",
@@ -97,7 +97,7 @@ fn trouble(host: &dyn Host, workload: &Value) -> Result<Probe> {
         });
     }
     for pod in &pods {
-        if let Some(Sign { means, hint, words }) = last_words(host, pod) {
+        if let Some(LogPattern { means, hint, words }) = last_words(host, pod) {
             return Ok(Probe::Hopeless {
                 why: format!("pod {}: {means} (its log says: {words})", state::name(pod)),
                 hint: (*hint).to_owned(),
@@ -118,7 +118,7 @@ pub(crate) fn sign_of(host: &dyn Host, kind: &str, name: &str) -> Option<(&'stat
 }
 
 /// What a container that ended said.
-fn last_words(host: &dyn Host, pod: &Value) -> Option<&'static Sign> {
+fn last_words(host: &dyn Host, pod: &Value) -> Option<&'static LogPattern> {
     let containers = pod["status"]["containerStatuses"].as_array()?;
     for container in containers {
         let ended = container["state"]["terminated"].is_object() || container["lastState"]["terminated"].is_object();

@@ -48,7 +48,10 @@ const NEVER: &[(&str, &str)] = &[
 
 /// The two steps: the trial, and its end.
 pub(super) fn all(common: &Common) -> Vec<Box<dyn Step>> {
-    vec![Box::new(Trial { common: common.clone() }), Box::new(super::trial_end::End { common: common.clone() })]
+    vec![
+        Box::new(TestVolume { common: common.clone() }),
+        Box::new(super::trial_end::TestVolumeRemoved { common: common.clone() }),
+    ]
 }
 
 fn meta() -> ObjectMeta {
@@ -138,14 +141,14 @@ pub(super) fn is_proven(host: &dyn Host, common: &Common) -> Result<bool> {
 pub(super) const THEIRS: &str = "not tested: it belongs to somebody else";
 
 /// A volume works.
-struct Trial {
+struct TestVolume {
     common: Common,
 }
 
 /// What Longhorn says of a volume for whose replica no disk has room (its constant `ErrorReplicaScheduleInsufficientStorage`).
 const NO_ROOM: &str = "insufficient storage";
 
-impl Trial {
+impl TestVolume {
     /// What a pod that is not ready waits for.
     fn waits(host: &dyn Host, pod: &Value) -> Result<Probe> {
         if pod["status"]["phase"] == "Failed" {
@@ -209,7 +212,7 @@ fn mounts(host: &dyn Host) -> Result<String> {
     Ok(host.ask(&Cmd::reads(["findmnt", "--noheadings", "--list", "--output", "SOURCE,TARGET"]))?.stdout)
 }
 
-impl Step for Trial {
+impl Step for TestVolume {
     fn id(&self) -> &'static str {
         "longhorn.trial"
     }

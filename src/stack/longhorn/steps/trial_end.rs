@@ -17,11 +17,11 @@ use crate::{
 };
 
 /// The trial is over, and noted.
-pub(super) struct End {
+pub(super) struct TestVolumeRemoved {
     pub(super) common: Common,
 }
 
-impl Step for End {
+impl Step for TestVolumeRemoved {
     fn id(&self) -> &'static str {
         "longhorn.trial-end"
     }

@@ -69,13 +69,13 @@ impl Before {
         }
     }
 
-    fn may_still_go(&self, host: &dyn Host, left: &[Left]) -> bool {
-        self.tries.lock().is_ok_and(|mut tries| tries.may_still_go(host.now(), left))
+    fn may_still_disappear(&self, host: &dyn Host, left: &[Left]) -> bool {
+        self.tries.lock().is_ok_and(|mut tries| tries.may_still_disappear(host.now(), left))
     }
 
-    fn to_try(&self, host: &dyn Host, acts: Vec<Act>, left: &mut Vec<Left>) -> Vec<Act> {
+    fn next_to_try(&self, host: &dyn Host, acts: Vec<Act>, left: &mut Vec<Left>) -> Vec<Act> {
         match self.tries.lock() {
-            Ok(mut tries) => tries.to_try(host.now(), acts, left),
+            Ok(mut tries) => tries.next_to_try(host.now(), acts, left),
             Err(_) => acts,
         }
     }
@@ -96,7 +96,7 @@ impl Before {
 
     /// Everything that MicroK8s and we are known to leave: what to do about it, and what stays. While the snap is still there, what snapd
     /// ends and removes is left out.
-    fn look_after(
+    fn find_leftovers(
         &self,
         host: &dyn Host,
         before: &Found,
@@ -156,12 +156,12 @@ impl Before {
         let (more, stays) = mounts::left(host)?;
         acts.extend(more);
         left.extend(stays);
-        let acts = self.to_try(host, acts, &mut left);
+        let acts = self.next_to_try(host, acts, &mut left);
         if !acts.is_empty() {
             return Ok(Undo::Acts(acts));
         }
         // Everything that looks like MicroK8s' is named, until nothing does any more.
-        let (would, stays) = self.look_after(host, &Found::nothing(&self.homes(host)?), When::Now, memory)?;
+        let (would, stays) = self.find_leftovers(host, &Found::nothing(&self.homes(host)?), When::Now, memory)?;
         let why = "whether it was there before MicroK8s is not known";
         left.extend(would.iter().map(|act| Left::ours(format!("what `{}` would take away", act.show()), why)));
         left.extend(stays);
@@ -318,12 +318,12 @@ impl Step for Before {
             return Ok(Undo::Pending(why));
         }
         let Some(before) = self.known(host, memory)? else { return self.without(host, memory) };
-        let (acts, mut left) = self.look_after(host, &before, When::Now, memory)?;
-        let acts = self.to_try(host, acts, &mut left);
+        let (acts, mut left) = self.find_leftovers(host, &before, When::Now, memory)?;
+        let acts = self.next_to_try(host, acts, &mut left);
         if !acts.is_empty() {
             return Ok(Undo::Acts(acts));
         }
-        if self.may_still_go(host, &left) {
+        if self.may_still_disappear(host, &left) {
             return Ok(Undo::Pending(lines(&left)));
         }
         Ok(self.end.of(&self.file, left))
@@ -344,7 +344,7 @@ impl Step for Before {
         });
         let mut told: Vec<String> = preface.into_iter().collect();
         let when = if is_there { When::BeforeItsRemoval } else { When::Planned };
-        let (acts, left) = self.look_after(host, &before, when, memory)?;
+        let (acts, left) = self.find_leftovers(host, &before, when, memory)?;
         told.extend(acts.iter().map(Act::show));
         told.extend(left.iter().map(|l| format!("stays: {}: {}", l.what, l.why)));
         if left.iter().all(|l| l.theirs) {

@@ -1,4 +1,4 @@
-//! Acts that may come about in vain: how often each is tried, and in which order.
+//! Acts that may have no effect: how often each is tried, and in which order.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -26,7 +26,7 @@ impl Tries {
     }
 
     /// Whether what is left may still disappear without help: the kernel takes the devices of a namespace away some time after its last process.
-    pub(super) fn may_still_go(&mut self, now: Duration, left: &[Left]) -> bool {
+    pub(super) fn may_still_disappear(&mut self, now: Duration, left: &[Left]) -> bool {
         if left.iter().all(|l| l.theirs) {
             return false;
         }
@@ -35,7 +35,7 @@ impl Tries {
 
     /// These acts, in the order in which they are to be tried: one that is still the first to do after a while does not come about, and goes
     /// behind the others, so that it does not keep them from being tried. After some tries it stays.
-    pub(super) fn to_try(&mut self, now: Duration, mut acts: Vec<Act>, left: &mut Vec<Left>) -> Vec<Act> {
+    pub(super) fn next_to_try(&mut self, now: Duration, mut acts: Vec<Act>, left: &mut Vec<Left>) -> Vec<Act> {
         acts.sort_by_key(|act| self.of(act));
         if let Some(head) = acts.first().map(Act::show) {
             let since = self.head.take().filter(|(act, _)| *act == head).map_or(now, |(_, since)| since);

@@ -1,4 +1,4 @@
-//! Pods that outlive their MicroK8s. Up to 1.24 nobody ends the containers when the snap goes: they live on, in 1.20 even without a shim, and
+//! Pods that outlive their MicroK8s. Up to 1.24 the containers are not ended when the snap is removed: they continue to run, in 1.20 even without a shim, and
 //! MetalLB's goes on answering for its addresses.
 //!
 //! A process is killed only on evidence, never for its name or a word in its control group: its shim is MicroK8s', or its root file system
