@@ -1,5 +1,6 @@
 //! The commands: what each of them reads, runs and prints. Everything that is decided, is decided elsewhere.
 
+mod bundle;
 mod forward;
 mod image;
 pub mod proposal;
@@ -78,6 +79,7 @@ fn execute(cli: Cli, global: &Global) -> Result<ExitCode> {
         Command::Stop => start_stop::stop(global),
         Command::Session { pod } => start_stop::session(pod.as_deref()),
         Command::Forward(options) => forward::forward(global, &options),
+        Command::Bundle(what) => bundle::bundle(global, what),
         Command::Image(what) => image::image(global, what),
         Command::Repair(cli::Repair::Longhorn(options)) => repair::longhorn(global, &options),
         Command::Doctor(options) => doctor(global, &options),

@@ -12,6 +12,7 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use crate::{
+    bundle,
     engine::{
         consent::Consent,
         event::{Change, Event, Events, Outcome},
@@ -281,6 +282,8 @@ impl Engine<'_> {
             }
             Act::Snapd(change) => self.host.snapd_change(change, &mut self.follower(step)),
             Act::Pull { image } => self.host.pull(image, &mut self.follower(step)),
+            Act::Import(import) => bundle::import(self.host, import, &mut self.follower(step)),
+            Act::Sideload(sideload) => bundle::sideload(self.host, sideload, &mut self.follower(step)),
             Act::Push(push) => registry::push(self.host, push, &mut self.follower(step)),
             Act::Unpush { repository, digest } => registry::remove(self.host, repository, digest),
             Act::Write(file) => self.host.write(file),

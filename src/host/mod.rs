@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Read,
     net::Ipv4Addr,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -38,6 +39,7 @@ mod remove;
 mod signals;
 mod snapd;
 mod watch;
+pub mod web;
 
 pub use command::{Cmd, Effect, Output};
 pub use files::set_umask;
@@ -64,6 +66,20 @@ pub trait Host: Send + Sync {
     /// As for [`Host::run`].
     fn ask(&self, cmd: &Cmd) -> Result<Output> {
         self.run(cmd, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// Runs a command that reads all of a source. Who listens may end it, as with [`Host::run`]. A host of a test has no such command unless it
+    /// says otherwise.
+    ///
+    /// # Errors
+    /// As for [`Host::run`]; or the source cannot be read.
+    fn pipe(
+        &self,
+        cmd: &Cmd,
+        _source: &mut (dyn Read + Send),
+        _listen: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>,
+    ) -> Result<Output> {
+        Err(Error::no_program(&cmd.argv[0]))
     }
 
     /// A file's content; none when there is no such file.
@@ -114,6 +130,19 @@ pub trait Host: Send + Sync {
         change: &SnapdChange,
         seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
     ) -> Result<()>;
+
+    /// Gives snapd a snap with its assertions, and follows the installation as [`Host::snapd_change`] does. The snapd of a test takes none unless
+    /// it says otherwise.
+    ///
+    /// # Errors
+    /// snapd refuses, the installation fails, or it was not followed to its end.
+    fn snapd_upload(
+        &self,
+        upload: Upload<'_>,
+        _seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        Err(Error::failed("snapd refused").because(upload.shown))
+    }
 
     /// Whether MicroK8s' containerd has an image of that name.
     ///
@@ -397,6 +426,22 @@ pub struct Download {
     pub path: PathBuf,
     /// What it must be: SHA-256, in small hexadecimal digits.
     pub sha256: String,
+}
+
+/// A snap for snapd, from elsewhere than its store.
+pub struct Upload<'a> {
+    /// The name of its file.
+    pub name: String,
+    /// Whether it may leave its confinement (`--classic`).
+    pub classic: bool,
+    /// What its store says of it, signed; snapd takes no other snap.
+    pub assertions: Vec<u8>,
+    /// The length of the snap.
+    pub length: u64,
+    /// The snap.
+    pub source: &'a mut (dyn Read + Send),
+    /// The same as commands, for logs.
+    pub shown: String,
 }
 
 /// A change made by snapd.

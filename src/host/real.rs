@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     net::Ipv4Addr,
     ops::ControlFlow,
     os::unix::process::CommandExt,
@@ -23,7 +23,7 @@ use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
     Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, HttpAnswer, HttpRequest, Leftover, Log, Output, Process,
-    Watch, cri, download, files, http, kill, leftover, poll, remove, run_name,
+    Upload, Watch, cri, download, files, http, kill, leftover, poll, remove, run_name,
     signals::{self, Groups, Manner},
     snapd,
     watch::Bell,
@@ -133,7 +133,7 @@ impl Real {
         env
     }
 
-    fn expression(&self, cmd: &Cmd) -> Result<duct::Expression> {
+    fn expression(&self, cmd: &Cmd, input: Option<io::PipeReader>) -> Result<duct::Expression> {
         let (program, args) =
             cmd.argv.split_first().ok_or_else(|| Error::new(ExitCode::Bug, "a command without a program"))?;
         let found = which::which_in(program, Some(PATH), "/")
@@ -143,20 +143,44 @@ impl Real {
                 c.process_group(0);
                 Ok(())
             });
-        Ok(match &cmd.stdin {
-            Some(bytes) => expression.stdin_bytes(bytes.clone()),
-            None => expression.stdin_null(),
+        Ok(match (input, &cmd.stdin) {
+            (Some(pipe), _) => expression.stdin_file(pipe),
+            (None, Some(bytes)) => expression.stdin_bytes(bytes.clone()),
+            (None, None) => expression.stdin_null(),
         })
     }
 }
 
 impl Real {
     fn execute(&self, cmd: &Cmd, listen: Listener<'_>) -> Result<Output> {
-        let expression = self.expression(cmd)?;
+        let expression = self.expression(cmd, None)?;
         let ended = match cmd.effect {
             Effect::Reads => self.read_out(&expression, cmd.deadline),
-            Effect::Changes => self.change(&expression, cmd.deadline, listen),
+            Effect::Changes => self.change(expression, cmd.deadline, listen),
         };
+        Self::in_time(cmd, ended)
+    }
+
+    /// Runs a command that reads what is read from a source meanwhile. The pipe ends with this process, and the command with the pipe.
+    fn execute_fed(&self, cmd: &Cmd, source: &mut (dyn Read + Send), listen: Listener<'_>) -> Result<Output> {
+        let cannot = |e: io::Error| Error::failed(format!("cannot run `{}`", cmd.show())).because(e);
+        let (reader, mut writer) = io::pipe().map_err(cannot)?;
+        let expression = self.expression(cmd, Some(reader))?;
+        std::thread::scope(|scope| {
+            let feeding = scope.spawn(move || io::copy(source, &mut writer).map(drop));
+            let ended = self.change(expression, cmd.deadline, listen);
+            // The command has ended, and so has the other end of the pipe.
+            match feeding.join().unwrap_or(Ok(())) {
+                Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+                    Err(Error::failed(format!("what `{}` reads cannot be had", cmd.show())).because(e))
+                }
+                _ => Self::in_time(cmd, ended),
+            }
+        })
+    }
+
+    /// The output of a command that ended in time.
+    fn in_time(cmd: &Cmd, ended: io::Result<Option<Output>>) -> Result<Output> {
         ended.map_err(|e| Error::failed(format!("cannot run `{}`", cmd.show())).because(e))?.ok_or_else(|| {
             Error::new(ExitCode::TimedOut, format!("`{}` did not end within {} s", cmd.show(), cmd.deadline.as_secs()))
         })
@@ -165,11 +189,13 @@ impl Real {
     /// Runs a command whose lines are told as they come; none when it passed its deadline.
     fn change(
         &self,
-        expression: &duct::Expression,
+        expression: duct::Expression,
         deadline: Duration,
         listen: Listener<'_>,
     ) -> io::Result<Option<Output>> {
         let reader = Arc::new(expression.stderr_to_stdout().reader()?);
+        // What it holds of a pipe is the command's alone from now on.
+        drop(expression);
         let group = group_of(&reader.pids());
         self.while_running(group, || follow(&reader, deadline, listen, group))
     }
@@ -216,6 +242,16 @@ impl Host for Real {
             self.log.change(&format!("$ {} ...", cmd.show()));
         }
         let result = self.execute(cmd, listen);
+        match &result {
+            Ok(output) => self.log.command(cmd, output),
+            Err(e) => self.log.failed(cmd, e),
+        }
+        result
+    }
+
+    fn pipe(&self, cmd: &Cmd, source: &mut (dyn Read + Send), listen: Listener<'_>) -> Result<Output> {
+        self.log.change(&format!("$ {} ...", cmd.show()));
+        let result = self.execute_fed(cmd, source, listen);
         match &result {
             Ok(output) => self.log.command(cmd, output),
             Err(e) => self.log.failed(cmd, e),
@@ -282,6 +318,18 @@ impl Host for Real {
         self.log.change(
             &result.as_ref().map_or_else(ToString::to_string, |()| format!("snapd: done (`{}`)", change.shown)),
         );
+        result
+    }
+
+    fn snapd_upload(
+        &self,
+        upload: Upload<'_>,
+        seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let shown = upload.shown.clone();
+        self.log.change(&format!("snapd: `{shown}`"));
+        let result = self.runtime.block_on(snapd::upload(upload, seen, || self.stopping()));
+        self.log.change(&result.as_ref().map_or_else(ToString::to_string, |()| format!("snapd: done (`{shown}`)")));
         result
     }
 
