@@ -52,10 +52,7 @@ impl Sideload {
     pub fn show(&self) -> String {
         let (name, file) = (&self.snap.name, self.snap.file_name());
         let classic = if self.snap.classic { " --classic" } else { "" };
-        format!(
-            "snap ack {name}.assert; snap install{classic} {file} # of {}",
-            self.bundle.path().display()
-        )
+        format!("snap ack {name}.assert; snap install{classic} {file} # of {}", self.bundle.path().display())
     }
 }
 

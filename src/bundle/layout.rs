@@ -36,8 +36,7 @@ impl Layout {
     /// # Errors
     /// A part of it is not in the bundle.
     pub fn new(bundle: &Arc<Bundle>, image: &Image) -> Result<Self> {
-        let mut layout =
-            Self { bundle: Arc::clone(bundle), pieces: VecDeque::new(), length: 0, done: Arc::default() };
+        let mut layout = Self { bundle: Arc::clone(bundle), pieces: VecDeque::new(), length: 0, done: Arc::default() };
         let index = json!({"schemaVersion": 2, "manifests": [{
             "mediaType": image.media_type,
             "digest": image.digest,

@@ -4,17 +4,19 @@
 //! without those before it, and so that common tools read the whole: `zstd -dc FILE | tar t`. [`Manifest`] says what the parts are and where they lie.
 
 mod create;
+mod hand_over;
 mod layout;
 mod manifest;
+mod name;
 mod read;
 #[cfg(test)]
 mod tests;
-mod hand_over;
 mod write;
 
 pub use create::{Login, Logins, Recipe, create};
+pub use hand_over::{Import, Sideload, import, sideload};
 pub use layout::Layout;
 pub use manifest::{Debian, FORMAT, Image, Longhorn, Manifest, Package, Part, Snap, platform};
+pub use name::{release_of, whole_name};
 pub use read::Bundle;
-pub use hand_over::{Import, Sideload, import, sideload};
 pub use write::Writer;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{FORMAT, Manifest};
+use super::{FORMAT, Image, Manifest, Package};
 use crate::{
     error::{Error, Result},
     image::Hashing,
@@ -79,6 +79,17 @@ impl Bundle {
         Ok(Self { path, manifest })
     }
 
+    /// The image of that whole name; none when it holds none.
+    pub fn image(&self, whole: &str) -> Option<&Image> {
+        self.manifest.images.iter().find(|image| image.name == whole)
+    }
+
+    /// The packages for a release of the distribution; none when it holds none for that.
+    pub fn packages_for(&self, release: &str) -> Option<&[Package]> {
+        let debian = self.manifest.longhorn.as_ref()?.debian.as_ref()?;
+        (debian.release == release).then_some(&debian.packages)
+    }
+
     /// Its file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -89,11 +100,13 @@ impl Bundle {
     /// # Errors
     /// It is not in the bundle, or the file cannot be read.
     pub fn part(&self, digest: &str) -> Result<Checked<impl Read + Send + use<>>> {
-        let part = self.manifest.parts.get(digest).ok_or_else(|| damaged(&self.path, &format!("{digest} is not in it")))?;
+        let part =
+            self.manifest.parts.get(digest).ok_or_else(|| damaged(&self.path, &format!("{digest} is not in it")))?;
         let open = || -> io::Result<_> {
             let mut file = File::open(&self.path)?;
             file.seek(SeekFrom::Start(part.offset))?;
-            let mut frame = zstd::stream::read::Decoder::with_buffer(BufReader::new(file.take(part.length)))?.single_frame();
+            let mut frame =
+                zstd::stream::read::Decoder::with_buffer(BufReader::new(file.take(part.length)))?.single_frame();
             // What the tar says of it.
             io::copy(&mut frame.by_ref().take(512), &mut io::sink())?;
             Ok(Checked { inner: Some(Hashing::new(frame.take(part.size))), digest: digest.to_owned() })
@@ -183,8 +196,9 @@ fn parse(path: &Path, text: &[u8]) -> Result<Manifest> {
 
 /// What a bundle that is not what it says is refused with.
 pub(super) fn damaged(path: &Path, why: &str) -> Error {
-    Error::usage(format!("the bundle {} is damaged: {why}", path.display()))
-        .hint("copy it again from where it was made; `iris-mk8s bundle verify FILE` compares all of it with its digests")
+    Error::usage(format!("the bundle {} is damaged: {why}", path.display())).hint(
+        "copy it again from where it was made; `iris-mk8s bundle verify FILE` compares all of it with its digests",
+    )
 }
 
 fn no_bundle(path: &Path) -> Error {

@@ -78,7 +78,10 @@ fn common_tools_read_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = written(folder.path());
     let mut plain = Vec::new();
-    zstd::stream::read::Decoder::new(fs::File::open(path).expect("the file")).expect("zstd").read_to_end(&mut plain).expect("all frames");
+    zstd::stream::read::Decoder::new(fs::File::open(path).expect("the file"))
+        .expect("zstd")
+        .read_to_end(&mut plain)
+        .expect("all frames");
     fs::write(folder.path().join("plain.tar"), plain).expect("a file");
     let listed = Command::new("tar").arg("tf").arg(folder.path().join("plain.tar")).output().expect("tar");
     assert!(listed.status.success(), "{listed:?}");

@@ -115,12 +115,14 @@ impl Writer {
         let path = self.path.clone();
         let end = compress(&mut self.file, &mut io::repeat(0).take(1024)).map_err(|e| cannot(&path, e))?;
         let manifest = Manifest { parts: self.parts, length: self.at + end, ..manifest };
-        let json = serde_json::to_vec_pretty(&manifest)
-            .map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
+        let json =
+            serde_json::to_vec_pretty(&manifest).map_err(|e| Error::new(ExitCode::Bug, "not JSON").because(e))?;
         let mut first = Vec::new();
-        frame(&mut first, super::read::MANIFEST, json.len() as u64, &mut json.as_slice()).map_err(|e| cannot(&path, e))?;
+        frame(&mut first, super::read::MANIFEST, json.len() as u64, &mut json.as_slice())
+            .map_err(|e| cannot(&path, e))?;
         let left = u32::try_from(first.len()).ok().and_then(|length| GAP.checked_sub(length + 8));
-        let left = left.filter(|_| manifest_size(json.len())).ok_or_else(|| cannot(&path, "there is too much in it"))?;
+        let left =
+            left.filter(|_| manifest_size(json.len())).ok_or_else(|| cannot(&path, "there is too much in it"))?;
         first.extend(SKIPPABLE.to_le_bytes());
         first.extend(left.to_le_bytes());
         let mut write = || -> io::Result<()> {

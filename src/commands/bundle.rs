@@ -51,8 +51,11 @@ fn create(global: &Global, options: &cli::BundleCreate) -> Result<ExitCode> {
         return Err(Error::usage(format!("the image {} is in the built-in registry of one host", spec.iris.image))
             .hint("name the image by the registry that it came from, with --image"));
     }
-    let given = options.mirror.iter().map(|(registry, url)| {
-        Mirror { registry: registry.clone(), url: url.clone(), ca: None, login: None }
+    let given = options.mirror.iter().map(|(registry, url)| Mirror {
+        registry: registry.clone(),
+        url: url.clone(),
+        ca: None,
+        login: None,
     });
     let mirrors = spec.registries.mirrors.iter().cloned().chain(given).collect();
     let named = options.spec.profile.as_deref().map(Path::new);
@@ -116,10 +119,17 @@ fn described(file: &Path, manifest: &Manifest) -> String {
     let mib = |bytes: u64| format!("{}.{} MiB", bytes >> 20, ((bytes & 0xF_FFFF) * 10) >> 20);
     let mut text = format!(
         "{}: {}, format {}, made by {} at {}\nfor     MicroK8s {} on {}\n",
-        file.display(), mib(manifest.length), manifest.format, manifest.tool, manifest.created, manifest.channel, manifest.platform
+        file.display(),
+        mib(manifest.length),
+        manifest.format,
+        manifest.tool,
+        manifest.created,
+        manifest.channel,
+        manifest.platform
     );
     for snap in &manifest.snaps {
-        text += &format!("snap    {} {}, revision {}, {}\n", snap.name, snap.version, snap.revision, mib(size(&snap.file)));
+        text +=
+            &format!("snap    {} {}, revision {}, {}\n", snap.name, snap.version, snap.revision, mib(size(&snap.file)));
     }
     for image in &manifest.images {
         let bytes = image.blobs.iter().map(|digest| size(digest)).sum();
@@ -153,7 +163,10 @@ fn verify(global: &Global, file: &Path) -> Result<ExitCode> {
         Format::Text => {
             let other = if bundle.manifest.platform == platform() { "" } else { "; this host has another platform" };
             let platform = &bundle.manifest.platform;
-            print(&format!("{} is a good bundle: {parts} parts, MicroK8s {channel} on {platform}{other}\n", file.display()))
+            print(&format!(
+                "{} is a good bundle: {parts} parts, MicroK8s {channel} on {platform}{other}\n",
+                file.display()
+            ))
         }
     }
 }

@@ -9,9 +9,10 @@ mod repair;
 mod run;
 pub(crate) mod start_stop;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use crate::{
+    bundle::Bundle,
     cli::{self, Cli, Command, Format, Global},
     config::{
         credentials::Credentials,
@@ -22,7 +23,7 @@ use crate::{
         spec::Spec,
         version::Channel,
     },
-    doctor::{self, Bundle, Known},
+    doctor::{self, Known},
     engine::{
         self, Engine,
         event::{Event, Events, Outcome},
@@ -70,10 +71,15 @@ pub fn run(cli: Cli) -> ExitCode {
 fn execute(cli: Cli, global: &Global) -> Result<ExitCode> {
     match cli.command {
         Command::Bootstrap(options) if options.dry_run => {
-            plan(global, &options.spec, options.data, options.until.as_deref(), false)
+            let wish =
+                Wishes { data: options.data, until: options.until.as_deref(), bundle: options.bundle.as_deref() };
+            plan(global, &options.spec, &wish, false)
         }
         Command::Bootstrap(options) => bootstrap(global, &options),
-        Command::Plan(options) => plan(global, &options.spec, options.data, None, options.check),
+        Command::Plan(options) => {
+            let wish = Wishes { data: options.data, until: None, bundle: options.bundle.as_deref() };
+            plan(global, &options.spec, &wish, options.check)
+        }
         Command::Status => status(global),
         Command::Start => start_stop::start(global),
         Command::Stop => start_stop::stop(global),
@@ -152,13 +158,17 @@ fn free_addresses(before: Option<Spec>, channel: &Channel, size: Option<u32>, ag
 }
 
 /// The wanted state and the password that goes with it. Addresses that `--lb auto` finds are taken when that is agreed to.
-fn wanted(flags: &SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec, Credentials)> {
+fn wanted(flags: &SpecFlags, agreed: bool, data_goes: bool, bundle: Option<&Bundle>) -> Result<(Spec, Credentials)> {
     let input = profile::Input { data_goes, ..profile::Input::of_process(flags)? };
     let mut settings = profile::Settings::gather(&input)?;
     settings.named()?;
     let known = || Contents::read(&Place::default(), stack::origin).map(|contents| contents.ledger.spec);
     if *settings.channel()? == Wish::Auto {
-        settings.choose(suitable_channel(known()?.as_ref())?, &input)?;
+        let channel = match bundle {
+            Some(bundle) => bundle.manifest.channel.clone(),
+            None => suitable_channel(known()?.as_ref())?,
+        };
+        settings.choose(channel, &input)?;
     }
     if *settings.lb()? == Lb::Auto {
         settings.give(free_addresses(known()?, &settings.chosen_channel()?, flags.lb_size, agreed)?);
@@ -204,19 +214,30 @@ fn engine_that_looks<'a>(host: &'a dyn Host, stages: &'a [Stage], events: &'a Ev
     Engine { host, stages, events, workers: 1, agreed: Agreed::nothing() }
 }
 
+/// Stages that need no image.
+const BEFORE_IMAGES: [&str; 4] = ["preflight", "snap", "group", "alias"];
+
 /// The stages of the spec: all of them, or those up to one.
-fn stages_of(spec: &Spec, credentials: &Credentials, until: Option<&str>) -> Result<Vec<Stage>> {
-    let all = stack::catalog(spec, credentials);
-    match until {
-        Some(last) => stack::until(all, last),
-        None => Ok(all),
+fn stages_of(
+    spec: &Spec,
+    credentials: &Credentials,
+    until: Option<&str>,
+    bundle: Option<&Arc<Bundle>>,
+) -> Result<Vec<Stage>> {
+    let all = stack::catalog_from(spec, credentials, bundle);
+    let Some(last) = until else { return Ok(all) };
+    // Nothing starts without its images, and nobody else brings them.
+    if bundle.is_some() && !BEFORE_IMAGES.contains(&last) {
+        return stack::until_both(all, last, "images");
     }
+    stack::until(all, last)
 }
 
 fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     need_root()?;
-    let (spec, credentials) = wanted(&options.spec, options.yes, options.data)?;
-    let stages = stages_of(&spec, &credentials, options.until.as_deref())?;
+    let bundle = opened(options.bundle.as_deref())?;
+    let (spec, credentials) = wanted(&options.spec, options.yes, options.data, bundle.as_deref())?;
+    let stages = stages_of(&spec, &credentials, options.until.as_deref(), bundle.as_ref())?;
     let agreed = if options.data { question::may_change_class(&spec, options.yes)? } else { Agreed::default() };
     let mut shown = None;
     let mut told = None;
@@ -258,12 +279,26 @@ fn timings(options: &cli::Bootstrap, stages: &[Stage], told: &Events) -> Result<
         .map_err(|e| Error::failed(format!("the trace cannot be written to {}", file.display())).because(e))
 }
 
-fn plan(global: &Global, flags: &SpecFlags, data: bool, until: Option<&str>, check: bool) -> Result<ExitCode> {
+/// What a plan is about, besides the wanted state.
+struct Wishes<'a> {
+    data: bool,
+    until: Option<&'a str>,
+    bundle: Option<&'a Path>,
+}
+
+/// The bundle of a command line.
+fn opened(bundle: Option<&Path>) -> Result<Option<Arc<Bundle>>> {
+    Ok(bundle.map(Bundle::open).transpose()?.map(Arc::new))
+}
+
+fn plan(global: &Global, flags: &SpecFlags, wish: &Wishes<'_>, check: bool) -> Result<ExitCode> {
     need_root()?;
+    let bundle = opened(wish.bundle)?;
+    let data = wish.data;
     // A bootstrap could not go on with a journal that cannot be read.
     Contents::read(&Place::default(), stack::origin)?;
-    let (spec, credentials) = wanted(flags, true, data)?;
-    let stages = stages_of(&spec, &credentials, until)?;
+    let (spec, credentials) = wanted(flags, true, data, bundle.as_deref())?;
+    let stages = stages_of(&spec, &credentials, wish.until, bundle.as_ref())?;
     let host = looking("plan")?;
     data::settle(&host, &mut |text| report::prompt(&format!("{text}\n")))?;
     let (events, _) = Events::channel();
@@ -376,7 +411,7 @@ fn doctor(global: &Global, options: &cli::Doctor) -> Result<ExitCode> {
         let (events, _) = Events::channel();
         let plan = known.map(|known| engine_that_looks(&host, known.stages, &events).plan());
         let plan = plan.and_then(Result::ok);
-        let bundle = Bundle::gather(&host, Some(&spec), &report, plan.as_ref());
+        let bundle = doctor::Bundle::gather(&host, Some(&spec), &report, plan.as_ref());
         bundle.write(file, host.unix_time())?;
         report::prompt(&format!(
             "{}: {} files, without secrets as far as they are known\n",

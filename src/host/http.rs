@@ -94,7 +94,12 @@ pub async fn send_over_socket(socket: &str, request: HttpRequest<'_>) -> Result<
 }
 
 /// A request over a connection. The body is read on the caller's thread.
-async fn converse<S>(stream: S, authority: String, path: String, request: HttpRequest<'_>) -> Result<HttpAnswer, Failure>
+async fn converse<S>(
+    stream: S,
+    authority: String,
+    path: String,
+    request: HttpRequest<'_>,
+) -> Result<HttpAnswer, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -8,7 +8,7 @@ use super::{
     fetch::{Folder, Wanted},
 };
 use crate::{
-    bundle::{Debian, Package},
+    bundle::{Debian, Package, release_of},
     error::{Error, Result},
     host::{Cmd, Host, web::Web},
 };
@@ -16,22 +16,14 @@ use crate::{
 /// The package.
 const ISCSI: &str = "open-iscsi";
 
-/// The release of this host, `ubuntu 24.04`; none where it does not say.
-pub(crate) fn release(text: &str) -> Option<String> {
-    let field = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
-        Some(value.trim_matches('"').to_owned())
-    };
-    Some(format!("{} {}", field("ID")?, field("VERSION_ID")?))
-}
-
 /// Fetches the packages; none where this host has them, or has no apt.
 ///
 /// # Errors
 /// One cannot be had, or is not what apt announced.
 pub(super) fn packages(host: &dyn Host, folder: &mut Folder, tell: Tell<'_>) -> Result<Option<Debian>> {
-    let without = "the bundle has no package open-iscsi: it can be used where that is installed (Ubuntu's server images have it)";
-    let Some(release) = fs::read_to_string("/etc/os-release").ok().as_deref().and_then(release) else {
+    let without =
+        "the bundle has no package open-iscsi: it can be used where that is installed (Ubuntu's server images have it)";
+    let Some(release) = fs::read_to_string("/etc/os-release").ok().as_deref().and_then(release_of) else {
         tell(&format!("{without}; /etc/os-release does not say what this host is"), None)?;
         return Ok(None);
     };
@@ -39,7 +31,10 @@ pub(super) fn packages(host: &dyn Host, folder: &mut Folder, tell: Tell<'_>) -> 
     let listed = match host.ask(&Cmd::reads(words)) {
         Ok(output) if output.ok() => output.stdout,
         Ok(output) => {
-            tell(&format!("{without}; apt of this host does not know it (`sudo apt update`): {}", output.tail()), None)?;
+            tell(
+                &format!("{without}; apt of this host does not know it (`sudo apt update`): {}", output.tail()),
+                None,
+            )?;
             return Ok(None);
         }
         Err(e) => {
@@ -85,15 +80,10 @@ mod tests {
 
     #[test]
     fn what_apt_prints_is_read() {
-        let line = "'http://deb.example/o/open-iscsi_2.1.8-1_amd64.deb' open-iscsi_2.1.8-1_amd64.deb 405224 SHA256:ab12";
+        let line =
+            "'http://deb.example/o/open-iscsi_2.1.8-1_amd64.deb' open-iscsi_2.1.8-1_amd64.deb 405224 SHA256:ab12";
         let (url, name) = ("http://deb.example/o/open-iscsi_2.1.8-1_amd64.deb", "open-iscsi_2.1.8-1_amd64.deb");
         assert_eq!(entry(line), Some((url.to_owned(), name.to_owned(), 405_224, "ab12".to_owned())));
         assert_eq!(entry("Reading package lists..."), None);
-    }
-
-    #[test]
-    fn a_release_is_its_name_and_version() {
-        let text = "NAME=\"Ubuntu\"\nVERSION_ID=\"24.04\"\nID=ubuntu\nID_LIKE=debian\n";
-        assert_eq!(release(text).as_deref(), Some("ubuntu 24.04"));
     }
 }

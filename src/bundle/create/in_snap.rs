@@ -42,10 +42,14 @@ pub(super) fn images(host: &dyn Host, snap: &Path, spec: &Spec, tell: Tell<'_>) 
     let texts = extract(host, snap, &wanted.iter().flat_map(|(_, files)| files.iter().copied()).collect::<Vec<_>>())?;
     let mut found: Vec<String> = Vec::new();
     for (what, files) in &wanted {
-        let of_these: Vec<String> = files.iter().filter_map(|file| texts.get(*file)).flat_map(|text| named(text)).collect();
+        let of_these: Vec<String> =
+            files.iter().filter_map(|file| texts.get(*file)).flat_map(|text| named(text)).collect();
         if of_these.is_empty() {
             if !BASICS.contains(what) && spec.addons.iter().any(|addon| addon == what) {
-                tell(&format!("the snap names no image for the addon {what}: whether it needs one is not known"), None)?;
+                tell(
+                    &format!("the snap names no image for the addon {what}: whether it needs one is not known"),
+                    None,
+                )?;
                 continue;
             }
             return Err(Error::failed(format!("the snap names no image for {what}"))
@@ -61,7 +65,8 @@ pub(super) fn images(host: &dyn Host, snap: &Path, spec: &Spec, tell: Tell<'_>) 
 
 /// Where an image is by now, when the one that the addon names is gone.
 fn moved(image: String, spec: &Spec) -> String {
-    let (Some((prefix, tag)), Some((_, name))) = (spec.channel.row().metallb_images, image.rsplit_once("metallb/")) else {
+    let (Some((prefix, tag)), Some((_, name))) = (spec.channel.row().metallb_images, image.rsplit_once("metallb/"))
+    else {
         return image;
     };
     let name = name.split(':').next().unwrap_or(name);
@@ -85,7 +90,8 @@ fn of_addon(file: &str, addon: &str) -> bool {
 fn named(text: &str) -> Vec<String> {
     let one = |line: &str| {
         let line = line.trim().trim_start_matches("- ");
-        let value = line.strip_prefix("image:").or_else(|| line.strip_prefix("sandbox_image")?.trim().strip_prefix('='))?;
+        let value =
+            line.strip_prefix("image:").or_else(|| line.strip_prefix("sandbox_image")?.trim().strip_prefix('='))?;
         let value = value.split(" #").next()?.trim().trim_matches(['"', '\'']);
         let value = value.replace("${ARCH}", image::architecture()).replace("$ARCH", image::architecture());
         (!value.is_empty() && !value.contains(['$', '{', ' '])).then_some(value)
@@ -108,7 +114,8 @@ fn list(host: &dyn Host, snap: &Path) -> Result<Vec<String>> {
 }
 
 fn absolute(path: &Path) -> Result<String> {
-    let path = fs::canonicalize(path).map_err(|e| Error::failed(format!("{} cannot be read", path.display())).because(e))?;
+    let path =
+        fs::canonicalize(path).map_err(|e| Error::failed(format!("{} cannot be read", path.display())).because(e))?;
     Ok(path.display().to_string())
 }
 
@@ -117,7 +124,8 @@ fn extract(host: &dyn Host, snap: &Path, files: &[&String]) -> Result<std::colle
     let cannot = |e| Error::failed("no folder for files of the snap can be made").because(e);
     let folder = tempfile::tempdir().map_err(cannot)?;
     let words = ["unsquashfs", "-no-xattrs", "-force", "-dest"].map(str::to_owned).into_iter();
-    let words = words.chain([absolute(folder.path())?, absolute(snap)?]).chain(files.iter().map(|file| (*file).clone()));
+    let words =
+        words.chain([absolute(folder.path())?, absolute(snap)?]).chain(files.iter().map(|file| (*file).clone()));
     run(host, words.collect())?;
     let read = |file: &&String| Some(((*file).clone(), fs::read_to_string(folder.path().join(file)).ok()?));
     Ok(files.iter().filter_map(read).collect())

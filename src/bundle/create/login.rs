@@ -63,7 +63,9 @@ impl Logins {
         let files = [
             variable("REGISTRY_AUTH_FILE"),
             variable("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json")),
-            variable("DOCKER_CONFIG").or(variable("HOME").map(|home| home.join(".docker"))).map(|f| f.join("config.json")),
+            variable("DOCKER_CONFIG")
+                .or(variable("HOME").map(|home| home.join(".docker")))
+                .map(|f| f.join("config.json")),
         ];
         // A file that is not there, or that only its own program reads, is no login.
         let read = |path: PathBuf| serde_json::from_slice(&fs::read(path).ok()?).ok();

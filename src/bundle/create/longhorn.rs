@@ -66,7 +66,9 @@ fn named(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let words = text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ','));
     for word in words.map(|word| word.trim_start_matches("docker.io/")) {
-        let Some((name, tag)) = word.strip_prefix("longhornio/").and_then(|rest| rest.split_once(':')) else { continue };
+        let Some((name, tag)) = word.strip_prefix("longhornio/").and_then(|rest| rest.split_once(':')) else {
+            continue;
+        };
         if !tag.is_empty() && !NEVER_RUN.contains(&name) && !found.iter().any(|known| known == word) {
             found.push(word.to_owned());
         }
@@ -82,7 +84,11 @@ mod tests {
     fn images_of_arguments_and_variables_count() {
         let text = "image: longhornio/longhorn-manager:v1.11.3\n- --engine-image\n- \"longhornio/longhorn-engine:v1.11.3\"\nvalue: \
                     docker.io/longhornio/csi-attacher:v4.12.0\n- longhornio/backing-image-manager:v1.11.3\nimage: longhornio/longhorn-manager:v1.11.3\n";
-        let found = ["longhornio/longhorn-manager:v1.11.3", "longhornio/longhorn-engine:v1.11.3", "longhornio/csi-attacher:v4.12.0"];
+        let found = [
+            "longhornio/longhorn-manager:v1.11.3",
+            "longhornio/longhorn-engine:v1.11.3",
+            "longhornio/csi-attacher:v4.12.0",
+        ];
         assert_eq!(named(text), found);
     }
 }

@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{FORMAT, Image, Manifest, Snap, Writer, platform};
+use super::{FORMAT, Image, Manifest, Snap, Writer, platform, whole_name};
 use crate::{
     config::spec::{Mirror, Spec},
     error::{Error, Result},
@@ -58,7 +58,7 @@ pub fn create(host: &dyn Host, recipe: &Recipe, tell: Tell<'_>) -> Result<Manife
     let mut puller = pull::Puller::new(&recipe.mirrors, &recipe.logins)?;
     let mut images: Vec<Image> = Vec::new();
     for name in &names {
-        let name = pull::whole(name)?;
+        let name = whole_name(name)?;
         if !images.iter().any(|image| image.name == name) {
             images.push(puller.pull(&mut folder, &name, tell)?);
         }

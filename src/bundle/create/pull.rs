@@ -19,23 +19,12 @@ use crate::{
     bundle::Image,
     config::spec::Mirror,
     error::{Error, Result},
-    host::{digest::sha256, web::{Page, Web}},
+    host::{
+        digest::sha256,
+        web::{Page, Web},
+    },
     image::{archive, registry::MANIFESTS},
 };
-
-/// The whole name of an image, as containerd has it.
-///
-/// # Errors
-/// Exit code 2: it is no name of an image.
-pub(super) fn whole(image: &str) -> Result<String> {
-    let reference: Reference =
-        image.parse().map_err(|e| Error::usage(format!("`{image}` is not the name of an image")).because(e))?;
-    // One that is named by its digest is known by that, whatever tag stands beside it.
-    Ok(match reference.digest() {
-        Some(digest) => format!("{}/{}@{digest}", reference.registry(), reference.repository()),
-        None => reference.whole(),
-    })
-}
 
 /// Who answers for a registry.
 struct Source {
@@ -58,12 +47,17 @@ impl<'a> Puller<'a> {
     pub(super) fn new(mirrors: &'a [Mirror], logins: &'a Logins) -> Result<Self> {
         let source = |mirror: &'a Mirror| {
             let login = mirror.login.as_ref().map(|file| {
-                let cannot = |why: String| Error::usage(format!("the login in {} cannot be read", file.display())).because(why);
+                let cannot =
+                    |why: String| Error::usage(format!("the login in {} cannot be read", file.display())).because(why);
                 let text = fs::read_to_string(file).map_err(|e| cannot(e.to_string()))?;
-                let (user, password) = text.trim_end().split_once(':').ok_or_else(|| cannot("it is not USER:PASSWORD".into()))?;
+                let (user, password) =
+                    text.trim_end().split_once(':').ok_or_else(|| cannot("it is not USER:PASSWORD".into()))?;
                 Ok(Login { user: user.to_owned(), password: password.to_owned() })
             });
-            Ok((mirror.registry.as_str(), Source { url: mirror.url.trim_end_matches('/').to_owned(), login: login.transpose()? }))
+            Ok((
+                mirror.registry.as_str(),
+                Source { url: mirror.url.trim_end_matches('/').to_owned(), login: login.transpose()? },
+            ))
         };
         let mirrors = mirrors.iter().map(source).collect::<Result<_>>()?;
         Ok(Self { web: Web::default(), mirrors, logins, passes: HashMap::new() })
@@ -99,7 +93,13 @@ impl<'a> Puller<'a> {
     }
 
     /// A manifest or an index, with its media type.
-    fn manifest(&mut self, reference: &Reference, source: &Source, name: &str, asked: &str) -> Result<(String, Vec<u8>)> {
+    fn manifest(
+        &mut self,
+        reference: &Reference,
+        source: &Source,
+        name: &str,
+        asked: &str,
+    ) -> Result<(String, Vec<u8>)> {
         let url = format!("{}/v2/{}/manifests/{asked}", source.url, reference.repository());
         let page = self.ask(&url, source, reference)?;
         if page.status != 200 {
@@ -144,13 +144,18 @@ impl<'a> Puller<'a> {
         let mut blobs = Vec::new();
         for (number, part) in (0..).zip(&parts) {
             let part_digest = part.digest().to_string();
-            let what = if number == 0 { format!("pulls {name}") } else { format!("pulls layer {number} of {} of {name}", parts.len() - 1) };
+            let what = if number == 0 {
+                format!("pulls {name}")
+            } else {
+                format!("pulls layer {number} of {} of {name}", parts.len() - 1)
+            };
             self.blob(folder, reference, source, &part_digest, part.size(), &what, tell)?;
             if !blobs.contains(&part_digest) {
                 blobs.push(part_digest);
             }
         }
-        let config: Value = parse(name, &fs::read(folder.file(&blobs[0])?).map_err(|e| Error::failed("a part is gone").because(e))?)?;
+        let config: Value =
+            parse(name, &fs::read(folder.file(&blobs[0])?).map_err(|e| Error::failed("a part is gone").because(e))?)?;
         let field = |key: &str| config[key].as_str().unwrap_or("unknown").to_owned();
         archive::check_platform(name, &field("architecture"), &field("os"))?;
         Ok(Image { name: name.to_owned(), digest, media_type: kind, blobs })
@@ -194,8 +199,9 @@ impl<'a> Puller<'a> {
     fn ask(&mut self, url: &str, source: &Source, reference: &Reference) -> Result<Page> {
         for first in [true, false] {
             let pass = self.pass(reference, source);
-            let headers: Vec<(&str, &str)> =
-                std::iter::once(("accept", MANIFESTS)).chain(pass.as_deref().map(|pass| ("authorization", pass))).collect();
+            let headers: Vec<(&str, &str)> = std::iter::once(("accept", MANIFESTS))
+                .chain(pass.as_deref().map(|pass| ("authorization", pass)))
+                .collect();
             let page = self.web.get(url, &headers)?;
             let challenge = page.header("www-authenticate").unwrap_or_default().to_owned();
             if page.status != 401 || !first {
@@ -229,5 +235,6 @@ impl<'a> Puller<'a> {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|e| Error::failed(format!("the manifest of {name} cannot be read")).because(e))
+    serde_json::from_slice(bytes)
+        .map_err(|e| Error::failed(format!("the manifest of {name} cannot be read")).because(e))
 }

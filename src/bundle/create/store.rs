@@ -68,7 +68,9 @@ impl Store {
             let _ = fs::remove_file(&file);
             return Err(Error::failed(format!("the snap {name} is not what the store announced; it was discarded"))
                 .because(format!("its SHA3-384 is {}, not {sum}", hex(&digest)))
-                .hint("run the same command again; if it happens again, somebody between here and the store changes it"));
+                .hint(
+                    "run the same command again; if it happens again, somebody between here and the store changes it",
+                ));
         }
         let assertions = self.assertions(&URL_SAFE_NO_PAD.encode(&digest), &text(&found["snap-id"]))?;
         let snap = Snap {
@@ -87,12 +89,16 @@ impl Store {
         let fields = ["base", "confinement", "download", "revision", "snap-id", "version"];
         let action = json!({"action": "download", "instance-key": name, "name": name, "channel": channel});
         let question = json!({"context": [], "actions": [action], "fields": fields});
-        let headers =
-            [("Snap-Device-Series", SERIES), ("Snap-Device-Architecture", image::architecture()), ("accept", "application/json")];
+        let headers = [
+            ("Snap-Device-Series", SERIES),
+            ("Snap-Device-Architecture", image::architecture()),
+            ("accept", "application/json"),
+        ];
         let page = self.web.post(&format!("{}/v2/snaps/refresh", self.url), &headers, &question).map_err(away)?;
         let status = page.status;
-        let answer: Value = serde_json::from_slice(&page.bytes()?)
-            .map_err(|e| Error::failed("the snap store's answer is not JSON").because(format!("HTTP status {status}: {e}")))?;
+        let answer: Value = serde_json::from_slice(&page.bytes()?).map_err(|e| {
+            Error::failed("the snap store's answer is not JSON").because(format!("HTTP status {status}: {e}"))
+        })?;
         let result = &answer["results"][0];
         if result["result"] == "download" {
             return Ok(result["snap"].clone());
@@ -106,7 +112,8 @@ impl Store {
     /// Everything that proves a snap: its revision, its declaration, who publishes it, and the keys of who signed each.
     fn assertions(&self, digest: &str, id: &str) -> Result<String> {
         let revision = self.assertion(&format!("snap-revision/{digest}"))?.ok_or_else(|| no_proof("revision"))?;
-        let declaration = self.assertion(&format!("snap-declaration/{SERIES}/{id}"))?.ok_or_else(|| no_proof("declaration"))?;
+        let declaration =
+            self.assertion(&format!("snap-declaration/{SERIES}/{id}"))?.ok_or_else(|| no_proof("declaration"))?;
         let publisher = header(&declaration, "publisher-id").unwrap_or_default();
         let account = self.assertion(&format!("account/{publisher}"))?;
         let mut keys: Vec<String> = Vec::new();
@@ -145,14 +152,16 @@ impl Store {
 }
 
 fn no_proof(what: &str) -> Error {
-    Error::failed(format!("the snap store does not give out the {what} of the snap, without which snapd takes it from nobody"))
+    Error::failed(format!(
+        "the snap store does not give out the {what} of the snap, without which snapd takes it from nobody"
+    ))
 }
 
 fn away(e: Error) -> Error {
     let why = one_line(&e);
-    Error { transient: true, ..Error::failed("the snap store does not answer") }
-        .because(why)
-        .hint("see the network, the name servers and the proxy (HTTPS_PROXY); then run the same command again: it resumes")
+    Error { transient: true, ..Error::failed("the snap store does not answer") }.because(why).hint(
+        "see the network, the name servers and the proxy (HTTPS_PROXY); then run the same command again: it resumes",
+    )
 }
 
 /// A header of an assertion.
