@@ -236,9 +236,8 @@ pub enum Bundle {
 /// Options of `bundle create`.
 #[derive(Args, Debug)]
 pub struct BundleCreate {
-    /// The file to be written
-    #[arg(long, value_name = "FILE")]
-    pub output: PathBuf,
+    /// The bundle to be written
+    pub file: PathBuf,
     /// Who answers for a registry while the bundle is made, besides `registries.mirrors` (repeatable): docker.io=https://mirror.example
     #[arg(long, value_name = "REGISTRY=URL", value_parser = mirror)]
     pub mirror: Vec<(String, String)>,

@@ -202,5 +202,5 @@ pub(super) fn damaged(path: &Path, why: &str) -> Error {
 }
 
 fn no_bundle(path: &Path) -> Error {
-    Error::usage(format!("{} is no bundle", path.display())).hint("`iris-mk8s bundle create --output FILE` makes one")
+    Error::usage(format!("{} is no bundle", path.display())).hint("`iris-mk8s bundle create FILE` makes one")
 }

@@ -65,7 +65,7 @@ fn create(global: &Global, options: &cli::BundleCreate) -> Result<ExitCode> {
         logins: Logins::of_person(),
         program,
         profile: named.filter(|name| name.is_file()).map(Path::to_owned),
-        output: options.output.clone(),
+        output: options.file.clone(),
         spec,
     };
     let mut made = None;

@@ -544,6 +544,33 @@ mod tests {
         Real::new("test-run", |_| {}).expect("a runtime")
     }
 
+    fn piped(cmd: &[&str], source: &mut (dyn Read + Send)) -> Result<Output> {
+        let cmd = Cmd::changes(Duration::from_secs(60), cmd.iter().copied());
+        host().pipe(&cmd, source, &mut |_| ControlFlow::Continue(()))
+    }
+
+    #[test]
+    fn a_command_reads_all_of_a_source_and_may_end_before_that() {
+        let bytes: u64 = 3 << 20;
+        let output = piped(&["wc", "-c"], &mut io::repeat(7).take(bytes)).expect("it ran");
+        assert_eq!((output.code, output.stdout.trim()), (Some(0), &*bytes.to_string()));
+        // One that does not read at all, from a source without an end.
+        let output = piped(&["sh", "-c", "echo no; exit 3"], &mut io::repeat(7)).expect("it ran");
+        assert_eq!((output.code, output.stdout.trim()), (Some(3), "no"));
+    }
+
+    #[test]
+    fn a_source_that_breaks_off_is_to_blame_and_not_the_command() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "it is another one"))
+            }
+        }
+        let error = piped(&["cat"], &mut b"some".chain(Broken)).expect_err("the source is broken");
+        assert!(error.to_string().contains("it is another one"), "{error}");
+    }
+
     #[test]
     fn a_command_past_its_deadline_is_ended_with_its_group() {
         let cmd = Cmd::changes(Duration::from_millis(300), ["sh", "-c", "sleep 60 & echo $!; wait"]);

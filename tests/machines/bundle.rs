@@ -33,7 +33,7 @@ fn create(machine: &Machine, output: &str, more: &str) -> String {
     let wishes = wishes(machine.era());
     let variables = machine.era().variables();
     format!(
-        "SNAPPY_FORCE_API_URL={store} {variables}iris-mk8s bundle create --output {output} {wishes}{mirrors} {more}"
+        "SNAPPY_FORCE_API_URL={store} {variables}iris-mk8s bundle create {output} {wishes}{mirrors} {more}"
     )
 }
 
