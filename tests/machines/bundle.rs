@@ -32,9 +32,7 @@ fn create(machine: &Machine, output: &str, more: &str) -> String {
     let store = machine.era().of("http://192.168.11.2:8080", "http://192.168.11.2:8120");
     let wishes = wishes(machine.era());
     let variables = machine.era().variables();
-    format!(
-        "SNAPPY_FORCE_API_URL={store} {variables}iris-mk8s bundle create {output} {wishes}{mirrors} {more}"
-    )
+    format!("SNAPPY_FORCE_API_URL={store} {variables}iris-mk8s bundle create {output} {wishes}{mirrors} {more}")
 }
 
 /// A bundle, made on a machine with a network, which is gone afterwards.

@@ -104,11 +104,12 @@ impl Step for OfBundle {
     }
 
     fn apply(&self, host: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
-        Ok(self.imports(self.missing(host)?))
+        // Before there is a containerd to ask, a plan shows all of them.
+        Ok(self.missing(host).map_or_else(|_| self.imports(&self.names), |missing| self.imports(missing)))
     }
 
-    fn follows(&self, _: &dyn Host, _: &Probe) -> Result<Vec<Act>> {
-        Ok(self.imports(&self.names))
+    fn follows(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        self.apply(host, found)
     }
 
     fn memo(&self, _: &dyn Host, _: &Probe) -> Result<Memo> {
