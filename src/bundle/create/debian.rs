@@ -44,7 +44,9 @@ pub(super) fn packages(host: &dyn Host, folder: &mut Folder, tell: Tell<'_>) -> 
     };
     let mut packages = Vec::new();
     for line in listed.lines() {
-        let Some((url, file_name, size, sum)) = entry(line) else { continue };
+        let Some((url, file_name, size)) = entry(line) else { continue };
+        let name = file_name.split('_').next().unwrap_or_default().to_owned();
+        let sum = checksum(host, &name)?;
         let what = format!("fetches the package {file_name}");
         let wanted = Wanted { url, headers: Vec::new(), what: &what, size: Some(size) };
         let path = folder.fetch(&Web::default(), &file_name, &wanted, tell)?;
@@ -54,7 +56,6 @@ pub(super) fn packages(host: &dyn Host, folder: &mut Folder, tell: Tell<'_>) -> 
             return Err(Error::failed(format!("the package {file_name} is not what apt announced; it was discarded"))
                 .hint("`sudo apt update`, then run the same command again"));
         }
-        let name = file_name.split('_').next().unwrap_or_default().to_owned();
         packages.push(Package { name, file_name, file });
     }
     if packages.is_empty() {
@@ -64,14 +65,23 @@ pub(super) fn packages(host: &dyn Host, folder: &mut Folder, tell: Tell<'_>) -> 
     Ok(Some(Debian { release, packages }))
 }
 
-/// `'http://…/open-iscsi_2.1.8-1_amd64.deb' open-iscsi_2.1.8-1_amd64.deb 405224 SHA256:…`
-fn entry(line: &str) -> Option<(String, String, u64, String)> {
+/// The SHA-256 of a package that apt would install: of what it prints with the addresses, only MD5 is certain.
+fn checksum(host: &dyn Host, name: &str) -> Result<String> {
+    let output = host.ask(&Cmd::reads(["apt-cache", "show", "--no-all-versions", name]))?;
+    let sum = output.stdout.lines().find_map(|line| line.strip_prefix("SHA256: ")).map(str::to_owned);
+    sum.ok_or_else(|| {
+        Error::failed(format!("apt does not tell the SHA-256 of the package {name}"))
+            .hint("`sudo apt update`, then run the same command again")
+    })
+}
+
+/// `'http://…/open-iscsi_2.1.8-1_amd64.deb' open-iscsi_2.1.8-1_amd64.deb 405224 MD5Sum:…`
+fn entry(line: &str) -> Option<(String, String, u64)> {
     let mut words = line.split_whitespace();
-    let url = words.next()?.trim_matches('\'').to_owned();
+    let url = words.next()?.strip_prefix('\'')?.trim_end_matches('\'').to_owned();
     let file_name = words.next()?.to_owned();
     let size = words.next()?.parse().ok()?;
-    let sum = words.next()?.strip_prefix("SHA256:")?.to_owned();
-    Some((url, file_name, size, sum))
+    Some((url, file_name, size))
 }
 
 #[cfg(test)]
@@ -81,9 +91,9 @@ mod tests {
     #[test]
     fn what_apt_prints_is_read() {
         let line =
-            "'http://deb.example/o/open-iscsi_2.1.8-1_amd64.deb' open-iscsi_2.1.8-1_amd64.deb 405224 SHA256:ab12";
+            "'http://deb.example/o/open-iscsi_2.1.8-1_amd64.deb' open-iscsi_2.1.8-1_amd64.deb 405224 MD5Sum:ab12";
         let (url, name) = ("http://deb.example/o/open-iscsi_2.1.8-1_amd64.deb", "open-iscsi_2.1.8-1_amd64.deb");
-        assert_eq!(entry(line), Some((url.to_owned(), name.to_owned(), 405_224, "ab12".to_owned())));
+        assert_eq!(entry(line), Some((url.to_owned(), name.to_owned(), 405_224)));
         assert_eq!(entry("Reading package lists..."), None);
     }
 }
