@@ -95,6 +95,9 @@ pub enum Command {
     ///
     /// They are bound to this host alone unless --address says otherwise.
     Forward(Forward),
+    /// Put everything that a bootstrap fetches into one file, for hosts without a network
+    #[command(subcommand)]
+    Bundle(Bundle),
     /// Push your own images into the built-in registry, list them and remove them
     #[command(subcommand)]
     Image(Image),
@@ -131,6 +134,9 @@ pub struct Bootstrap {
     /// Show what would be done and change nothing (the same as `plan`)
     #[arg(long)]
     pub dry_run: bool,
+    /// Take everything from this file (see `bundle create`), and nothing from the network
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
     /// At the end, show where the time went: stages and steps, what each waited for, and the critical path
     #[arg(long, conflicts_with = "dry_run")]
     pub timings: bool,
@@ -155,6 +161,9 @@ pub struct Plan {
     /// End with exit code 30 when bootstrap would change something
     #[arg(long)]
     pub check: bool,
+    /// As of `bootstrap`: everything is taken from this file
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
     /// As of `bootstrap`: volumes of another StorageClass are deleted with their data
     #[arg(long)]
     pub data: bool,
@@ -202,6 +211,48 @@ pub struct Forward {
     /// Address of this host to listen at; others than 127.0.0.1 can be reached from the network, and Longhorn's page asks for no password
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub address: std::net::IpAddr,
+}
+
+/// What to do with bundles.
+#[derive(Debug, Subcommand)]
+pub enum Bundle {
+    /// Fetch what a bootstrap needs (snaps, images, Longhorn) and put it into one file; needs a network, and neither root nor a cluster
+    ///
+    /// `bootstrap --bundle FILE` with the same wishes uses it. What was fetched is kept in the folder FILE.parts until the file is whole: after an
+    /// interruption the same command goes on. Private registries are asked with the logins of `docker login` or `podman login`.
+    Create(BundleCreate),
+    /// Show what is in a bundle: channel, platform, snaps, images with their digests
+    Show {
+        /// The bundle
+        file: PathBuf,
+    },
+    /// Compare all of a bundle with its digests; exit code 2 when it is damaged, cut off or no bundle
+    Verify {
+        /// The bundle
+        file: PathBuf,
+    },
+}
+
+/// Options of `bundle create`.
+#[derive(Args, Debug)]
+pub struct BundleCreate {
+    /// The bundle to be written
+    pub file: PathBuf,
+    /// Who answers for a registry while the bundle is made, besides `registries.mirrors` (repeatable): docker.io=https://mirror.example
+    #[arg(long, value_name = "REGISTRY=URL", value_parser = mirror)]
+    pub mirror: Vec<(String, String)>,
+    /// The wanted state.
+    #[command(flatten)]
+    pub spec: SpecFlags,
+}
+
+/// `REGISTRY=URL`
+fn mirror(text: &str) -> Result<(String, String), String> {
+    let (registry, url) = text.split_once('=').ok_or("write it as REGISTRY=URL")?;
+    if registry.is_empty() || !(url.starts_with("https://") || url.starts_with("http://")) {
+        return Err("write it as REGISTRY=URL, with https:// or http://".to_owned());
+    }
+    Ok((registry.to_owned(), url.to_owned()))
 }
 
 /// What to do with images of the built-in registry.
@@ -305,6 +356,7 @@ pub fn command(offered: &Offered) -> clap::Command {
             })
         })
         .mut_subcommand("plan", skip)
+        .mut_subcommand("bundle", |bundle| bundle.mut_subcommand("create", skip))
         .mut_subcommand("profile", |profile| profile.mut_subcommand("show", skip))
 }
 

@@ -17,6 +17,7 @@
 // A watch, or `host::poll`. Tests may wait as they like.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+pub mod bundle;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -8,9 +8,9 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// From top to bottom: a room may know those below it.
-const ROOMS: [&str; 13] = [
-    "commands", "doctor", "stack", "report", "engine", "image", "host", "network", "cli", "config", "kube", "secrets",
-    "error",
+const ROOMS: [&str; 14] = [
+    "commands", "doctor", "stack", "report", "engine", "bundle", "image", "host", "network", "cli", "config", "kube",
+    "secrets", "error",
 ];
 
 /// The subjects of the stack.

@@ -1,5 +1,7 @@
 //! `bootstrap`, and `plan`, which shows what it would do.
 
+use std::{path::Path, sync::Arc};
+
 use super::{
     engine_that_looks, looking, need_root, print_json,
     question::{self, Making},
@@ -8,6 +10,7 @@ use super::{
     wanted::wanted,
 };
 use crate::{
+    bundle::Bundle,
     cli::{self, Format, Global},
     config::{credentials::Credentials, flags::SpecFlags, place::Place, spec::Spec},
     engine::{
@@ -28,19 +31,42 @@ use crate::{
 /// Stages that may run side by side: more than the graph ever offers.
 const WORKERS: usize = 8;
 
+/// Stages that need no image.
+const BEFORE_IMAGES: [&str; 4] = ["preflight", "snap", "group", "alias"];
+
 /// The stages of the spec: all of them, or those up to one.
-fn stages_of(spec: &Spec, credentials: &Credentials, until: Option<&str>) -> Result<Vec<Stage>> {
-    let all = stack::catalog(spec, credentials);
-    match until {
-        Some(last) => stack::until(all, last),
-        None => Ok(all),
+fn stages_of(
+    spec: &Spec,
+    credentials: &Credentials,
+    until: Option<&str>,
+    bundle: Option<&Arc<Bundle>>,
+) -> Result<Vec<Stage>> {
+    let all = stack::catalog_from(spec, credentials, bundle);
+    let Some(last) = until else { return Ok(all) };
+    // Nothing starts without its images, and nobody else brings them.
+    if bundle.is_some() && !BEFORE_IMAGES.contains(&last) {
+        return stack::until_both(all, last, "images");
     }
+    stack::until(all, last)
+}
+
+/// What a plan is about, besides the wanted state.
+pub(super) struct Wishes<'a> {
+    pub(super) data: bool,
+    pub(super) until: Option<&'a str>,
+    pub(super) bundle: Option<&'a Path>,
+}
+
+/// The bundle of a command line.
+fn opened(bundle: Option<&Path>) -> Result<Option<Arc<Bundle>>> {
+    Ok(bundle.map(Bundle::open).transpose()?.map(Arc::new))
 }
 
 pub(super) fn bootstrap(global: &Global, options: &cli::Bootstrap) -> Result<ExitCode> {
     need_root()?;
-    let (spec, credentials) = wanted(&options.spec, options.yes, options.data)?;
-    let stages = stages_of(&spec, &credentials, options.until.as_deref())?;
+    let bundle = opened(options.bundle.as_deref())?;
+    let (spec, credentials) = wanted(&options.spec, options.yes, options.data, bundle.as_deref())?;
+    let stages = stages_of(&spec, &credentials, options.until.as_deref(), bundle.as_ref())?;
     let agreed = if options.data { question::may_change_class(&spec, options.yes)? } else { Agreed::default() };
     let mut shown = None;
     let mut told = None;
@@ -82,18 +108,14 @@ fn timings(options: &cli::Bootstrap, stages: &[Stage], told: &Events) -> Result<
         .map_err(|e| Error::failed(format!("the trace cannot be written to {}", file.display())).caused_by(e))
 }
 
-pub(super) fn plan(
-    global: &Global,
-    flags: &SpecFlags,
-    data: bool,
-    until: Option<&str>,
-    check: bool,
-) -> Result<ExitCode> {
+pub(super) fn plan(global: &Global, flags: &SpecFlags, wish: &Wishes<'_>, check: bool) -> Result<ExitCode> {
     need_root()?;
+    let bundle = opened(wish.bundle)?;
+    let data = wish.data;
     // A bootstrap could not go on with a journal that cannot be read.
     Contents::read(&Place::default(), stack::origin)?;
-    let (spec, credentials) = wanted(flags, true, data)?;
-    let stages = stages_of(&spec, &credentials, until)?;
+    let (spec, credentials) = wanted(flags, true, data, bundle.as_deref())?;
+    let stages = stages_of(&spec, &credentials, wish.until, bundle.as_ref())?;
     let host = looking("plan")?;
     data::settle(&host, &mut |text| report::prompt(&format!("{text}\n")))?;
     let (events, _) = Events::channel();

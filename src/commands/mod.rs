@@ -1,6 +1,7 @@
 //! The commands: what each of them reads, runs and prints. Everything that is decided, is decided elsewhere.
 
 mod bootstrap;
+mod bundle;
 mod doctor;
 mod forward;
 mod image;
@@ -23,6 +24,7 @@ use crate::{
     stack::{self, checks, data::Agreed, iris::summary::Summary},
 };
 
+use bootstrap::Wishes;
 use question::{ask, looking};
 use run::in_run;
 
@@ -51,15 +53,21 @@ pub fn run(cli: Cli) -> ExitCode {
 fn execute(cli: Cli, global: &Global) -> Result<ExitCode> {
     match cli.command {
         Command::Bootstrap(options) if options.dry_run => {
-            bootstrap::plan(global, &options.spec, options.data, options.until.as_deref(), false)
+            let wish =
+                Wishes { data: options.data, until: options.until.as_deref(), bundle: options.bundle.as_deref() };
+            bootstrap::plan(global, &options.spec, &wish, false)
         }
         Command::Bootstrap(options) => bootstrap::bootstrap(global, &options),
-        Command::Plan(options) => bootstrap::plan(global, &options.spec, options.data, None, options.check),
+        Command::Plan(options) => {
+            let wish = Wishes { data: options.data, until: None, bundle: options.bundle.as_deref() };
+            bootstrap::plan(global, &options.spec, &wish, options.check)
+        }
         Command::Status => status(global),
         Command::Start => start_stop::start(global),
         Command::Stop => start_stop::stop(global),
         Command::Session { pod } => start_stop::session(pod.as_deref()),
         Command::Forward(options) => forward::forward(global, &options),
+        Command::Bundle(what) => bundle::bundle(global, what),
         Command::Image(what) => image::image(global, what),
         Command::Repair(cli::Repair::Longhorn(options)) => repair::longhorn(global, &options),
         Command::Doctor(options) => doctor::doctor(global, &options),

@@ -2,6 +2,7 @@
 
 use super::{looking, proposal, question::ask};
 use crate::{
+    bundle::Bundle,
     config::{
         credentials::Credentials,
         flags::{ChannelArg, Lb, SpecFlags},
@@ -40,13 +41,22 @@ fn free_addresses(before: Option<Spec>, channel: &Channel, size: Option<u32>, ag
 }
 
 /// The wanted state and the password that goes with it. Addresses that `--lb auto` finds are taken when that is agreed to.
-pub(super) fn wanted(flags: &SpecFlags, agreed: bool, data_goes: bool) -> Result<(Spec, Credentials)> {
+pub(super) fn wanted(
+    flags: &SpecFlags,
+    agreed: bool,
+    data_goes: bool,
+    bundle: Option<&Bundle>,
+) -> Result<(Spec, Credentials)> {
     let input = profile::Input { data_goes, ..profile::Input::of_process(flags)? };
     let mut settings = profile::Settings::gather(&input)?;
     settings.named()?;
     let known = || Contents::read(&Place::default(), stack::origin).map(|contents| contents.ledger.spec);
     if *settings.channel()? == ChannelArg::Auto {
-        settings.choose(suitable_channel(known()?.as_ref())?, &input)?;
+        let channel = match bundle {
+            Some(bundle) => bundle.manifest.channel.clone(),
+            None => suitable_channel(known()?.as_ref())?,
+        };
+        settings.choose(channel, &input)?;
     }
     if *settings.lb()? == Lb::Auto {
         settings.give(free_addresses(known()?, &settings.chosen_channel()?, flags.lb_size, agreed)?);

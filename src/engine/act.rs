@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::{
+    bundle::{Import, Sideload},
     host::{Cmd, Download, FileWrite, Process, SnapdChange, microk8s},
     image::{Push, registry},
     kube::{self, Kind},
@@ -40,6 +41,10 @@ pub enum Act {
         /// Its name.
         image: String,
     },
+    /// Import an image of a bundle into MicroK8s' containerd.
+    Import(Box<Import>),
+    /// Let snapd install a snap of a bundle, and follow it to its end.
+    Sideload(Box<Sideload>),
     /// Push an image into MicroK8s' built-in registry.
     Push(Box<Push>),
     /// Remove an image from it, with all tags that it has in that repository.
@@ -97,6 +102,8 @@ impl Act {
             Self::Pull { image } => {
                 format!("crictl --image-endpoint unix://{} pull {image}", microk8s::CONTAINERD)
             }
+            Self::Import(import) => import.show(),
+            Self::Sideload(sideload) => sideload.show(),
             Self::Push(push) => {
                 let file = push.content.blobs.first().map(|blob| format!(" # from {}", blob.file.display()));
                 format!("docker push {}{}", push.name, file.unwrap_or_default())

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::{Engine, Wait};
 use crate::{
+    bundle,
     engine::{
         event::Event,
         step::{Act, Probe, Step},
@@ -34,6 +35,8 @@ impl Engine<'_> {
             Act::Run(cmd) => self.run(step, cmd),
             Act::Snapd(change) => self.host.snapd_change(change, &mut self.follower(step)),
             Act::Pull { image } => self.host.pull(image, &mut self.follower(step)),
+            Act::Import(import) => bundle::import(self.host, import, &mut self.follower(step)),
+            Act::Sideload(sideload) => bundle::sideload(self.host, sideload, &mut self.follower(step)),
             Act::Push(push) => registry::push(self.host, push, &mut self.follower(step)),
             Act::Unpush { repository, digest } => registry::remove(self.host, repository, digest),
             Act::Write(file) => self.host.write(file),

@@ -81,6 +81,28 @@ pub async fn send(request: HttpRequest<'_>) -> Result<HttpAnswer, Failure> {
 
 async fn exchange_streaming(request: HttpRequest<'_>) -> Result<HttpAnswer, Failure> {
     let (address, authority, path) = parts(&request.url)?;
+    converse(TcpStream::connect(address).await?, authority, path, request).await
+}
+
+/// The same over a socket of this host. The URL is the path alone.
+pub async fn send_over_socket(socket: &str, request: HttpRequest<'_>) -> Result<HttpAnswer, Failure> {
+    let (within, path) = (request.within, request.url.clone());
+    tokio::time::timeout(within, async {
+        converse(UnixStream::connect(socket).await?, "localhost".to_owned(), path, request).await
+    })
+    .await?
+}
+
+/// A request over a connection. The body is read on the caller's thread.
+async fn converse<S>(
+    stream: S,
+    authority: String,
+    path: String,
+    request: HttpRequest<'_>,
+) -> Result<HttpAnswer, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = Request::builder().method(request.method).uri(path).header("host", authority);
     for (name, value) in request.headers {
         builder = builder.header(name, value);
@@ -93,7 +115,7 @@ async fn exchange_streaming(request: HttpRequest<'_>) -> Result<HttpAnswer, Fail
             (body, Some((reader, length, pieces)))
         }
     };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(TcpStream::connect(address).await?)).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let mut answering = std::pin::pin!(sender.send_request(builder.body(body)?));
     let answer = match feeding {

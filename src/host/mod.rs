@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Read,
     net::Ipv4Addr,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -41,6 +42,7 @@ mod signals;
 mod snapd;
 mod values;
 mod watch;
+pub mod web;
 
 pub use command::{Cmd, Effect, Output};
 pub use files::set_umask;
@@ -51,7 +53,9 @@ pub use mount_points::{mount_points, mounts};
 pub use programs::PATH;
 pub use real::Real;
 pub use snapd::{doing, refusal as snapd_refusal};
-pub use values::{Changes, Download, FileKind, FileWrite, Heard, Leftover, Process, Progress, SnapdChange, Watch};
+pub use values::{
+    Changes, Download, FileKind, FileWrite, Heard, Leftover, Process, Progress, SnapdChange, Upload, Watch,
+};
 
 pub use crate::kube::CLIENT_CONFIG;
 
@@ -70,6 +74,20 @@ pub trait Host: Send + Sync {
     /// As for [`Host::run`].
     fn ask(&self, cmd: &Cmd) -> Result<Output> {
         self.run(cmd, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// Runs a command that reads all of a source. Who listens may end it, as with [`Host::run`]. A host of a test has no such command unless it
+    /// says otherwise.
+    ///
+    /// # Errors
+    /// As for [`Host::run`]; or the source cannot be read.
+    fn pipe(
+        &self,
+        cmd: &Cmd,
+        _source: &mut (dyn Read + Send),
+        _listen: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>,
+    ) -> Result<Output> {
+        Err(Error::no_program(&cmd.argv[0]))
     }
 
     /// A file's content; none when there is no such file.
@@ -120,6 +138,19 @@ pub trait Host: Send + Sync {
         change: &SnapdChange,
         seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
     ) -> Result<()>;
+
+    /// Gives snapd a snap with its assertions, and follows the installation as [`Host::snapd_change`] does. The snapd of a test takes none unless
+    /// it says otherwise.
+    ///
+    /// # Errors
+    /// snapd refuses, the installation fails, or it was not followed to its end.
+    fn snapd_upload(
+        &self,
+        upload: Upload<'_>,
+        _seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        Err(Error::failed("snapd refused").because(upload.shown))
+    }
 
     /// Whether MicroK8s' containerd has an image of that name.
     ///

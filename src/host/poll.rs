@@ -12,9 +12,14 @@ pub async fn again() {
 }
 
 /// The same, for a thread.
-#[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn again_in_thread() {
-    std::thread::sleep(EVERY);
+    pause_in_thread(EVERY);
+}
+
+/// Before somebody is asked again who did not answer, for a thread.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+pub fn pause_in_thread(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// A limit of something that is watched.

@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     ops::ControlFlow,
     os::unix::process::CommandExt,
     sync::{Arc, mpsc},
@@ -75,7 +75,7 @@ impl Programs {
         env
     }
 
-    fn expression(&self, cmd: &Cmd) -> Result<duct::Expression> {
+    fn expression(&self, cmd: &Cmd, input: Option<io::PipeReader>) -> Result<duct::Expression> {
         let (program, args) =
             cmd.argv.split_first().ok_or_else(|| Error::new(ExitCode::Bug, "a command without a program"))?;
         let found = which::which_in(program, Some(PATH), "/")
@@ -85,19 +85,43 @@ impl Programs {
                 c.process_group(0);
                 Ok(())
             });
-        Ok(match &cmd.stdin {
-            Some(bytes) => expression.stdin_bytes(bytes.clone()),
-            None => expression.stdin_null(),
+        Ok(match (input, &cmd.stdin) {
+            (Some(pipe), _) => expression.stdin_file(pipe),
+            (None, Some(bytes)) => expression.stdin_bytes(bytes.clone()),
+            (None, None) => expression.stdin_null(),
         })
     }
 
     /// Runs a command to its end. `listen` hears what it prints, and may break it off.
     pub(super) fn run(&self, cmd: &Cmd, listen: Listener<'_>) -> Result<Output> {
-        let expression = self.expression(cmd)?;
+        let expression = self.expression(cmd, None)?;
         let ended = match cmd.effect {
             Effect::Reads => self.read_out(&expression, cmd.deadline),
-            Effect::Changes => self.change(&expression, cmd.deadline, listen),
+            Effect::Changes => self.change(expression, cmd.deadline, listen),
         };
+        Self::in_time(cmd, ended)
+    }
+
+    /// Runs a command that reads what is read from a source meanwhile. The pipe ends with this process, and the command with the pipe.
+    pub(super) fn run_fed(&self, cmd: &Cmd, source: &mut (dyn Read + Send), listen: Listener<'_>) -> Result<Output> {
+        let cannot = |e: io::Error| Error::failed(format!("cannot run `{}`", cmd.show())).caused_by(e);
+        let (reader, mut writer) = io::pipe().map_err(cannot)?;
+        let expression = self.expression(cmd, Some(reader))?;
+        std::thread::scope(|scope| {
+            let feeding = scope.spawn(move || io::copy(source, &mut writer).map(drop));
+            let ended = self.change(expression, cmd.deadline, listen);
+            // The command has ended, and so has the other end of the pipe.
+            match feeding.join().unwrap_or(Ok(())) {
+                Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+                    Err(Error::failed(format!("what `{}` reads cannot be had", cmd.show())).caused_by(e))
+                }
+                _ => Self::in_time(cmd, ended),
+            }
+        })
+    }
+
+    /// The output of a command that ended in time.
+    fn in_time(cmd: &Cmd, ended: io::Result<Option<Output>>) -> Result<Output> {
         ended.map_err(|e| Error::failed(format!("cannot run `{}`", cmd.show())).caused_by(e))?.ok_or_else(|| {
             Error::new(ExitCode::TimedOut, format!("`{}` did not end within {} s", cmd.show(), cmd.deadline.as_secs()))
         })
@@ -106,11 +130,13 @@ impl Programs {
     /// Runs a command whose lines are told as they come; none when it passed its deadline.
     fn change(
         &self,
-        expression: &duct::Expression,
+        expression: duct::Expression,
         deadline: Duration,
         listen: Listener<'_>,
     ) -> io::Result<Option<Output>> {
         let reader = Arc::new(expression.stderr_to_stdout().reader()?);
+        // What it holds of a pipe is the command's alone from now on.
+        drop(expression);
         let group = group_of(&reader.pids());
         self.while_running(group, || follow(&reader, deadline, listen, group))
     }
@@ -233,6 +259,33 @@ mod tests {
 
     fn host() -> Real {
         Real::new("test-run", |_| {}).expect("a runtime")
+    }
+
+    fn piped(cmd: &[&str], source: &mut (dyn Read + Send)) -> Result<Output> {
+        let cmd = Cmd::changes(Duration::from_secs(60), cmd.iter().copied());
+        host().pipe(&cmd, source, &mut |_| ControlFlow::Continue(()))
+    }
+
+    #[test]
+    fn a_command_reads_all_of_a_source_and_may_end_before_that() {
+        let bytes: u64 = 3 << 20;
+        let output = piped(&["wc", "-c"], &mut io::repeat(7).take(bytes)).expect("it ran");
+        assert_eq!((output.code, output.stdout.trim()), (Some(0), &*bytes.to_string()));
+        // One that does not read at all, from a source without an end.
+        let output = piped(&["sh", "-c", "echo no; exit 3"], &mut io::repeat(7)).expect("it ran");
+        assert_eq!((output.code, output.stdout.trim()), (Some(3), "no"));
+    }
+
+    #[test]
+    fn a_source_that_breaks_off_is_to_blame_and_not_the_command() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "it is another one"))
+            }
+        }
+        let error = piped(&["cat"], &mut b"some".chain(Broken)).expect_err("the source is broken");
+        assert!(error.to_string().contains("it is another one"), "{error}");
     }
 
     #[test]

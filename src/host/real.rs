@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Read},
     net::Ipv4Addr,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -14,8 +15,8 @@ use serde_json::Value;
 use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
-    Changes, Cmd, Effect, FileKind, FileWrite, Host, HttpAnswer, HttpRequest, Leftover, Log, Output, Process, Watch,
-    cri, download, files, http, kill, leftover,
+    Changes, Cmd, Effect, FileKind, FileWrite, Host, HttpAnswer, HttpRequest, Leftover, Log, Output, Process, Upload,
+    Watch, cri, download, files, http, kill, leftover,
     programs::{Listener, Programs, end_group},
     remove, run_name,
     signals::{self, Groups, Manner},
@@ -96,6 +97,16 @@ impl Host for Real {
         result
     }
 
+    fn pipe(&self, cmd: &Cmd, source: &mut (dyn Read + Send), listen: Listener<'_>) -> Result<Output> {
+        self.log.change(&format!("$ {} ...", cmd.show()));
+        let result = self.programs.run_fed(cmd, source, listen);
+        match &result {
+            Ok(output) => self.log.command(cmd, output),
+            Err(e) => self.log.failed(cmd, e),
+        }
+        result
+    }
+
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         match fs::read(path) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -155,6 +166,18 @@ impl Host for Real {
         self.log.change(
             &result.as_ref().map_or_else(ToString::to_string, |()| format!("snapd: done (`{}`)", change.shown)),
         );
+        result
+    }
+
+    fn snapd_upload(
+        &self,
+        upload: Upload<'_>,
+        seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let shown = upload.shown.clone();
+        self.log.change(&format!("snapd: `{shown}`"));
+        let result = self.runtime.block_on(snapd::upload(upload, seen, || self.stopping()));
+        self.log.change(&result.as_ref().map_or_else(ToString::to_string, |()| format!("snapd: done (`{shown}`)")));
         result
     }
 

@@ -2,6 +2,7 @@
 //! a later run finds it again among the changes in progress.
 
 use std::{
+    io::Read,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use serde_json::Value;
 use super::{http, poll};
 use crate::{
     error::{Error, ExitCode, Kind, Result},
-    host::{Progress, SnapdChange},
+    host::{HttpContent, HttpRequest, Progress, SnapdChange, Upload},
 };
 
 const SOCKET: &str = "/run/snapd.socket";
@@ -53,6 +54,42 @@ pub async fn change(
     let answer = result(path, status, &answer)?;
     let Some(id) = answer["change"].as_str() else { return Ok(()) };
     follow(SOCKET, id, &change.shown, seen, stopping).await
+}
+
+/// A snap of the largest size over a slow disk.
+const TAKES_WITHIN: Duration = Duration::from_secs(600);
+
+/// Gives snapd a snap with its assertions, and follows the installation. What snapd got only a part of, it throws away.
+pub async fn upload(
+    upload: Upload<'_>,
+    seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
+    stopping: impl Fn() -> bool,
+) -> Result<()> {
+    send("/v2/assertions", Vec::new(), HttpContent::Bytes(upload.assertions)).await?;
+    let boundary = format!("{:032x}", rand::random::<u128>());
+    let field = |name: &str, value: &str| {
+        format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let before = format!(
+        "{}{}--{boundary}\r\nContent-Disposition: form-data; name=\"snap\"; filename=\"{}\"\r\nContent-Type: \
+         application/octet-stream\r\n\r\n",
+        field("action", "install"),
+        field("classic", if upload.classic { "true" } else { "false" }),
+        upload.name
+    );
+    let after = format!("\r\n--{boundary}--\r\n");
+    let length = before.len() as u64 + upload.length + after.len() as u64;
+    let mut body = before.as_bytes().chain(upload.source).chain(after.as_bytes());
+    let kind = ("content-type", format!("multipart/form-data; boundary={boundary}"));
+    let answer = send("/v2/snaps", vec![kind], HttpContent::Stream(&mut body, length)).await?;
+    let Some(id) = answer["change"].as_str() else { return Ok(()) };
+    follow(SOCKET, id, &upload.shown, seen, stopping).await
+}
+
+async fn send(path: &str, headers: Vec<(&'static str, String)>, body: HttpContent<'_>) -> Result<Value> {
+    let request = HttpRequest { method: "POST", url: path.to_owned(), headers, body, within: TAKES_WITHIN };
+    let answer = http::send_over_socket(SOCKET, request).await.map_err(|e| away(path, &*e))?;
+    result(path, answer.status, &String::from_utf8_lossy(&answer.body))
 }
 
 /// Follows a change to its end. snapd has no deadline, and continues with it when it is not followed any more.

@@ -1,6 +1,6 @@
 //! The questions to a host and its answers, as plain values.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::Read, path::PathBuf, time::Duration};
 
 use serde_json::Value;
 
@@ -100,6 +100,22 @@ pub struct Download {
     pub path: PathBuf,
     /// What it must be: SHA-256, in small hexadecimal digits.
     pub sha256: String,
+}
+
+/// A snap for snapd, from elsewhere than its store.
+pub struct Upload<'a> {
+    /// The name of its file.
+    pub name: String,
+    /// Whether it may leave its confinement (`--classic`).
+    pub classic: bool,
+    /// What its store says of it, signed; snapd takes no other snap.
+    pub assertions: Vec<u8>,
+    /// The length of the snap.
+    pub length: u64,
+    /// The snap.
+    pub source: &'a mut (dyn Read + Send),
+    /// The same as commands, for logs.
+    pub shown: String,
 }
 
 /// A change made by snapd.

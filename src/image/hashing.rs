@@ -7,23 +7,23 @@ use sha2::{Digest, Sha256};
 use crate::host::digest;
 
 /// Passes on what it reads, and knows the digest of that.
-pub(super) struct Hashing<R> {
+pub(crate) struct Hashing<R> {
     inner: R,
     hash: Sha256,
 }
 
 impl<R: Read> Hashing<R> {
-    pub(super) fn new(inner: R) -> Self {
+    pub(crate) fn new(inner: R) -> Self {
         Self { inner, hash: Sha256::new() }
     }
 
     /// The digest of all that was read.
-    pub(super) fn digest(self) -> String {
+    pub(crate) fn digest(self) -> String {
         format!("sha256:{}", digest::shown(self.hash.finalize()))
     }
 
     /// Reads so many bytes for their digest alone.
-    pub(super) fn skip(&mut self, count: u64) -> io::Result<()> {
+    pub(crate) fn skip(&mut self, count: u64) -> io::Result<()> {
         let read = io::copy(&mut self.by_ref().take(count), &mut io::sink())?;
         if read == count { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }

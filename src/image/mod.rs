@@ -9,6 +9,7 @@ pub mod registry;
 
 pub use crate::config::image_name::Name;
 pub use content::{Blob, Content, Push};
+pub(crate) use hashing::Hashing;
 
 /// The platform of this host, as images name it.
 pub(crate) fn architecture() -> &'static str {

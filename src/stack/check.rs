@@ -64,6 +64,8 @@ pub struct Checks {
     pub ground: &'static [Check],
     /// Of the range.
     pub range: &'static Check,
+    /// Of the bundle, where one is given.
+    pub bundle: &'static Check,
     /// Names that `--skip-check` takes.
     pub skippable: fn() -> Vec<&'static str>,
 }

@@ -13,7 +13,8 @@ use crate::{
         metallb::{lan_guards, range_check},
         microk8s::{authority, ground, moved},
         preflight::{
-            disk_speed, firewall, host_names, machine, mounts, network_of_host, others, resolver, room, snapd, system,
+            bundle, disk_speed, firewall, host_names, machine, mounts, network_of_host, others, resolver, room, snapd,
+            system,
         },
     },
 };
@@ -107,8 +108,11 @@ pub const GROUND: &[Check] = &[
 /// The check of the range. Its findings have names of their own ([`judgement::ORDER`]).
 pub const RANGE: Check = may("range", Always, range_check::look);
 
+/// The check of the bundle.
+pub const BUNDLE: Check = must("bundle", Always, bundle::look);
+
 /// All of them.
-pub const ALL: Checks = Checks { host: HOST, ground: GROUND, range: &RANGE, skippable };
+pub const ALL: Checks = Checks { host: HOST, ground: GROUND, range: &RANGE, bundle: &BUNDLE, skippable };
 
 /// Names that `--skip-check` takes.
 pub fn skippable() -> Vec<&'static str> {

@@ -2,13 +2,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use serde_json::Value;
 
 use super::{lan, mounts};
 use crate::{
+    bundle::Bundle,
     config::{place::Place, spec::Spec},
     error::{Kind, Result},
     host::{Cmd, Host, Output},
@@ -22,6 +23,8 @@ pub struct Facts<'a> {
     pub host: &'a dyn Host,
     /// What is wanted of it.
     pub spec: &'a Spec,
+    /// Where everything comes from that would be fetched; none where it is fetched.
+    pub bundle: Option<Arc<Bundle>>,
     /// The snap `microk8s` as snapd describes it; none where it is not installed.
     pub snap: Option<Value>,
     /// The kind of container that the host is, if it is one.
@@ -35,7 +38,8 @@ impl<'a> Facts<'a> {
     pub fn read(host: &'a dyn Host, spec: &'a Spec) -> Self {
         // A snapd that does not answer has a check of its own.
         let snap = host.snapd_get(microk8s::SNAP).unwrap_or_default();
-        let mut facts = Self { host, spec, snap, container: None, network: OnceLock::new(), mounts: OnceLock::new() };
+        let (network, mounts) = (OnceLock::new(), OnceLock::new());
+        let mut facts = Self { host, spec, bundle: None, snap, container: None, network, mounts };
         let kind = facts.ask(&["systemd-detect-virt", "--container"]).unwrap_or_default();
         facts.container = kind.map(|k| k.stdout.trim().to_owned()).filter(|k| !k.is_empty() && k != "none");
         facts

@@ -11,6 +11,11 @@ use crate::{
     host::{Cmd, Host},
 };
 
+/// The half of a file that a write left which died.
+pub(crate) fn half_written(file: &std::path::Path) -> std::path::PathBuf {
+    std::path::PathBuf::from(format!("{}.new", file.display()))
+}
+
 /// Something that stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Left {

@@ -19,7 +19,10 @@
 //! | addons | registry | addons | the registry works; what else the spec names |
 //! | ready | pods, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers, the password is taken |
 
+use std::sync::Arc;
+
 use crate::{
+    bundle::Bundle,
     config::{credentials::Credentials, spec::Spec},
     engine::step::{Lock, Stage, Step},
     error::{Error, Result},
@@ -72,6 +75,11 @@ pub const STAGES: [&str; 16] = [
 
 /// All stages, each after those it needs.
 pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
+    catalog_from(spec, credentials, None)
+}
+
+/// The same, where what would be fetched comes from a bundle.
+pub fn catalog_from(spec: &Spec, credentials: &Credentials, bundle: Option<&Arc<Bundle>>) -> Vec<Stage> {
     let stage = |id, needs, lock, steps: Vec<Box<dyn Step>>| Stage { id, needs, lock, steps };
     let known = Known::wanted(spec);
     let others = microk8s::addons::others(spec);
@@ -83,7 +91,7 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
             "preflight",
             &[],
             None,
-            preflight::step::all(spec, checks::ALL).map(|check| Box::new(check) as Box<dyn Step>).into(),
+            preflight::step::all(spec, checks::ALL, bundle).map(|check| Box::new(check) as Box<dyn Step>).into(),
         ),
         stage(
             "snap",
@@ -92,7 +100,7 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
             [
                 vec![
                     Box::new(microk8s::baseline::Before::new(spec)) as Box<dyn Step>,
-                    Box::new(microk8s::snap::Snap::new(spec, &known)),
+                    Box::new(microk8s::snap::Snap::new(spec, &known).from(bundle)),
                     Box::new(microk8s::snap::Hold::new(spec)),
                 ],
                 // Before any image is asked for again.
@@ -105,10 +113,10 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
         stage("group", &["snap"], None, vec![Box::new(microk8s::group::Member::new(spec))]),
         stage("alias", &["snap"], Some(Lock::Snapd), vec![Box::new(microk8s::alias::Alias::new(spec))]),
         stage("start", &["snap"], None, vec![Box::new(microk8s::running::Running::new(spec))]),
-        stage("images", iris::images::needs(spec), None, iris::images::all(spec)),
+        stage("images", iris::images::needs(spec), None, iris::images::all(spec, bundle)),
         stage("enable", &["start"], Some(Lock::Addons), microk8s::addons::basics(spec)),
         stage("basics", &["enable"], None, microk8s::addons::basics_work(spec)),
-        stage("longhorn", &["basics"], None, longhorn::steps::all(spec)),
+        stage("longhorn", &["basics"], None, longhorn::steps::all(spec, bundle)),
         stage(
             "objects",
             &["enable", "longhorn"],
@@ -146,13 +154,21 @@ fn move_behind(stages: &mut Vec<Stage>, id: &str, other: &str) {
 ///
 /// # Errors
 /// There is no such stage.
-pub fn until(mut stages: Vec<Stage>, last: &str) -> Result<Vec<Stage>> {
+pub fn until(stages: Vec<Stage>, last: &str) -> Result<Vec<Stage>> {
+    until_both(stages, last, last)
+}
+
+/// The stages up to two of them.
+///
+/// # Errors
+/// There is no such stage.
+pub fn until_both(mut stages: Vec<Stage>, last: &str, other: &str) -> Result<Vec<Stage>> {
     if !stages.iter().any(|s| s.id == last) {
         let names: Vec<&str> = stages.iter().map(|s| s.id).collect();
         return Err(Error::usage(format!("--until {last}: there is no such stage"))
             .hint(format!("one of {}", names.join(", "))));
     }
-    let mut wanted = vec![last];
+    let mut wanted = vec![last, other];
     // Each stage comes after those it needs: one walk backwards finds them all.
     for stage in stages.iter().rev() {
         if wanted.contains(&stage.id) {

@@ -116,6 +116,7 @@ fn one(id: &str, memory: &Memory, known: &Known) -> Result<Option<Box<dyn Step>>
         "alias.kubectl" => Box::new(alias::Alias::new(&spec)),
         "cluster.running" => Box::new(running::Running::new(&spec)),
         "image.push" => Box::new(registry::Pushed::recalled(recipe)?),
+        "image.bundle" => Box::new(images::OfBundle::recalled(recipe, &spec)),
         "image.iris" => Box::new(images::Image::new(&spec)),
         "iris.namespace" => Box::new(namespace::Namespace::new(&spec)),
         "iris.password" => Box::new(password::Password::new(&spec, &Credentials::placeholder())),
@@ -127,7 +128,7 @@ fn one(id: &str, memory: &Memory, known: &Known) -> Result<Option<Box<dyn Step>>
         _ => {
             let of = |steps: Vec<Box<dyn Step>>| steps.into_iter().find(|step| step.id() == id);
             return Ok(match id.split_once('.').map_or(id, |(area, _)| area) {
-                "longhorn" => of(steps::all(&spec)),
+                "longhorn" => of(steps::all(&spec, None)),
                 "mirror" | "registries" => of(registries::all(&spec)),
                 "metallb" => of(addon::all(&spec, known)),
                 "addon" => of(addon::all(&spec, known))

@@ -9,6 +9,7 @@
 )]
 
 mod between;
+mod bundle;
 mod data;
 mod image;
 mod matrix;

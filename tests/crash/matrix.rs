@@ -84,7 +84,7 @@ fn is_of_last_run(fact: &str) -> bool {
 /// Runs the matrix for one host.
 pub fn examine(initial: &Initial, policy: Policy, density: Density, salt: usize) -> Counts {
     let world = initial.world();
-    let tool = Tool { longhorn: initial.longhorn, ..Tool::new(policy) };
+    let tool = Tool { longhorn: initial.longhorn, bundle: initial.bundle, ..Tool::new(policy) };
     let mut case = Case {
         initial: initial.clone(),
         tool,

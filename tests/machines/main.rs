@@ -10,6 +10,7 @@ mod between_data;
 mod between_door;
 mod between_host;
 mod between_odd;
+mod bundle;
 mod clash;
 mod cures;
 mod data;

@@ -2,6 +2,7 @@
 //! world is copied when somebody collects the moments at which a run may die.
 
 use std::{
+    io::Read,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
@@ -12,10 +13,11 @@ use std::{
 };
 
 use iris_mk8s::{
+    bundle::whole_name,
     error::{Error, ExitCode, Result},
     host::{
         CLIENT_CONFIG, Changes, Cmd, Effect, FileKind, FileWrite, Heard, Host, HttpAnswer, HttpRequest, LOG_DIR,
-        Leftover, Output, Process, Progress, SnapdChange, Watch, began,
+        Leftover, Output, Process, Progress, SnapdChange, Upload, Watch, began,
     },
     kube::{self as kinds, Kind, state},
 };
@@ -354,37 +356,62 @@ impl Host for Model {
     ) -> Result<()> {
         let shown = &change.shown;
         let id = self.act(&format!("`{shown}`"), |world| snapd::ask(world, change))?;
-        let Some(id) = id else { return Ok(()) };
-        loop {
-            if self.stopping() {
-                return Err(Error::new(ExitCode::Interrupted, "interrupted")
-                    .because(format!("snapd goes on with change {id} by itself (`{shown}`)")));
+        id.map_or(Ok(()), |id| self.follow_change(id, shown, seen))
+    }
+
+    fn snapd_upload(
+        &self,
+        upload: Upload<'_>,
+        seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let Upload { name, source, length, shown, .. } = upload;
+        let read = std::io::copy(source, &mut std::io::sink()).expect("a good bundle");
+        assert_eq!(read, length);
+        let id = self.act(&format!("`{shown}`"), |world| snapd::sideload(world, &name))?;
+        id.map_or(Ok(()), |id| self.follow_change(id, &shown, seen))
+    }
+
+    fn pipe(
+        &self,
+        cmd: &Cmd,
+        source: &mut (dyn Read + Send),
+        _: &mut dyn FnMut(Heard<'_>) -> ControlFlow<()>,
+    ) -> Result<Output> {
+        let words: Vec<&str> = cmd.argv.iter().map(String::as_str).collect();
+        assert_eq!(words, ["microk8s", "ctr", "image", "import", "-"]);
+        let mut tar = Vec::new();
+        source.read_to_end(&mut tar).expect("a good bundle");
+        let name = name_in(&tar);
+        self.act(&format!("import of {name}"), |world| {
+            if !world.files.has("/snap/bin/microk8s") {
+                return Err(Error::no_program("microk8s"));
             }
-            let stage = |world: &World| world.snapd.change.as_ref().map(|c| c.stage);
-            let before = stage(&self.world());
-            self.pass_time(Duration::MAX, |world| stage(world) != before || world.next().is_none());
-            let mut world = self.world();
-            if let Some(ended) = world.snapd.ended.get(&id).cloned() {
-                self.moment(&mut world, || format!("`{shown}` has ended"));
-                return ended.map_err(|why| Error::failed(format!("`{shown}` failed")).because(why));
+            let failed =
+                Output { code: Some(1), stdout: String::new(), stderr: "ctr: no space left on device".to_owned() };
+            if !world.files.has_room() {
+                return Ok(failed);
             }
-            let at = stage(&world);
-            self.moment(&mut world, || format!("within `{shown}`, stage {at:?}"));
-            let doing = snapd::doing(&world).unwrap_or_default();
-            drop(world);
-            if seen(doing, None).is_break() {
-                return Err(Error::new(ExitCode::TimedOut, format!("`{shown}` did not end in time")));
+            if containerd(world).is_err() {
+                return Ok(Output { stderr: "ctr: connection refused".to_owned(), ..failed });
             }
-        }
+            // Who dies here leaves a half of it, which is none.
+            self.moment(world, || format!("within the import of {name}"));
+            containerd(world)?.images.insert(name.clone());
+            Ok(Output { code: Some(0), ..Output::default() })
+        })
     }
 
     fn has_image(&self, name: &str) -> Result<bool> {
-        Ok(containerd(&mut self.world())?.images.contains(name))
+        let whole = whole_name(name)?;
+        let mut world = self.world();
+        let images = &containerd(&mut world)?.images;
+        Ok(images.contains(name) || images.contains(&whole))
     }
 
     fn pull(&self, name: &str, seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>) -> Result<()> {
         let until = self.act(&format!("pull {name}"), |world| {
             let now = world.now;
+            snapd::fetches(world, "an image");
             let cluster = containerd(world)?;
             if cluster.no_images.contains(name) {
                 return Err(kinds::pull::refused(name, &format!("{name}: not found")));
@@ -621,6 +648,46 @@ impl Host for Model {
 
     fn stopping(&self) -> bool {
         self.interrupted.load(Relaxed)
+    }
+}
+
+/// The image that a layout for containerd holds.
+fn name_in(tar: &[u8]) -> String {
+    let mut archive = tar::Archive::new(tar);
+    let entries = archive.entries().expect("a tar").map(|entry| entry.expect("an entry"));
+    let index = entries.into_iter().find(|entry| entry.path().is_ok_and(|path| path.ends_with("index.json")));
+    let index: Value = serde_json::from_reader(index.expect("an index")).expect("JSON");
+    index["manifests"][0]["annotations"]["io.containerd.image.name"].as_str().expect("a name").to_owned()
+}
+
+impl Model {
+    fn follow_change(
+        &self,
+        id: u32,
+        shown: &str,
+        seen: &mut dyn FnMut(&str, Option<Progress>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        loop {
+            if self.stopping() {
+                return Err(Error::new(ExitCode::Interrupted, "interrupted")
+                    .because(format!("snapd goes on with change {id} by itself (`{shown}`)")));
+            }
+            let stage = |world: &World| world.snapd.change.as_ref().map(|c| c.stage);
+            let before = stage(&self.world());
+            self.pass_time(Duration::MAX, |world| stage(world) != before || world.next().is_none());
+            let mut world = self.world();
+            if let Some(ended) = world.snapd.ended.get(&id).cloned() {
+                self.moment(&mut world, || format!("`{shown}` has ended"));
+                return ended.map_err(|why| Error::failed(format!("`{shown}` failed")).because(why));
+            }
+            let at = stage(&world);
+            self.moment(&mut world, || format!("within `{shown}`, stage {at:?}"));
+            let doing = snapd::doing(&world).unwrap_or_default();
+            drop(world);
+            if seen(doing, None).is_break() {
+                return Err(Error::new(ExitCode::TimedOut, format!("`{shown}` did not end in time")));
+            }
+        }
     }
 }
 

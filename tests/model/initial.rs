@@ -82,6 +82,8 @@ pub struct Initial {
     pub jump: i64,
     /// The volumes shall lie on Longhorn.
     pub longhorn: bool,
+    /// There is no network, and everything comes from a bundle.
+    pub bundle: bool,
 }
 
 impl Initial {
@@ -103,6 +105,7 @@ impl Initial {
             room: None,
             jump: 0,
             longhorn: false,
+            bundle: false,
         }
     }
 
@@ -148,6 +151,7 @@ impl Initial {
                     room,
                     jump,
                     longhorn: false,
+                    bundle: false,
                 }
             },
         )
@@ -180,6 +184,7 @@ impl Initial {
         world.snapd.failing = self.failing;
         world.files.room = self.room;
         world.jump = self.jump;
+        world.offline = self.bundle;
         world.acts = 0;
         world
     }

@@ -3,6 +3,7 @@
 //!
 //! Nothing in it is by chance, so every failure can be seen again. A command or path that it does not know ends the test with its text.
 
+pub mod bundle;
 pub mod cluster;
 pub mod commands;
 pub mod compare;

@@ -383,6 +383,22 @@ fn begin(world: &mut World, what: What) -> Result<Option<u32>> {
     Ok(Some(id))
 }
 
+/// Notes that somebody wants something of the network where there is none.
+pub fn fetches(world: &mut World, what: &str) {
+    if world.offline {
+        world.violations.push(format!("{what} is fetched, and there is no network"));
+    }
+}
+
+/// A snap that comes with its assertions: it follows no channel.
+pub fn sideload(world: &mut World, name: &str) -> Result<Option<u32>> {
+    assert!(name.starts_with("microk8s_"), "the modelled snapd takes no {name}");
+    if world.snapd.snaps.contains_key(MICROK8S) {
+        return Err(Error::failed("snapd refused").because("snap \"microk8s\" is already installed"));
+    }
+    begin(world, What::Install(String::new()))
+}
+
 /// A POST or PUT.
 pub fn ask(world: &mut World, change: &SnapdChange) -> Result<Option<u32>> {
     let body = &change.body;
@@ -395,7 +411,18 @@ pub fn ask(world: &mut World, change: &SnapdChange) -> Result<Option<u32>> {
                 "install" if installed => {
                     Err(refused("snap \"microk8s\" is already installed (snap-already-installed, HTTP 400)".to_owned()))
                 }
-                "install" => begin(world, What::Install(text("channel"))),
+                "install" => {
+                    fetches(world, "the snap");
+                    begin(world, What::Install(text("channel")))
+                }
+                "switch" => {
+                    free(world)?;
+                    let channel = text("channel");
+                    if let Some(snap) = world.snapd.snaps.get_mut(MICROK8S) {
+                        snap.channel = channel;
+                    }
+                    Ok(None)
+                }
                 _ if !installed => {
                     Err(refused("snap \"microk8s\" is not installed (snap-not-installed, HTTP 400)".to_owned()))
                 }
@@ -485,9 +512,11 @@ pub fn get(world: &World, path: &str) -> Result<Option<Value>> {
         "/v2/changes?select=ready&for=microk8s" => Some(Value::from_iter(
             snapd.done.iter().map(|(id, kind, at)| json!({"id": id.to_string(), "kind": kind, "status": "Done", "ready-time": cluster::stamp(*at)})),
         )),
-        "/v2/snaps/k8s" => None,
+        "/v2/snaps/k8s" | "/v2/snaps/snapd" => None,
+        "/v2/snaps/core" | "/v2/snaps/core22" => Some(json!({"revision": "x1"})),
         "/v2/snaps/system/conf?keys=seed.loaded" => Some(json!({"seed.loaded": true})),
         "/v2/find?name=microk8s" => {
+            assert!(!world.offline, "the store is asked, and there is no network");
             Some(json!([{"name": MICROK8S, "channels": {world.era.channel(): {"version": world.era.kubernetes()}}}]))
         }
         "/v2/aliases" => {

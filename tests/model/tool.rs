@@ -101,11 +101,13 @@ pub struct Tool {
     pub longhorn: bool,
     /// `--without-looking`.
     pub without_looking: bool,
+    /// `--bundle`.
+    pub bundle: bool,
 }
 
 impl Tool {
     pub fn new(policy: Policy) -> Self {
-        Self { policy, collect: false, longhorn: false, without_looking: false }
+        Self { policy, collect: false, longhorn: false, without_looking: false, bundle: false }
     }
 
     pub fn collecting(self) -> Self {
@@ -140,7 +142,8 @@ impl Tool {
     /// The same, with the data that the person agreed to lose.
     pub fn bootstrap_agreed(self, world: World, spec: &Spec, agreed: &Agreed) -> Ran {
         self.run(world, "bootstrap", |model, run, credentials| {
-            let stages = stack::catalog(spec, &credentials);
+            let bundle = self.bundle.then(|| super::bundle::of(model.world().era));
+            let stages = stack::catalog_from(spec, &credentials, bundle.as_ref());
             let open = || {
                 Journal::over(
                     Box::new(ModelStore::open(model, self.policy, true)),

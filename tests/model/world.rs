@@ -98,6 +98,8 @@ pub struct World {
     pub residents: BTreeSet<Resident>,
     /// Programs that fail whenever they are to change something.
     pub broken: BTreeSet<&'static str>,
+    /// It has no network: nothing can be fetched.
+    pub offline: bool,
     /// Where somebody mounted something of theirs.
     pub mounts: BTreeSet<String>,
     next_group: i32,
@@ -134,6 +136,7 @@ impl World {
             passwords: 0,
             residents: BTreeSet::new(),
             broken: BTreeSet::new(),
+            offline: false,
             mounts: BTreeSet::new(),
             next_group: 1000,
         };

@@ -46,6 +46,15 @@ impl From<LonghornVersion> for String {
     }
 }
 
+/// `deploy/longhorn-images.txt` of 1.2.3.
+const CSI_OF_1_2: &[&str] = &[
+    "longhornio/csi-attacher:v3.2.1",
+    "longhornio/csi-provisioner:v2.1.2",
+    "longhornio/csi-resizer:v1.2.0",
+    "longhornio/csi-snapshotter:v3.0.3",
+    "longhornio/csi-node-driver-registrar:v2.3.0",
+];
+
 /// The version for each MicroK8s from `from` up to the next line; none where none was tried.
 struct CompatRow {
     from: Minor,
@@ -102,6 +111,11 @@ const PUBLISHED: &[(LonghornVersion, &str)] = &[
 ];
 
 impl LonghornVersion {
+    /// Images that its manager knows by itself, and its manifest does not name: those of CSI, before 1.3.
+    pub fn unnamed_images(self) -> &'static [&'static str] {
+        if self < Self(1, 3, 0) { CSI_OF_1_2 } else { &[] }
+    }
+
     /// The version for a MicroK8s.
     ///
     /// # Errors

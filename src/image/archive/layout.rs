@@ -48,26 +48,34 @@ fn name_of(descriptor: &Descriptor) -> Option<String> {
 pub(super) fn content(store: &Store, shown: &str, descriptor: &Descriptor) -> Result<Content> {
     let bytes = json(store, shown, descriptor.digest().as_ref())?;
     let kind = descriptor.media_type().to_string();
-    if INDEXES.contains(&kind.as_str()) {
-        let index: ImageIndex = parse(shown, &bytes)?;
-        let ours = |d: &&Descriptor| {
-            d.platform().as_ref().is_some_and(|p| {
-                p.os().to_string() == "linux" && p.architecture().to_string() == crate::image::architecture()
-            })
-        };
-        let platform = |d: &Descriptor| {
-            let platform = d.platform().as_ref()?;
-            // Attestations of a build stand beside the images, as of an unknown platform.
-            let name = format!("{}/{}", platform.os(), platform.architecture());
-            (name != "unknown/unknown").then_some(name)
-        };
-        let Some(ours) = index.manifests().iter().find(ours) else {
-            let has: Vec<String> = index.manifests().iter().filter_map(platform).collect();
-            return Err(other_platform(shown, &has.join(", ")));
-        };
-        return content(store, shown, ours);
+    if is_index(&kind) {
+        return content(store, shown, ours(shown, &parse(shown, &bytes)?)?);
     }
     manifest(store, shown, descriptor.digest().as_ref(), bytes)
+}
+
+/// Whether it is an index of several images that has this media type.
+pub(crate) fn is_index(kind: &str) -> bool {
+    INDEXES.contains(&kind)
+}
+
+/// The image of an index that is for this host.
+pub(crate) fn ours<'a>(shown: &str, index: &'a ImageIndex) -> Result<&'a Descriptor> {
+    let ours = |d: &&Descriptor| {
+        d.platform().as_ref().is_some_and(|p| {
+            p.os().to_string() == "linux" && p.architecture().to_string() == crate::image::architecture()
+        })
+    };
+    let platform = |d: &Descriptor| {
+        let platform = d.platform().as_ref()?;
+        // Attestations of a build stand beside the images, as of an unknown platform.
+        let name = format!("{}/{}", platform.os(), platform.architecture());
+        (name != "unknown/unknown").then_some(name)
+    };
+    index.manifests().iter().find(ours).ok_or_else(|| {
+        let has: Vec<String> = index.manifests().iter().filter_map(platform).collect();
+        other_platform(shown, &has.join(", "))
+    })
 }
 
 fn manifest(store: &Store, shown: &str, digest: &str, bytes: Vec<u8>) -> Result<Content> {

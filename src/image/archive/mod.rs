@@ -18,6 +18,7 @@ mod docker;
 mod layout;
 mod store;
 
+pub(crate) use layout::{is_index, ours};
 use store::Store;
 
 /// A manifest, an index or a configuration is never longer: larger ones are refused before they are read.
@@ -126,7 +127,7 @@ pub(super) fn damaged(shown: &str, why: &str) -> Error {
 }
 
 /// That an image is for this host.
-fn check_platform(shown: &str, architecture: &str, os: &str) -> Result<()> {
+pub(crate) fn check_platform(shown: &str, architecture: &str, os: &str) -> Result<()> {
     if (architecture, os) == (super::architecture(), "linux") {
         return Ok(());
     }

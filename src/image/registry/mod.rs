@@ -26,7 +26,7 @@ pub const ADDRESS: &str = "http://127.0.0.1:32000";
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 
 /// What a manifest may be. The order does not matter; a registry converts nothing that is named here.
-const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+pub(crate) const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
                          application/vnd.docker.distribution.manifest.v2+json, \
                          application/vnd.docker.distribution.manifest.list.v2+json";
 

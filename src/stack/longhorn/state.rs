@@ -14,7 +14,7 @@ use crate::{
     stack::{
         data::{self, Whose},
         facts::Facts,
-        longhorn::{content, state as longhorn},
+        longhorn::{content, state as longhorn, steps::packages},
     },
 };
 
@@ -46,6 +46,14 @@ pub const KUBELET: &str = "/var/snap/microk8s/common/var/lib/kubelet";
 /// Objects that the manager and the driver make, and that its manifest does not name.
 pub const MADE: [(&Kind, &str); 3] =
     [(&kube::STORAGE_CLASS, "longhorn"), (&kube::STORAGE_CLASS, "longhorn-static"), (&kube::CSI_DRIVER, DRIVER)];
+
+/// Whether the host lacks iSCSI, and its package is to be installed.
+///
+/// # Errors
+/// dpkg cannot be asked.
+pub fn lacks_iscsi(host: &dyn Host) -> Result<bool> {
+    Ok(packages::state_of(host, packages::ISCSI)?.as_deref() != Some("ii"))
+}
 
 /// Where its manifest is kept, by version.
 pub fn cached(version: LonghornVersion) -> PathBuf {

@@ -1,11 +1,15 @@
 //! The snap `microk8s`, by snapd's own changes, and its refreshes held while it is ours.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
 use super::baseline;
 use crate::{
+    bundle::{Bundle, Sideload},
     config::{
         spec::Spec,
         version::{Channel, Minor},
@@ -55,6 +59,7 @@ pub(crate) struct Snap {
     known: Known,
     deadline: Duration,
     removal: Duration,
+    bundle: Option<Arc<Bundle>>,
 }
 
 impl Snap {
@@ -64,7 +69,13 @@ impl Snap {
             known: known.clone(),
             deadline: spec.timeouts.install.into(),
             removal: spec.timeouts.remove.into(),
+            bundle: None,
         }
+    }
+
+    /// The same, where it comes from a bundle.
+    pub(crate) fn from(self, bundle: Option<&Arc<Bundle>>) -> Self {
+        Self { bundle: bundle.cloned(), ..self }
     }
 
     /// What to do about another channel: a snap of ours moves on to the next minor, and no further at a time, as MicroK8s asks for.
@@ -122,6 +133,43 @@ impl Snap {
         Ok(removed.is_some_and(|removed| after("install-snap", &done[removed..]).is_some()))
     }
 
+    /// Whether it is our own installation from the bundle, which does not follow its channel yet.
+    fn is_unfollowed(&self, host: &dyn Host, snap: &Value) -> bool {
+        let held = self.bundle.as_ref().and_then(|bundle| bundle.manifest.snaps.first());
+        held.is_some_and(|held| snap["revision"] == held.revision.to_string())
+            && snap["tracking-channel"].as_str().unwrap_or_default().is_empty()
+            && host.exists(&baseline::file())
+    }
+
+    /// Lets snapd follow the channel, from which a network brings refreshes one day.
+    fn follow(&self) -> Act {
+        Self::change(
+            json!({"action": "switch", "channel": self.channel}),
+            &format!("snap switch --channel={} microk8s", self.channel),
+        )
+    }
+
+    /// The snaps of a bundle: what MicroK8s stands on comes first, where it is not there.
+    fn sideload(&self, host: &dyn Host, bundle: &Arc<Bundle>) -> Result<Vec<Act>> {
+        let is_there = |name: &str| Ok(host.snapd_get(&format!("/v2/snaps/{name}"))?.is_some());
+        let mut acts = Vec::new();
+        for snap in bundle.manifest.snaps.iter().rev() {
+            let needed = match snap.name.as_str() {
+                "microk8s" => true,
+                // snapd is in `core`, too.
+                "snapd" => !is_there("snapd")? && !is_there("core")?,
+                base => !is_there(base)?,
+            };
+            if needed {
+                acts.push(Act::Sideload(Box::new(Sideload { bundle: Arc::clone(bundle), snap: snap.clone() })));
+            }
+        }
+        // Bases before what stands on them, and snapd before all.
+        acts.sort_by_key(|act| !matches!(act, Act::Sideload(held) if held.snap.name == "snapd"));
+        acts.push(self.follow());
+        Ok(acts)
+    }
+
     fn enable() -> Act {
         Self::change(json!({"action": "enable"}), "snap enable microk8s")
     }
@@ -160,10 +208,19 @@ impl Step for Snap {
         if snap["status"] != "active" {
             return Ok(Probe::differs(json!({"enabled": false}), "the snap is disabled"));
         }
+        if self.is_unfollowed(host, &snap) {
+            return Ok(Probe::differs(json!({"follows": tracking}), "it follows no channel yet"));
+        }
         Ok(Probe::satisfied(format!("{version}, revision {}", snap["revision"].as_str().unwrap_or("?"))))
     }
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
+        match (found, &self.bundle) {
+            (Probe::Differs { now, .. }, Some(_)) if now["follows"].is_string() => return Ok(vec![self.follow()]),
+            (Probe::Differs { now, .. }, Some(_)) if !now["channel"].is_string() => {}
+            (_, Some(bundle)) => return self.sideload(host, bundle),
+            (_, None) => {}
+        }
         let channel = self.channel.to_string();
         let base = if *found == Probe::Absent { self.broken_base(host)? } else { None };
         let first = base.map(|base| {

@@ -1,5 +1,6 @@
 //! Whether the host is fit for MicroK8s and IRIS: what each check of the host looks at. The table of all checks is [`crate::stack::checks`].
 
+pub(crate) mod bundle;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 pub(crate) mod disk_speed;
 pub(crate) mod firewall;

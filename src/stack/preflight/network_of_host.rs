@@ -115,7 +115,15 @@ pub(crate) fn default_route(facts: &Facts<'_>) -> Result<Vec<Finding>> {
         }),
         None => Finding::refused(
             "there is no default route: the API server finds no address of its own, and nothing can be fetched",
-            "`ip route add default via ROUTER`, and see the network's configuration (netplan)",
+            if facts.bundle.is_some() {
+                format!(
+                    "one that leads to nobody serves as well: `ip route add default dev {} metric 4096`, and the same in the network's configuration \
+                     (netplan)",
+                    network.interfaces.iter().find(|i| i.up && i.name != "lo").map_or("DEVICE", |i| i.name.as_str())
+                )
+            } else {
+                "`ip route add default via ROUTER`, and see the network's configuration (netplan)".to_owned()
+            },
         ),
     }])
 }

@@ -1,9 +1,10 @@
 //! Whether the host and the range are fit, before anything is touched (the checks are in [`crate::stack::checks`], which hands them over). Everything that is wrong
 //! is told at once.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
+    bundle::Bundle,
     config::spec::Spec,
     engine::{
         check::Check,
@@ -14,15 +15,17 @@ use crate::{
     stack::{
         check::{self, Checks, When},
         facts::Facts,
+        preflight::bundle::OF_NETWORK,
         settled,
     },
 };
 
 /// The steps: wait for what ends without help; then check the host, and the range.
-pub(crate) fn all(spec: &Spec, checks: Checks) -> [Check; 3] {
+pub(crate) fn all(spec: &Spec, checks: Checks, bundle: Option<&Arc<Bundle>>) -> [Check; 3] {
     let (spec_of_host, spec_of_range) = (spec.clone(), spec.clone());
-    let host = move |host: &dyn Host| Ok(judge(&look(host, &spec_of_host, checks), checks));
-    let range = move |host: &dyn Host| Ok(judge(&run(host, &spec_of_range, |_| vec![checks.range]), checks));
+    let bundle = bundle.cloned();
+    let host = move |host: &dyn Host| Ok(judge(&look(host, &spec_of_host, checks, bundle.as_ref()), checks));
+    let range = move |host: &dyn Host| Ok(judge(&run(host, &spec_of_range, None, |_| vec![checks.range]), checks));
     let check = |id, title, question| Check { id, title, question, deadline: SOON, watches: Vec::new() };
     [
         settled::snapd(spec),
@@ -31,19 +34,27 @@ pub(crate) fn all(spec: &Spec, checks: Checks) -> [Check; 3] {
     ]
 }
 
-fn look(host: &dyn Host, spec: &Spec, checks: Checks) -> Vec<Finding> {
-    run(host, spec, |facts| {
+fn look(host: &dyn Host, spec: &Spec, checks: Checks, bundle: Option<&Arc<Bundle>>) -> Vec<Finding> {
+    run(host, spec, bundle, |facts| {
+        let needed = |check: &&check::Check| facts.bundle.is_none() || !OF_NETWORK.contains(&check.id);
         let now = |check: &&check::Check| check.when == When::Always || !facts.installed();
         // Of a cluster that is there already: nothing speaks with one whose certificates are over.
         let certified =
             |check: &&check::Check| facts.installed() && ["certificates", "certificate-start"].contains(&check.id);
         let ground = checks.ground.iter().filter(certified);
-        checks.host.iter().filter(now).chain(ground).collect()
+        let of_bundle = facts.bundle.is_some().then_some(checks.bundle);
+        checks.host.iter().filter(now).filter(needed).chain(of_bundle).chain(ground).collect()
     })
 }
 
-fn run(host: &dyn Host, spec: &Spec, which: impl FnOnce(&Facts<'_>) -> Vec<&'static check::Check>) -> Vec<Finding> {
-    let facts = Facts::read(host, spec);
+fn run(
+    host: &dyn Host,
+    spec: &Spec,
+    bundle: Option<&Arc<Bundle>>,
+    which: impl FnOnce(&Facts<'_>) -> Vec<&'static check::Check>,
+) -> Vec<Finding> {
+    let mut facts = Facts::read(host, spec);
+    facts.bundle = bundle.cloned();
     let mut findings = check::run(&facts, &which(&facts));
     check::heed_skips(&mut findings, &spec.skip_checks);
     findings

@@ -245,6 +245,14 @@ impl Machine {
         run(&["put", &self.name, file, to]).ok();
     }
 
+    /// Copies a file out of it.
+    pub(crate) fn fetch(&self, from: &str, file: &Path) {
+        let into = File::create(file).expect("a file for what is fetched");
+        let status =
+            sandbox(&["exec", &self.name, "cat", from]).stdout(into).status().expect("scripts/sandbox can be run");
+        assert!(status.success(), "{from} of {} cannot be copied: {status}", self.name);
+    }
+
     /// The process group of a command that the product runs now.
     pub(crate) fn group_of(&self, command: &str) -> String {
         let find =

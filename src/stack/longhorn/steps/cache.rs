@@ -12,7 +12,7 @@ use crate::{
     engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
     error::{Error, Result},
     host::{Download, FileWrite, Host, digest},
-    stack::longhorn::state as longhorn,
+    stack::{left, longhorn::state as longhorn},
 };
 
 /// A download, and some tries when the network is slow.
@@ -34,6 +34,9 @@ impl CachedManifest {
 
     /// The file that was given, if one was.
     fn given(&self, host: &dyn Host) -> Result<Option<Vec<u8>>> {
+        if let Some(bytes) = self.common.of_bundle()? {
+            return Ok(Some(bytes));
+        }
         let Some(path) = &self.common.wanted.manifest else { return Ok(None) };
         let found = host.read(path)?;
         let gone = || {
@@ -66,7 +69,10 @@ impl Step for CachedManifest {
         let Some(kept) = kept else { return Ok(Probe::Absent) };
         let sum = digest::sha256(&kept);
         // The file that was given may be gone by now: then the one that was taken stands.
-        let given = self.common.wanted.manifest.as_ref().map(|path| host.read(path)).transpose()?.flatten();
+        let given = match self.common.of_bundle()? {
+            Some(bytes) => Some(bytes),
+            None => self.common.wanted.manifest.as_ref().map(|path| host.read(path)).transpose()?.flatten(),
+        };
         let as_wanted = match (&given, &self.common.wanted.manifest) {
             (Some(given), _) => *given == kept,
             (None, Some(_)) => true,
@@ -110,7 +116,7 @@ impl Step for CachedManifest {
         }
         let files = memory.wants.iter().filter_map(|w| w["file"].as_str()).map(PathBuf::from);
         // A write that died half-way left its own beside it.
-        let all = files.flat_map(|file| [PathBuf::from(format!("{}.new", file.display())), file]);
+        let all = files.flat_map(|file| [left::half_written(&file), file]);
         let there: Vec<PathBuf> = all.filter(|f| host.exists(f)).collect();
         if !there.is_empty() {
             return Ok(Undo::Acts(there.into_iter().map(|path| Act::Remove { path, all: false }).collect()));

@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    bundle::{self, Bundle, Package},
     config::{
         spec::{Longhorn, Spec},
         version::{LonghornVersion, Minor},
@@ -41,13 +42,14 @@ mod trial;
 mod trial_end;
 
 /// The steps; none where no Longhorn is wanted. What is first is taken back last.
-pub(crate) fn all(spec: &Spec) -> Vec<Box<dyn Step>> {
+pub(crate) fn all(spec: &Spec, bundle: Option<&Arc<Bundle>>) -> Vec<Box<dyn Step>> {
     let Some(wanted) = &spec.longhorn else { return Vec::new() };
     let common = Common {
         wanted: wanted.clone(),
         minor: spec.channel.minor,
         deadline: spec.timeouts.longhorn.into(),
         read: Arc::default(),
+        bundle: bundle.cloned(),
     };
     let mut steps: Vec<Box<dyn Step>> = vec![
         Box::new(packages::PackageLists::new(&common)),
@@ -93,6 +95,8 @@ struct Common {
     deadline: Duration,
     /// The manifest as it was read last, with its text's length and checksum.
     read: Arc<Mutex<Option<Arc<Manifest>>>>,
+    /// Where everything comes from that would be fetched.
+    bundle: Option<Arc<Bundle>>,
 }
 
 impl Common {
@@ -109,16 +113,34 @@ impl Common {
         })
     }
 
+    /// The manifest of the bundle, where that holds one.
+    fn of_bundle(&self) -> Result<Option<Vec<u8>>> {
+        let held = self.bundle.as_ref().and_then(|bundle| Some((bundle, bundle.manifest.longhorn.as_ref()?)));
+        held.map(|(bundle, longhorn)| bundle.bytes(&longhorn.manifest)).transpose()
+    }
+
+    /// The packages of the bundle, where that holds some for this host.
+    fn packages(&self, host: &dyn Host) -> Result<Option<&[Package]>> {
+        let Some(bundle) = &self.bundle else { return Ok(None) };
+        let release = bundle::release_of(&text(host, "/etc/os-release")?).unwrap_or_default();
+        Ok(bundle.packages_for(&release))
+    }
+
+    /// A small part of the bundle.
+    fn bytes(&self, digest: &str) -> Result<Vec<u8>> {
+        self.bundle.as_ref().map_or_else(|| Ok(Vec::new()), |bundle| bundle.bytes(digest))
+    }
+
     /// The manifest: the one that we keep, else the file that was given; none when it has not been fetched yet.
     fn manifest(&self, host: &dyn Host) -> Result<Option<Arc<Manifest>>> {
         let given = self.wanted.manifest.as_deref();
         let kept = longhorn::cached(self.version());
-        let mut bytes = None;
+        let mut bytes = self.of_bundle()?;
         for path in [given, Some(kept.as_path())].into_iter().flatten() {
-            bytes = host.read(path)?;
             if bytes.is_some() {
                 break;
             }
+            bytes = host.read(path)?;
         }
         bytes.map(|bytes| self.parsed(&bytes)).transpose()
     }

@@ -1,20 +1,25 @@
 //! What Longhorn needs of the distribution: open-iscsi, and the kernel's extra modules where iSCSI is among them. Installed only where
 //! it is missing; only what came with it goes again, and only while nobody else needs it.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
 use super::{Common, GONE, stays, text};
 use crate::{
+    bundle::Package,
+    config::place::Place,
     engine::step::{Act, Memo, Memory, Probe, Scope, Step, Undo},
     error::Result,
-    host::{Cmd, Host},
+    host::{Cmd, FileWrite, Host},
     stack::{left, settled::at_apt},
 };
 
 /// iSCSI on the host: `iscsiadm` and its service.
-const ISCSI: &str = "open-iscsi";
+pub(in crate::stack::longhorn) const ISCSI: &str = "open-iscsi";
 
 /// Its units.
 const UNITS: &[&str] = &["open-iscsi.*", "iscsid.*"];
@@ -56,6 +61,9 @@ impl Step for PackageLists {
     }
 
     fn probe(&self, host: &dyn Host) -> Result<Probe> {
+        if self.common.packages(host)?.is_some() {
+            return Ok(Probe::satisfied("not needed: the bundle holds it"));
+        }
         for (package, _) in Packages::missing(host)? {
             if !is_known(host, &package)? {
                 return Ok(waiting(host)?.unwrap_or(Probe::Absent));
@@ -99,7 +107,7 @@ pub(crate) fn module_there(host: &dyn Host) -> Result<bool> {
 }
 
 /// What dpkg says of a package: `ii`, `iF`, ...; none when it does not know it.
-fn state_of(host: &dyn Host, package: &str) -> Result<Option<String>> {
+pub(in crate::stack::longhorn) fn state_of(host: &dyn Host, package: &str) -> Result<Option<String>> {
     let asked = Cmd::reads(["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}", package]);
     let output = host.ask(&asked)?;
     let state = output.stdout.trim().to_owned();
@@ -109,6 +117,11 @@ fn state_of(host: &dyn Host, package: &str) -> Result<Option<String>> {
 fn apt<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Act {
     let fixed = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--yes", "-o", OTHERS_WITHIN];
     Act::Run(Cmd::changes(WITHIN, fixed.into_iter().map(str::to_owned).chain(words.into_iter().map(Into::into))))
+}
+
+/// Where a package of a bundle lies while it is installed.
+fn file_of(name: &str) -> PathBuf {
+    Place::default().dir.join(name)
 }
 
 /// Whether apt knows where to get a package. It exits 0 for one that others only name.
@@ -133,6 +146,18 @@ fn simulated(output: &str, verbs: &[&str]) -> Vec<String> {
 impl Packages {
     pub(super) fn new(common: &Common) -> Self {
         Self { common: common.clone() }
+    }
+
+    /// The packages of the bundle that are missing here; none where apt gets them.
+    fn held(&self, host: &dyn Host) -> Result<Option<Vec<Package>>> {
+        let Some(packages) = self.common.packages(host)? else { return Ok(None) };
+        let mut missing = Vec::new();
+        for package in packages {
+            if state_of(host, &package.name)?.as_deref() != Some("ii") {
+                missing.push(package.clone());
+            }
+        }
+        Ok(Some(missing))
     }
 
     /// What must be there, and in what state it is.
@@ -191,21 +216,46 @@ impl Step for Packages {
             )));
         }
         let words = ["install", "--no-install-recommends"].map(str::to_owned);
-        acts.push(apt(words.into_iter().chain(names)));
+        let Some(held) = self.held(host)? else {
+            acts.push(apt(words.into_iter().chain(names)));
+            return Ok(acts);
+        };
+        // apt reads a package from a file alone.
+        let files: Vec<PathBuf> = held.iter().map(|package| file_of(&package.file_name)).collect();
+        for (package, path) in held.iter().zip(&files) {
+            let bytes = self.common.bytes(&package.file)?;
+            let path = path.clone();
+            acts.push(Act::Write(FileWrite { path, bytes, mode: 0o644, owner: None, secret: false, keeps: false }));
+        }
+        acts.push(apt(words.into_iter().chain(files.iter().map(|file| file.display().to_string()))));
+        acts.extend(files.into_iter().map(|path| Act::Remove { path, all: false }));
         Ok(acts)
     }
 
     fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
+        let held = self.held(host)?;
         let names: Vec<String> = Self::missing(host)?.into_iter().map(|(package, _)| package).collect();
         let words = ["apt-get", "--simulate", "--no-install-recommends", "install"].map(str::to_owned);
         let output = host.ask(&Cmd::reads(words.into_iter().chain(names)))?;
         let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
+        if let Some(held) = held {
+            let names: Vec<&str> = held.iter().map(|package| package.name.as_str()).collect();
+            let files: Vec<PathBuf> = held.iter().map(|package| file_of(&package.file_name)).collect();
+            return Ok(Memo { prior, want: json!({"packages": names, "files": files}) });
+        }
         Ok(Memo { prior, want: json!({"packages": simulated(&output.stdout, &["Inst"])}) })
     }
 
     fn undo(&self, host: &dyn Host, memory: &Memory) -> Result<Undo> {
         if let Some(kept) = stays(host)? {
             return Ok(kept);
+        }
+        // A run that died beside the installation left the files that it was made from.
+        let files = memory.wants.iter().filter_map(|want| want["files"].as_array()).flatten().filter_map(Value::as_str);
+        let there: Vec<PathBuf> = files.map(PathBuf::from).flat_map(|file| [left::half_written(&file), file]).collect();
+        let there: Vec<PathBuf> = there.into_iter().filter(|file| host.exists(file)).collect();
+        if !there.is_empty() {
+            return Ok(Undo::Acts(there.into_iter().map(|path| Act::Remove { path, all: false }).collect()));
         }
         if !memory.prior.is_null() {
             return Ok(Undo::Theirs("it was there before, half; it was made whole and stays".to_owned()));
