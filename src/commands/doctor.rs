@@ -20,7 +20,7 @@ fn from_lan() -> Result<ExitCode> {
         Error::failed("the service of IRIS has no address yet").hint("`iris-mk8s doctor` looks for the cause")
     })?;
     report::prompt(
-        "run this on another host of the LAN: it prints 200 when that one reaches IRIS. Anything else, after 10 s, means that the network \
+        "run this on another host of the LAN: it prints 200 if that host can reach IRIS. Anything else, after 10 s, means that the network \
          between them does not let the address through.\n",
     );
     print(&format!(

@@ -138,7 +138,7 @@ fn need_bootstrap() -> Result<(Contents, Spec, Vec<Stage>)> {
     remembered()?.ok_or_else(|| {
         Error::new(ExitCode::Preflight, "no bootstrap has run on this host")
             .because("there is no journal in /var/lib/iris-mk8s")
-            .hint("run `sudo iris-mk8s bootstrap` first; a MicroK8s without it is started and stopped by `microk8s` itself")
+            .hint("run `sudo iris-mk8s bootstrap` first; without a bootstrap, start and stop MicroK8s with `microk8s` itself")
     })
 }
 

@@ -35,7 +35,7 @@ pub(super) fn profiles(global: &Global, what: cli::Profile) -> Result<ExitCode> 
         cli::Profile::Check { file } => {
             profile::check_file(&file)?;
             match global.output {
-                Format::Text => print(&format!("{} is a good profile\n", file.display())),
+                Format::Text => print(&format!("{} is a valid profile\n", file.display())),
                 Format::Json => print_json(&serde_json::json!({"file": file.display().to_string(), "good": true})),
             }
         }

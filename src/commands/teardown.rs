@@ -30,7 +30,8 @@ use crate::{
 /// There while the snap is installed.
 const MICROK8S: &str = "/snap/bin/microk8s";
 
-const NOTHING_OURS: &str = "the journal in /var/lib/iris-mk8s knows of nothing on this host that iris-mk8s made\n";
+const NOTHING_OURS: &str =
+    "the journal in /var/lib/iris-mk8s has no record of anything that iris-mk8s made on this host\n";
 
 pub(super) fn teardown(global: &Global, options: &cli::Teardown) -> Result<ExitCode> {
     need_root()?;
@@ -88,7 +89,7 @@ fn nothing_to_do(global: &Global, options: &cli::Teardown, reach: Scope, why: &s
     if reach == Scope::Host && !options.dry_run && Place::default().dir.exists() {
         Journal::open(&Place::default(), stack::origin)?.discard()?;
     }
-    let more = "nothing is known to be ours, so nothing is taken back. What is there can be removed by hand:\n  \
+    let more = "nothing is known to be ours, so nothing is removed. You can remove it by hand:\n  \
                 snap remove --purge microk8s   (MicroK8s with everything in it, the data too)\n";
     match global.output {
         Format::Text => results(&format!("{why}{more}"))?,

@@ -63,7 +63,7 @@ pub(super) fn wanted(
     }
     let spec = settings.wanted(&input)?;
     if spec.user == "root" && settings.get("user").is_some_and(|user| user.origin == profile::Origin::Login) {
-        report::prompt("the user of the cluster is root, who runs this; --user NAME names somebody else\n");
+        report::prompt("the user of the cluster is root, who runs this command; pass --user NAME for another user\n");
     }
     let known = nix::unistd::User::from_name(&spec.user).ok().flatten().is_some();
     if !known {

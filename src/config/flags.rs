@@ -33,7 +33,7 @@ pub struct SpecFlags {
     /// work that this host can run [default: auto]
     #[arg(long, value_name = "CHANNEL")]
     pub channel: Option<ChannelArg>,
-    /// Who works with the cluster: goes into the group microk8s [default: who called sudo, else the first
+    /// The user who works with the cluster; is added to the group microk8s [default: who called sudo, else the first
     /// user of cloud-init, else who runs this]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
@@ -55,10 +55,10 @@ pub struct SpecFlags {
     /// Kubernetes namespace of IRIS
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
-    /// File with the password of IRIS's users as its only line, blanks included; `-` reads it from stdin
+    /// File with the password of IRIS's users as its only line, including blanks; `-` reads it from stdin
     #[arg(long, value_name = "FILE|-")]
     pub password_file: Option<PathBuf>,
-    /// Only warn of what this check of the host or the range finds (repeatable); a refusal names the check
+    /// Only warn about findings of this check of the host or the range (repeatable); a refusal names its check
     #[arg(long, value_name = "CHECK")]
     pub skip_check: Vec<String>,
 }

@@ -157,8 +157,8 @@ fn journal_deleted(machine: &Machine, bootstrap: &str) -> Told {
     let seconds = begun.elapsed().as_secs_f64();
     assert_eq!((&outcome["created"], &outcome["changed"]), (&0.into(), &0.into()), "{outcome}");
     let said = machine.product("teardown --reset --yes").exits(0).says(&[
-        "knows of nothing on this host that iris-mk8s made",
-        "nothing is taken back",
+        "has no record of anything that iris-mk8s made on this host",
+        "nothing is removed",
         "snap remove --purge microk8s",
     ]);
     assert_eq!(machine.kubectl("get pods -l app=iris -o name").ok().lines().count(), 2, "IRIS stays");

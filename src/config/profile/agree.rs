@@ -37,8 +37,8 @@ impl Settings {
             if let Some(Setting { origin: origin @ Origin::Flag(_), .. }) = self.get(name)
                 && class.as_deref() != Some(LONGHORN_CLASS)
             {
-                return Err(Error::usage(format!("{origin} is given, and the volumes do not lie on Longhorn"))
-                    .hint(format!("say also --storage {LONGHORN_CLASS}")));
+                return Err(Error::usage(format!("{origin} is given, and the volumes are not on Longhorn"))
+                    .hint(format!("also pass --storage {LONGHORN_CLASS}")));
             }
         }
         Ok(())

@@ -24,7 +24,7 @@ fn an_empty_environment_gives_the_same_result(era: Era) {
     // Root runs it for nobody, and says so.
     let (code, _, said) = run(&format!("plan --lb {range}"));
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("--user NAME names somebody else"), "{said}");
+    assert!(said.contains("pass --user NAME for another user"), "{said}");
     assert_eq!(run("bootstrap --lb auto").0, 2, "nobody agreed to the addresses");
     let bootstrap = format!("bootstrap --user ubuntu --lb {range}");
     let (code, records, said) = run(&format!("{bootstrap} --output json"));
