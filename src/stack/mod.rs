@@ -7,6 +7,7 @@
 //! | group | snap | | the user may use MicroK8s |
 //! | alias | snap | snapd | `kubectl`, or `kubectl2` when there is another one |
 //! | start | snap | | services run, the API answers, node and network are ready |
+//! | preload | snap | | with a bundle: the images that kubelet would pull are imported, while the cluster starts; `enable` needs it |
 //! | images | snap, or registry | | the image of IRIS is pulled, while the cluster starts; one of the built-in registry when that answers |
 //! | enable | start | addons | dns and storage are there, by what they should bring |
 //! | basics | enable | | dns and storage work |
@@ -73,6 +74,9 @@ pub const STAGES: [&str; 16] = [
     "ready",
 ];
 
+/// The stage in which the images of a bundle are imported. There is none without a bundle.
+pub const PRELOAD: &str = "preload";
+
 /// All stages, each after those it needs.
 pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
     catalog_from(spec, credentials, None)
@@ -82,6 +86,7 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
 pub fn catalog_from(spec: &Spec, credentials: &Credentials, bundle: Option<&Arc<Bundle>>) -> Vec<Stage> {
     let stage = |id, needs, lock, steps: Vec<Box<dyn Step>>| Stage { id, needs, lock, steps };
     let known = Known::wanted(spec);
+    let before_addons: &[&str] = if bundle.is_some() { &["start", PRELOAD] } else { &["start"] };
     let others = microk8s::addons::others(spec);
     // A look needs no lock.
     let others_lock = if others.is_empty() { None } else { Some(Lock::Addons) };
@@ -114,7 +119,7 @@ pub fn catalog_from(spec: &Spec, credentials: &Credentials, bundle: Option<&Arc<
         stage("alias", &["snap"], Some(Lock::Snapd), vec![Box::new(microk8s::alias::Alias::new(spec))]),
         stage("start", &["snap"], None, vec![Box::new(microk8s::running::Running::new(spec))]),
         stage("images", iris::images::needs(spec), None, iris::images::all(spec, bundle)),
-        stage("enable", &["start"], Some(Lock::Addons), microk8s::addons::basics(spec)),
+        stage("enable", before_addons, Some(Lock::Addons), microk8s::addons::basics(spec)),
         stage("basics", &["enable"], None, microk8s::addons::basics_work(spec)),
         stage("longhorn", &["basics"], None, longhorn::steps::all(spec, bundle)),
         stage(
@@ -133,6 +138,11 @@ pub fn catalog_from(spec: &Spec, credentials: &Credentials, bundle: Option<&Arc<
         stage("addons", &["registry"], others_lock, others),
         stage("ready", &["pods", "metallb"], None, iris::ready::all(spec)),
     ];
+    if let Some(bundle) = bundle {
+        // kubelet would ask registries for them.
+        stages.push(stage(PRELOAD, &["snap"], None, vec![Box::new(iris::images::OfBundle::new(spec, bundle))]));
+        move_behind(&mut stages, PRELOAD, "start");
+    }
     if iris::images::needs(spec) == ["registry"] {
         // Each stage comes after those it needs, and `iris` needs the image.
         move_behind(&mut stages, "registry", "enable");
