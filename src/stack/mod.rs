@@ -7,7 +7,6 @@
 //! | group | snap | | the user may use MicroK8s |
 //! | alias | snap | snapd | `kubectl`, or `kubectl2` when there is another one |
 //! | start | snap | | services run, the API answers, node and network are ready |
-//! | preload | snap | | with a bundle: the images that kubelet would pull are imported, while the cluster starts; `enable` needs it |
 //! | images | snap, or registry | | the image of IRIS is pulled, while the cluster starts; one of the built-in registry when that answers |
 //! | enable | start | addons | dns and storage are there, by what they should bring |
 //! | basics | enable | | dns and storage work |
@@ -19,6 +18,9 @@
 //! | metallb | enable | addons | the addon; the pool *equals* the range asked for |
 //! | addons | registry | addons | the registry works; what else the spec names |
 //! | ready | pods, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers, the password is taken |
+//!
+//! With a bundle there is one more, `preload`, which needs `snap`: the images that kubelet would pull are imported, while the cluster starts.
+//! `enable` needs it then.
 
 use std::sync::Arc;
 
