@@ -45,7 +45,7 @@ fn stages_of(
     let Some(last) = until else { return Ok(all) };
     // Nothing starts without its images, and nobody else brings them.
     if bundle.is_some() && !BEFORE_IMAGES.contains(&last) {
-        return stack::until_both(all, last, "images");
+        return stack::until_both(all, last, stack::PRELOAD);
     }
     stack::until(all, last)
 }

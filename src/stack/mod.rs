@@ -18,6 +18,9 @@
 //! | metallb | enable | addons | the addon; the pool *equals* the range asked for |
 //! | addons | registry | addons | the registry works; what else the spec names |
 //! | ready | pods, metallb | | address in the range, metrics through it, licence, the CPF's databases and namespaces, a terminal answers, the password is taken |
+//!
+//! With a bundle there is one more, `preload`, which needs `snap`: the images that kubelet would pull are imported, while the cluster starts.
+//! `enable` needs it then.
 
 use std::sync::Arc;
 
@@ -73,6 +76,9 @@ pub const STAGES: [&str; 16] = [
     "ready",
 ];
 
+/// The stage in which the images of a bundle are imported. There is none without a bundle.
+pub const PRELOAD: &str = "preload";
+
 /// All stages, each after those it needs.
 pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
     catalog_from(spec, credentials, None)
@@ -82,6 +88,7 @@ pub fn catalog(spec: &Spec, credentials: &Credentials) -> Vec<Stage> {
 pub fn catalog_from(spec: &Spec, credentials: &Credentials, bundle: Option<&Arc<Bundle>>) -> Vec<Stage> {
     let stage = |id, needs, lock, steps: Vec<Box<dyn Step>>| Stage { id, needs, lock, steps };
     let known = Known::wanted(spec);
+    let before_addons: &[&str] = if bundle.is_some() { &["start", PRELOAD] } else { &["start"] };
     let others = microk8s::addons::others(spec);
     // A look needs no lock.
     let others_lock = if others.is_empty() { None } else { Some(Lock::Addons) };
@@ -114,7 +121,7 @@ pub fn catalog_from(spec: &Spec, credentials: &Credentials, bundle: Option<&Arc<
         stage("alias", &["snap"], Some(Lock::Snapd), vec![Box::new(microk8s::alias::Alias::new(spec))]),
         stage("start", &["snap"], None, vec![Box::new(microk8s::running::Running::new(spec))]),
         stage("images", iris::images::needs(spec), None, iris::images::all(spec, bundle)),
-        stage("enable", &["start"], Some(Lock::Addons), microk8s::addons::basics(spec)),
+        stage("enable", before_addons, Some(Lock::Addons), microk8s::addons::basics(spec)),
         stage("basics", &["enable"], None, microk8s::addons::basics_work(spec)),
         stage("longhorn", &["basics"], None, longhorn::steps::all(spec, bundle)),
         stage(
@@ -133,6 +140,11 @@ pub fn catalog_from(spec: &Spec, credentials: &Credentials, bundle: Option<&Arc<
         stage("addons", &["registry"], others_lock, others),
         stage("ready", &["pods", "metallb"], None, iris::ready::all(spec)),
     ];
+    if let Some(bundle) = bundle {
+        // kubelet would ask registries for them.
+        stages.push(stage(PRELOAD, &["snap"], None, vec![Box::new(iris::images::OfBundle::new(spec, bundle))]));
+        move_behind(&mut stages, PRELOAD, "start");
+    }
     if iris::images::needs(spec) == ["registry"] {
         // Each stage comes after those it needs, and `iris` needs the image.
         move_behind(&mut stages, "registry", "enable");

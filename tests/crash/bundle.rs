@@ -18,9 +18,9 @@ fn nothing_is_lost_wherever_a_run_without_a_network_dies() {
         let full = Initial { room: Some(9), ..offline(era) };
         let members = Initial { member: true, new_snapd: true, ..offline(era) };
         for (salt, initial) in [offline(era), full, members].iter().enumerate() {
-            let counts: Counts = examine(initial, Policy::Proposed, Density { first: 1, second: 25 }, salt);
+            let counts: Counts = examine(initial, Policy::Proposed, Density { first: 3, second: 60 }, salt);
             assert!(counts.differences.is_empty(), "{era:?}: {:#?}", counts.differences);
-            assert!(counts.moments > 50, "{era:?}: only {} moments", counts.moments);
+            assert!(counts.moments > 20, "{era:?}: only {} moments", counts.moments);
         }
     }
 }

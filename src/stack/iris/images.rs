@@ -32,9 +32,8 @@ pub(crate) fn needs(spec: &Spec) -> &'static [&'static str] {
 /// The steps: the image is pulled; one of the built-in registry when that answers.
 pub(crate) fn all(spec: &Spec, bundle: Option<&Arc<Bundle>>) -> Vec<Box<dyn Step>> {
     let registry = Name::in_registry(&spec.iris.image).map(|_| answers(spec.timeouts.addon.into()));
-    let of_cluster = bundle.map(|bundle| Box::new(OfBundle::new(spec, bundle)) as Box<dyn Step>);
     let of_iris = Box::new(Image { bundle: bundle.cloned(), ..Image::new(spec) });
-    registry.into_iter().chain(of_cluster).chain([of_iris as Box<dyn Step>]).collect()
+    registry.into_iter().chain([of_iris as Box<dyn Step>]).collect()
 }
 
 /// The images of a bundle that MicroK8s, its addons and Longhorn need: kubelet would pull them by itself.
@@ -45,7 +44,7 @@ pub(crate) struct OfBundle {
 }
 
 impl OfBundle {
-    fn new(spec: &Spec, bundle: &Arc<Bundle>) -> Self {
+    pub(crate) fn new(spec: &Spec, bundle: &Arc<Bundle>) -> Self {
         let of_iris = whole_name(&spec.iris.image).unwrap_or_default();
         let names = bundle.manifest.images.iter().map(|image| image.name.clone()).filter(|name| *name != of_iris);
         Self { names: names.collect(), bundle: Some(Arc::clone(bundle)), deadline: spec.timeouts.iris.into() }

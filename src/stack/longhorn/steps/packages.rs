@@ -233,16 +233,15 @@ impl Step for Packages {
     }
 
     fn memo(&self, host: &dyn Host, found: &Probe) -> Result<Memo> {
-        let held = self.held(host)?;
-        let names: Vec<String> = Self::missing(host)?.into_iter().map(|(package, _)| package).collect();
-        let words = ["apt-get", "--simulate", "--no-install-recommends", "install"].map(str::to_owned);
-        let output = host.ask(&Cmd::reads(words.into_iter().chain(names)))?;
         let prior = if let Probe::Differs { now, .. } = found { now.clone() } else { Value::Null };
-        if let Some(held) = held {
+        if let Some(held) = self.held(host)? {
             let names: Vec<&str> = held.iter().map(|package| package.name.as_str()).collect();
             let files: Vec<PathBuf> = held.iter().map(|package| file_of(&package.file_name)).collect();
             return Ok(Memo { prior, want: json!({"packages": names, "files": files}) });
         }
+        let names: Vec<String> = Self::missing(host)?.into_iter().map(|(package, _)| package).collect();
+        let words = ["apt-get", "--simulate", "--no-install-recommends", "install"].map(str::to_owned);
+        let output = host.ask(&Cmd::reads(words.into_iter().chain(names)))?;
         Ok(Memo { prior, want: json!({"packages": simulated(&output.stdout, &["Inst"])}) })
     }
 
