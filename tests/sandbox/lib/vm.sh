@@ -42,16 +42,17 @@ vm_accelerator() {
 
 # vm_boot NAME TAP: returns as soon as QEMU runs. Not `cache=unsafe`: what the guest has synced is on the disk, what it has not is lost with QEMU.
 vm_boot() {
-    local name=$1 tap=$2 disk=$DISKS/$1 base accelerator pid address
+    local name=$1 tap=$2 disk=$DISKS/$1 base accelerator pid address more=()
     base=$(dirname "$(cat "$disk/base")")
     address=$(cat "$disk/address")
     mkdir -p "$RUN/$name"
+    if [ -e "$disk/disk" ]; then more=(-drive "if=virtio,format=raw,cache=writeback,file=$(cat "$disk/disk")"); fi
     read -ra accelerator <<<"$(vm_accelerator "$base")"
     ip tuntap add dev "$tap" mode tap
     lan_plug "$tap"
     setsid nsenter --net="/run/netns/$LAN" -- qemu-system-x86_64 -name "$name" -accel "${accelerator[@]}" -smp 2 -m 8192 -display none \
         -serial "file:$RUN/$name/console.log" -monitor none -kernel "$base/vmlinuz" -initrd "$disk/initramfs.gz" -append 'console=ttyS0 quiet' \
-        -drive "if=virtio,format=qcow2,cache=writeback,file=$disk/disk.qcow2" -drive "if=virtio,format=raw,cache=writeback,file=$disk/data.img" \
+        -drive "if=virtio,format=qcow2,cache=writeback,file=$disk/disk.qcow2" -drive "if=virtio,format=raw,cache=writeback,file=$disk/data.img" "${more[@]}" \
         -netdev "tap,id=lan,ifname=$tap,script=no,downscript=no" \
         -device "virtio-net-pci,netdev=lan,mac=$(printf '52:54:00:a8:0b:%02x' "${address##*.}")" >"$RUN/$name/qemu.log" 2>&1 </dev/null &
     pid=$!
