@@ -4,8 +4,9 @@
 
 # In the order of their needs; Kubernetes first, because it takes longest.
 PARTS=(kubernetes kubernetes-1.20 components components-1.20 snapd rootfs packages machine snap snap-1.20 store store-1.20 images)
-# What only real VMs and computers with cgroup v2 can use. They are built when they are asked for.
-MORE_PARTS=(kubernetes-1.36 components-1.36 containerd vm-kernel vm snap-1.36 store-1.36 images-1.36)
+# What only machines with cgroup v2 can use: VMs, and containers where the computer has it. Elsewhere they are built when they are asked for.
+CGROUP2_PARTS=(kubernetes-1.36 components-1.36 containerd snap-1.36 store-1.36 images-1.36)
+VM_PARTS=(vm-kernel vm)
 
 script_of() { echo "$SANDBOX/build/$1.sh"; }
 
@@ -49,7 +50,7 @@ build_part() {
     scratch=$result.partial
     rm -rf "$scratch"; mkdir -p "$scratch" "$CACHE/downloads"
     printf 'sandbox: building %-12s' "$part" >&2
-    if ! { install_packages "${packages[@]}" && env "${vars[@]}" CACHE="$CACHE" CGO_ENABLED=0 GOFLAGS=-mod=readonly \
+    if ! { install_packages "${packages[@]}" && env "${vars[@]}" CACHE="$CACHE" CGO_ENABLED=0 GOFLAGS=-mod=readonly GOGC="${GOGC:-400}" \
             DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$(script_of "$part")" "$scratch"; } </dev/null >"$log" 2>&1; then
         printf ' failed after %d s\n' $((SECONDS - started)) >&2
         tail -n 25 "$log" >&2
@@ -62,7 +63,7 @@ build_part() {
 
 # needed_by PART...: these parts and all that they need, in their order
 needed_by() {
-    local wanted=" $* " part at found=() all=("${PARTS[@]}" "${MORE_PARTS[@]}")
+    local wanted=" $* " part at found=() all=("${PARTS[@]}" "${CGROUP2_PARTS[@]}" "${VM_PARTS[@]}")
     for ((at = ${#all[@]} - 1; at >= 0; at--)); do
         part=${all[at]}
         [[ $wanted == *" $part "* ]] || continue
@@ -94,7 +95,11 @@ build_all() {
         esac
         shift
     done
-    if [ ${#wanted[@]} -gt 0 ]; then read -ra PARTS <<<"$(needed_by "${wanted[@]}")"; fi
+    if [ ${#wanted[@]} -gt 0 ]; then
+        read -ra PARTS <<<"$(needed_by "${wanted[@]}")"
+    elif [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        PARTS+=("${CGROUP2_PARTS[@]}")
+    fi
     mkdir -p "$CURRENT" "$CACHE/log"
     install_packages "${RUNS_ON[@]}" >"$CACHE/log/packages.log" 2>&1 || { tail "$CACHE/log/packages.log" >&2; return 1; }
     for part in "${PARTS[@]}"; do
