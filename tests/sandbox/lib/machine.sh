@@ -121,7 +121,7 @@ machine_exec() {
         exit 125
     }
     enter_apparmor "$name"
-    exec nsenter --target "$leader" --all -- /usr/local/lib/sandbox/enter "${CLEAN_ENVIRONMENT[@]}" "$@"
+    exec nsenter --target "$leader" --mount --uts --ipc --net --pid -- /usr/local/lib/sandbox/enter "${CLEAN_ENVIRONMENT[@]}" "$@"
 }
 machine_run() { (machine_exec "$@"); }
 
