@@ -9,6 +9,11 @@ pub(crate) enum Era {
     Article,
 }
 
+/// Kubernetes 1.35 and later need it, and containers have what their computer has.
+fn has_cgroup_v2() -> bool {
+    std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
 /// Makes of functions that take an era one test for each era.
 macro_rules! in_both_eras {
     ($($test:ident)+) => {
@@ -23,14 +28,19 @@ macro_rules! in_both_eras {
 pub(crate) use in_both_eras;
 
 impl Era {
-    /// As `scripts/sandbox` calls it.
+    /// As `scripts/sandbox` calls it. Today's is the newest that this computer's control groups let run.
     pub(crate) fn name(self) -> &'static str {
-        self.of("current", "1.20")
+        self.of(if has_cgroup_v2() { "1.36" } else { "current" }, "1.20")
+    }
+
+    /// The part of the sandbox that is its snap store.
+    pub(super) fn store(self) -> &'static str {
+        self.of(if has_cgroup_v2() { "store-1.36" } else { "store" }, "store-1.20")
     }
 
     /// The track of the snap.
     pub(crate) fn track(self) -> &'static str {
-        self.of("1.34", "1.20")
+        self.of(if has_cgroup_v2() { "1.36" } else { "1.34" }, "1.20")
     }
 
     /// What is appended to the name of a machine, so that a test's machines of both eras are two.

@@ -109,7 +109,7 @@ fn cannot(era: Era) -> Option<String> {
         format!("{home}/.cache/iris-mk8s")
     });
     let parts = Path::new(&cache).join(format!("sandbox/current{}", instance()));
-    let built = parts.join("images").exists() && parts.join(era.of("store", "store-1.20")).exists();
+    let built = parts.join("images").exists() && parts.join(era.store()).exists();
     (!built).then(|| format!("the sandbox is not built: run `scripts/sandbox build --era {}`", era.name()))
 }
 

@@ -3,7 +3,7 @@
 # inputs: tests/sandbox/microk8s
 # packages: squashfs-tools
 #
-# The store's snap: the stand-in for MicroK8s. Called as `snap.sh OUTDIR`.
+# The store's snap: the stand-in for MicroK8s 1.34; snap-1.36.sh packs that version by this script. Called as `snap.sh OUTDIR`.
 # MicroK8s is packed without compression: it is quick, and its download has about the size of the real one.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/../microk8s" && pwd)
@@ -42,8 +42,13 @@ CRD
 
 pack_microk8s() {
     local version=$1 root=$tmp/microk8s-$1 metallb name plural group kind
-    cp -r "$here/$version" "$root"
+    cp -r "$here/1.34" "$root"
     cp -r "$here/shared/lib" "$root/lib"
+    # Another version is the same but for the lines that its list of differences changes, and with containerd of its own where the host's is too old.
+    if [ "$version" != 1.34 ]; then
+        find "$root" -type f -exec sed -i -f "$here/$version.sed" {} +
+        cp -r "$CONTAINERD_DIR/bin/." "$root/bin/"
+    fi
 
     install -m755 "$KUBERNETES_DIR/bin/kubelite" "$root/bin/kubernetes"
     for name in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl; do ln -s bin/kubernetes "$root/$name"; done
@@ -58,6 +63,6 @@ pack_microk8s() {
     mksquashfs "$root" "$out/microk8s_$version.snap" -noappend -all-root -no-xattrs -noI -noD -noF -noX -quiet -no-progress
 }
 
-pack_microk8s 1.34
+pack_microk8s "${VERSION:-1.34}"
 
 ls -l "$out"

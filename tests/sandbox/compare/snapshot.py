@@ -64,7 +64,7 @@ SYSCTLS = [
 def run(*command: str) -> list[str]:
     """The lines of a command's output. One that fails or is not there has none, and says so."""
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=20, env={**os.environ, "LC_ALL": "C"})
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "LC_ALL": "C"})
     except FileNotFoundError:
         return [f"(no {command[0]} on this machine)"]
     if result.returncode != 0:

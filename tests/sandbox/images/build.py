@@ -112,13 +112,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--registry", required=True, metavar="URL")
     parser.add_argument("--source", action="append", default=[], metavar="NAME=DIR", help="where the files of images.toml come from")
+    parser.add_argument("--images", type=Path, default=HERE / "images.toml", metavar="FILE", help="which images, if not those of images.toml")
     options = parser.parse_args()
     sources = {name: Path(folder) for name, _, folder in (source.partition("=") for source in options.source)}
 
     registry = Registry(options.registry)
-    listed = tomllib.loads((HERE / "images.toml").read_text())
+    listed = tomllib.loads(options.images.read_text())
     made: dict[str, bytes] = {}
-    for image in (with_base(image, listed["base"]) for image in listed["image"]):
+    for image in (with_base(image, listed.get("base", {})) for image in listed["image"]):
         for name in image["layers"]:
             if name not in made:
                 made[name] = make_layer(listed["layer"][name], sources)

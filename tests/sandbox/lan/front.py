@@ -31,7 +31,7 @@ GONE = {("docker.io", "metallb/controller"), ("docker.io", "metallb/speaker")}
 def snap_info(name, arch):
     """What `snap info` asks, which the fake store does not know: what is published, and where. The fake store itself gives the one snap
     that it has in every channel."""
-    tracks = [f"1.{minor}" for minor in range(20, 36)] if name == "microk8s" else ["latest"]
+    tracks = [f"1.{minor}" for minor in range(20, 37)] if name == "microk8s" else ["latest"]
     about = {"name": name, "snap-id": name, "summary": name, "publisher": {"id": "sandbox", "username": "sandbox", "display-name": "Sandbox"}}
     release = {"architectures": [arch], "confinement": "classic", "epoch": {"read": [0], "write": [0]}, "revision": 1, "type": "app",
                "created-at": "2026-01-01T00:00:00Z", "download": {"size": 178_000_000}}

@@ -4,6 +4,9 @@
 
 # In the order of their needs; Kubernetes first, because it takes longest.
 PARTS=(kubernetes kubernetes-1.20 components components-1.20 snapd rootfs packages machine snap snap-1.20 store store-1.20 images)
+# What only machines with cgroup v2 can use: VMs, and containers where the computer has it. Elsewhere they are built when they are asked for.
+CGROUP2_PARTS=(kubernetes-1.36 components-1.36 containerd snap-1.36 store-1.36 images-1.36)
+VM_PARTS=(vm-kernel vm)
 
 script_of() { echo "$SANDBOX/build/$1.sh"; }
 
@@ -47,7 +50,7 @@ build_part() {
     scratch=$result.partial
     rm -rf "$scratch"; mkdir -p "$scratch" "$CACHE/downloads"
     printf 'sandbox: building %-12s' "$part" >&2
-    if ! { install_packages "${packages[@]}" && env "${vars[@]}" CACHE="$CACHE" CGO_ENABLED=0 GOFLAGS=-mod=readonly \
+    if ! { install_packages "${packages[@]}" && env "${vars[@]}" CACHE="$CACHE" CGO_ENABLED=0 GOFLAGS=-mod=readonly GOGC="${GOGC:-400}" \
             DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$(script_of "$part")" "$scratch"; } </dev/null >"$log" 2>&1; then
         printf ' failed after %d s\n' $((SECONDS - started)) >&2
         tail -n 25 "$log" >&2
@@ -60,9 +63,9 @@ build_part() {
 
 # needed_by PART...: these parts and all that they need, in their order
 needed_by() {
-    local wanted=" $* " part at found=()
-    for ((at = ${#PARTS[@]} - 1; at >= 0; at--)); do
-        part=${PARTS[at]}
+    local wanted=" $* " part at found=() all=("${PARTS[@]}" "${CGROUP2_PARTS[@]}" "${VM_PARTS[@]}")
+    for ((at = ${#all[@]} - 1; at >= 0; at--)); do
+        part=${all[at]}
         [[ $wanted == *" $part "* ]] || continue
         wanted+="$(header "$part" needs) "
         found=("$part" "${found[@]}")
@@ -70,24 +73,40 @@ needed_by() {
     echo "${found[@]}"
 }
 
+# What an era's snap store and image registry have.
+declare -A ERA_PARTS=([current]='store images' [1.36]='store-1.36 images-1.36' [1.20]='store-1.20 images')
+
 # What the sandbox itself runs on, and the client PC's programs
 RUNS_ON=(systemd-container util-linux iproute2 procps python3 squashfs-tools iputils-ping curl)
 
-# build_all [--era E]: every part, or those that the machines of one era need
+# build_all [--era E] [--vm]: every part of containers, or those that the machines of one era need; those of VMs, too
 build_all() {
-    local part result
-    case ${1:-} in
-    '') ;;
-    --era) read -ra PARTS <<<"$(needed_by machine images packages "store$([ "${2:?an era}" = current ] || echo "-$2")")" ;;
-    *) echo "sandbox: build takes --era E, not $1" >&2; return 2 ;;
-    esac
-    command -v go >/dev/null || { echo 'sandbox: no Go on this machine: install Go 1.25 or later, and put its bin folder on the PATH' >&2; return 1; }
+    local part result era wanted=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --era)
+            [ -n "${ERA_PARTS[${2:-}]:-}" ] || { echo "sandbox: there is no era ${2:-}; there are ${!ERA_PARTS[*]}" >&2; return 2; }
+            read -ra era <<<"${ERA_PARTS[$2]}"
+            wanted+=(machine packages "${era[@]}")
+            shift
+            ;;
+        --vm) wanted+=(vm) ;;
+        *) echo "sandbox: build takes --era E and --vm, not $1" >&2; return 2 ;;
+        esac
+        shift
+    done
+    if [ ${#wanted[@]} -gt 0 ]; then
+        read -ra PARTS <<<"$(needed_by "${wanted[@]}")"
+    elif [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        PARTS+=("${CGROUP2_PARTS[@]}")
+    fi
     mkdir -p "$CURRENT" "$CACHE/log"
     install_packages "${RUNS_ON[@]}" >"$CACHE/log/packages.log" 2>&1 || { tail "$CACHE/log/packages.log" >&2; return 1; }
     for part in "${PARTS[@]}"; do
         KEY[$part]=$(key_of "$part")
         result=$CACHE/parts/$part/${KEY[$part]}
         if [ ! -d "$result" ]; then
+            command -v go >/dev/null || { echo 'sandbox: no Go on this machine: install Go 1.26 or later, and put its bin folder on the PATH' >&2; return 1; }
             mkdir -p "$CACHE/parts/$part"
             build_part "$part" "$result"
             if [ "$(key_of "$part")" != "${KEY[$part]}" ]; then

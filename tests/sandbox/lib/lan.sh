@@ -5,7 +5,9 @@
 
 LAN=iris-mk8s-lan$INSTANCE
 # The port of each era's snap store on 192.168.11.2; the fake store behind it listens on the loopback, one port further.
-declare -A STORE_PORTS=([current]=8080 [1.20]=8120)
+declare -A STORE_PORTS=([current]=8080 [1.36]=8136 [1.20]=8120)
+# An era with images of its own has an image registry of its own; the others share the one on port 5000.
+declare -A REGISTRY_PORTS=([1.36]=5136)
 in_lan() { nsenter --net="/run/netns/$LAN" -- "$@"; }
 
 lan_exists() { [ -e "/run/netns/$LAN" ]; }
@@ -34,6 +36,17 @@ listens() {
     return 1
 }
 
+# lan_registry NAME PART PORT: an image registry on the loopback, of what the part holds
+lan_registry() {
+    cat >"$RUN/lan/$1.yml" <<YAML
+version: 0.1
+log: {level: warn, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: $CURRENT/$2}, maintenance: {readonly: {enabled: true}}}
+http: {addr: "127.0.0.1:$3", relativeurls: true}
+YAML
+    lan_service "$1" "$CURRENT/components/bin/registry" serve "$RUN/lan/$1.yml"
+}
+
 # lan_up [ERA]: with the store of the era
 lan_up() {
     local era=${1:-current} port
@@ -51,14 +64,8 @@ lan_up() {
         ip -n "$LAN" route add unreachable default
         in_lan sysctl -qw net.ipv4.ip_forward=1
     fi
-    cat >"$RUN/lan/registry.yml" <<YAML
-version: 0.1
-log: {level: warn, accesslog: {disabled: true}}
-storage: {filesystem: {rootdirectory: $CURRENT/images}, maintenance: {readonly: {enabled: true}}}
-http: {addr: "127.0.0.1:5001", relativeurls: true}
-YAML
     lan_service fakestore "$CURRENT/snapd/bin/fakestore" run --dir "$CURRENT/store" --addr 127.0.0.1:8081
-    lan_service registry "$CURRENT/components/bin/registry" serve "$RUN/lan/registry.yml"
+    lan_registry registry images 5001
     lan_service front python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" store=192.168.11.2:8080=127.0.0.1:8081 registry=192.168.11.2:5000=127.0.0.1:5001
     lan_service debian python3 -m http.server 8091 --bind 127.0.0.1 --directory "$CURRENT/packages/debian"
     lan_service front-packages python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" packages=192.168.11.2:8090=127.0.0.1:8091
@@ -76,6 +83,13 @@ YAML
         lan_service "front-$era" python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" "store=192.168.11.2:$port=127.0.0.1:$((port + 1))"
         listens "fakestore-$era" $((port + 1)) 127.0.0.1
         listens "front-$era" "$port" 192.168.11.2
+    fi
+    port=${REGISTRY_PORTS[$era]:-}
+    if [ -n "$port" ]; then
+        lan_registry "registry-$era" "images-$era" $((port + 1))
+        lan_service "front-registry-$era" python3 -B "$SANDBOX/lan/front.py" "$RUN/lan/faults" "registry=192.168.11.2:$port=127.0.0.1:$((port + 1))"
+        listens "registry-$era" $((port + 1)) 127.0.0.1
+        listens "front-registry-$era" "$port" 192.168.11.2
     fi
 }
 

@@ -16,7 +16,9 @@ enter_cgroups() {
     for dir in $(cgroup_dirs "$1"); do
         if [ ! -d "$dir" ]; then
             mkdir -p "$dir"
-            if [ -e "$dir/cpuset.cpus" ]; then         # a new group of this controller admits nobody before it has these
+            if [ -e "$dir/cgroup.controllers" ]; then  # cgroup v2: a group has only the controllers that those above it hand down
+                for parent in "${dir%/*/*}" "${dir%/*}"; do hand_down "$parent"; done
+            elif [ -e "$dir/cpuset.cpus" ]; then       # v1: a new group of this controller admits nobody before it has these
                 for parent in "${dir%/*}" "$dir"; do
                     cat "${parent%/*}/cpuset.cpus" >"$parent/cpuset.cpus"
                     cat "${parent%/*}/cpuset.mems" >"$parent/cpuset.mems"
@@ -25,6 +27,24 @@ enter_cgroups() {
         fi
         echo $BASHPID >"$dir/cgroup.procs"
     done
+}
+
+# hand_down GROUP: all controllers that it has go to the groups in it; what cannot be handed down stays where it is
+hand_down() {
+    local controller
+    for controller in $(<"$1/cgroup.controllers"); do echo "+$controller" >"$1/cgroup.subtree_control"; done 2>/dev/null || true
+}
+
+APPARMOR=/sys/kernel/security/apparmor/policy/namespaces
+apparmor_namespace() { echo "${RUN##*/}-$1"; }
+
+# What the calling process becomes next lives in the machine's namespace of AppArmor, where the host has that. The host's profiles go by the paths
+# of programs, and would confine those of a machine that lie at the same paths, snap-confine for one. In its own namespace there are none, and the
+# machine sees no AppArmor, as one whose kernel has none.
+enter_apparmor() {
+    [ -d "$APPARMOR" ] || return 0
+    mkdir -p "$APPARMOR/$(apparmor_namespace "$1")"
+    echo "exec :$(apparmor_namespace "$1"):unconfined" >/proc/self/attr/apparmor/exec
 }
 
 # machine_leader NAME: the process that is its PID 1; fails when the machine does not run
@@ -59,10 +79,13 @@ machine_boot() {
     mkdir -p "$RUN/$name"
     # All machines share one count of root's inotify instances with the host; one with pods takes dozens, and 128 is what a kernel begins with.
     [ "$(cat /proc/sys/fs/inotify/max_user_instances)" -ge 4096 ] || echo 4096 >/proc/sys/fs/inotify/max_user_instances
+    # A machine's kernel loads these by itself, or as its snaps ask for them; a container has the host's.
+    modprobe -qa loop overlay br_netfilter nf_conntrack 2>/dev/null || true
     mapfile -t loops < <(loop_devices | sed 's/^/--bind=/')
     # API_VFS_WRITABLE: kubelet and udev write to /proc/sys and /sys. TMPFS_TMP=0: a VM's /tmp is on its disk.
     (
         enter_cgroups "$name"
+        enter_apparmor "$name"
         export SYSTEMD_NSPAWN_API_VFS_WRITABLE=1 SYSTEMD_NSPAWN_TMPFS_TMP=0
         exec setsid systemd-nspawn --directory="$root" --boot --machine="$name" --private-users=no --register=no --keep-unit \
             --capability=all --system-call-filter='@keyring bpf @module @mount @raw-io' --resolv-conf=off --timezone=off \
@@ -85,6 +108,10 @@ machine_boot() {
     echo "$leader" >"$RUN/$name/leader"
 }
 
+# What a command that comes from outside begins with.
+CLEAN_ENVIRONMENT=(/usr/bin/env -i HOME=/root USER=root LOGNAME=root SHELL=/bin/bash TERM="${TERM:-dumb}" LANG=C.UTF-8
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin)
+
 # machine_exec NAME CMD...: becomes that command, as root in the machine; machine_run comes back with its exit status
 machine_exec() {
     local name=$1 leader
@@ -93,8 +120,8 @@ machine_exec() {
         echo "sandbox: the machine $name does not run: boot it with \`sandbox up $name\`" >&2
         exit 125
     }
-    exec nsenter --target "$leader" --all -- /usr/local/lib/sandbox/enter /usr/bin/env -i HOME=/root USER=root LOGNAME=root SHELL=/bin/bash TERM="${TERM:-dumb}" LANG=C.UTF-8 \
-        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin "$@"
+    enter_apparmor "$name"
+    exec nsenter --target "$leader" --mount --uts --ipc --net --pid -- /usr/local/lib/sandbox/enter "${CLEAN_ENVIRONMENT[@]}" "$@"
 }
 machine_run() { (machine_exec "$@"); }
 
@@ -136,5 +163,6 @@ machine_kill() {
         if [ -d "$dir" ]; then find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null || true; fi
         rmdir "${dir%/*}" 2>/dev/null || true          # the last machine takes the common folder along
     done
+    rmdir "$APPARMOR/$(apparmor_namespace "$name")" 2>/dev/null || true
     rm -f "$RUN/$name/leader" "$RUN/$name/nspawn"
 }
