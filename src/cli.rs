@@ -220,7 +220,7 @@ pub enum Bundle {
     ///
     /// `bootstrap --bundle FILE` with the same wishes uses it. What was fetched is kept in the folder FILE.parts until the file is whole: after an
     /// interruption the same command goes on. Private registries are asked with the logins of `docker login` or `podman login`.
-    Create(BundleCreate),
+    Create(Box<BundleCreate>),
     /// Show what is in a bundle: channel, platform, snaps, images with their digests
     Show {
         /// The bundle

@@ -70,7 +70,7 @@ fn create(global: &Global, options: &cli::BundleCreate) -> Result<ExitCode> {
     };
     let mut made = None;
     let code = in_run(global, "bundle-create", vec!["bundle".to_owned()], |run, outcome| {
-        let manifest = bundle::create(&run.host, &recipe, &mut |what, progress| tell(run, what, progress))?;
+        let manifest = bundle::create(&run.host, &recipe, &mut |what, progress| tell(run, what, progress.as_ref()))?;
         finish(outcome, &manifest);
         made = Some(manifest);
         Ok(())
@@ -93,13 +93,13 @@ fn finish(outcome: &mut Outcome, manifest: &Manifest) {
 /// The step of a run that only makes a file.
 const STEP: &str = "bundle.create";
 
-fn tell(run: &Run, what: &str, progress: Option<Progress>) -> Result<()> {
+fn tell(run: &Run, what: &str, progress: Option<&Progress>) -> Result<()> {
     if run.host.stopping() {
         return Err(Error::new(ExitCode::Interrupted, "interrupted").hint("run the same command again: it resumes"));
     }
     let (step, what) = (STEP.to_owned(), what.to_owned());
     run.events.send(match progress {
-        Some(Progress { done, total, unit }) => Event::StepProgress { step, done, total, unit: unit.to_owned(), what },
+        Some(&Progress { done, total, unit }) => Event::StepProgress { step, done, total, unit: unit.to_owned(), what },
         None => Event::StepWaiting { step, title: "the bundle".to_owned(), why: what },
     });
     Ok(())

@@ -113,8 +113,8 @@ fn ask(helper: &str, registry: &str) -> Option<Login> {
         .ok()?;
     child.stdin.take()?.write_all(registry.as_bytes()).ok()?;
     let output = child.wait_with_output().ok()?;
-    let helped: Helped = serde_json::from_slice(&output.stdout).ok()?;
-    Some(Login { user: helped.username, password: helped.secret })
+    let answer: Helped = serde_json::from_slice(&output.stdout).ok()?;
+    Some(Login { user: answer.username, password: answer.secret })
 }
 
 #[cfg(test)]

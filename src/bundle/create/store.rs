@@ -94,7 +94,8 @@ impl Store {
             ("Snap-Device-Architecture", image::architecture()),
             ("accept", "application/json"),
         ];
-        let page = self.web.post(&format!("{}/v2/snaps/refresh", self.url), &headers, &question).map_err(away)?;
+        let page =
+            self.web.post(&format!("{}/v2/snaps/refresh", self.url), &headers, &question).map_err(|e| away(&e))?;
         let status = page.status;
         let answer: Value = serde_json::from_slice(&page.bytes()?).map_err(|e| {
             Error::failed("the snap store's answer is not JSON").because(format!("HTTP status {status}: {e}"))
@@ -142,7 +143,7 @@ impl Store {
 
     fn assertion(&self, path: &str) -> Result<Option<String>> {
         let url = format!("{}/v2/assertions/{path}", self.url);
-        let page = self.web.get(&url, &[("accept", "application/x.ubuntu.assertion")]).map_err(away)?;
+        let page = self.web.get(&url, &[("accept", "application/x.ubuntu.assertion")]).map_err(|e| away(&e))?;
         match page.status {
             200 => Ok(Some(String::from_utf8_lossy(&page.bytes()?).into_owned())),
             404 => Ok(None),
@@ -157,8 +158,8 @@ fn no_proof(what: &str) -> Error {
     ))
 }
 
-fn away(e: Error) -> Error {
-    let why = one_line(&e);
+fn away(e: &Error) -> Error {
+    let why = one_line(e);
     Error { transient: true, ..Error::failed("the snap store does not answer") }.because(why).hint(
         "see the network, the name servers and the proxy (HTTPS_PROXY); then run the same command again: it resumes",
     )

@@ -136,7 +136,7 @@ impl Snap {
     /// Whether it is our own installation from the bundle, which does not follow its channel yet.
     fn is_unfollowed(&self, host: &dyn Host, snap: &Value) -> bool {
         let held = self.bundle.as_ref().and_then(|bundle| bundle.manifest.snaps.first());
-        held.is_some_and(|held| snap["revision"] == held.revision.to_string())
+        held.is_some_and(|held| snap["revision"].as_str() == Some(&*held.revision.to_string()))
             && snap["tracking-channel"].as_str().unwrap_or_default().is_empty()
             && host.exists(&baseline::file())
     }
