@@ -108,7 +108,7 @@ pub fn catalog_from(spec: &Spec, credentials: &Credentials, bundle: Option<&Arc<
                 vec![
                     Box::new(microk8s::baseline::Before::new(spec)) as Box<dyn Step>,
                     Box::new(microk8s::snap::Snap::new(spec, &known).from(bundle)),
-                    Box::new(microk8s::snap::Hold::new(spec)),
+                    Box::new(microk8s::hold::Hold::new(spec)),
                 ],
                 // Before any image is asked for again.
                 microk8s::registries::all(spec),

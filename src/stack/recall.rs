@@ -10,7 +10,7 @@ use super::{
     iris::{claims, images, names::SET, namespace, password},
     longhorn::steps,
     metallb::addon,
-    microk8s::{addons, alias, baseline, group, registries, running, snap},
+    microk8s::{addons, alias, baseline, group, hold, registries, running, snap},
     object, registry,
 };
 use crate::{
@@ -111,7 +111,7 @@ fn one(id: &str, memory: &Memory, known: &Known) -> Result<Option<Box<dyn Step>>
     let step: Box<dyn Step> = match id {
         "snap.before" => Box::new(baseline::Before::new(&spec)),
         "snap.microk8s" => Box::new(snap::Snap::new(&spec, known)),
-        "snap.hold" => Box::new(snap::Hold::new(&spec)),
+        "snap.hold" => Box::new(hold::Hold::new(&spec)),
         "group.member" => Box::new(group::Member::new(&spec)),
         "alias.kubectl" => Box::new(alias::Alias::new(&spec)),
         "cluster.running" => Box::new(running::Running::new(&spec)),

@@ -39,7 +39,6 @@ impl Settings {
     pub fn spec(&self) -> Result<Spec> {
         let lb = self.found_addresses()?;
         let user = self.text("user")?;
-        let cpf = self.text("iris.cpf")?;
         let channel = self.chosen_channel()?;
         let storage_class = self.optional_text("storage.class");
         let longhorn =
@@ -56,39 +55,48 @@ impl Settings {
                 proxy: self.optional_text("registries.proxy"),
                 no_proxy: self.list("registries.no_proxy"),
             },
-            iris: Iris {
-                namespace: self.text("iris.namespace")?,
-                name: self.text("iris.name")?,
-                service: self.text("iris.service")?,
-                image: self.text("iris.image")?,
-                // The table bounds it far below.
-                replicas: u32::try_from(self.number("iris.replicas")?).unwrap_or(u32::MAX),
-                storage_class,
-                mgr_size: self.text("storage.mgr_size")?,
-                data_size: self.text("storage.data_size")?,
-                time_zone: self.optional_text("iris.time_zone"),
-                databases: Cpf::read(&cpf).databases(),
-                namespaces: Cpf::read(&cpf).namespaces(),
-                cpf,
-                memory_request: self.text("iris.memory_request")?,
-                memory_limit: self.text("iris.memory_limit")?,
-                cpu_request: self.text("iris.cpu_request")?,
-                endpoints: match self.get("iris.endpoints").map(|s| &s.value) {
-                    Some(Value::Endpoints(list)) => list.clone(),
-                    _ => Vec::new(),
-                },
-            },
+            iris: self.iris(storage_class)?,
             longhorn,
-            timeouts: Timeouts {
-                install: Seconds(self.number("timeouts.install")?),
-                ready: Seconds(self.number("timeouts.ready")?),
-                addon: Seconds(self.number("timeouts.addon")?),
-                longhorn: Seconds(self.number("timeouts.longhorn")?),
-                iris: Seconds(self.number("timeouts.iris")?),
-                remove: Seconds(self.number("timeouts.remove")?),
-            },
+            timeouts: self.timeouts()?,
             skip_checks: Vec::new(),
             data_goes: false,
+        })
+    }
+
+    fn iris(&self, storage_class: Option<String>) -> Result<Iris> {
+        let cpf = self.text("iris.cpf")?;
+        Ok(Iris {
+            namespace: self.text("iris.namespace")?,
+            name: self.text("iris.name")?,
+            service: self.text("iris.service")?,
+            image: self.text("iris.image")?,
+            // The table bounds it far below.
+            replicas: u32::try_from(self.number("iris.replicas")?).unwrap_or(u32::MAX),
+            storage_class,
+            mgr_size: self.text("storage.mgr_size")?,
+            data_size: self.text("storage.data_size")?,
+            time_zone: self.optional_text("iris.time_zone"),
+            databases: Cpf::read(&cpf).databases(),
+            namespaces: Cpf::read(&cpf).namespaces(),
+            cpf,
+            memory_request: self.text("iris.memory_request")?,
+            memory_limit: self.text("iris.memory_limit")?,
+            cpu_request: self.text("iris.cpu_request")?,
+            endpoints: match self.get("iris.endpoints").map(|s| &s.value) {
+                Some(Value::Endpoints(list)) => list.clone(),
+                _ => Vec::new(),
+            },
+        })
+    }
+
+    fn timeouts(&self) -> Result<Timeouts> {
+        Ok(Timeouts {
+            install: Seconds(self.number("timeouts.install")?),
+            ready: Seconds(self.number("timeouts.ready")?),
+            addon: Seconds(self.number("timeouts.addon")?),
+            longhorn: Seconds(self.number("timeouts.longhorn")?),
+            iris: Seconds(self.number("timeouts.iris")?),
+            remove: Seconds(self.number("timeouts.remove")?),
         })
     }
 

@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{FORMAT, Record};
-use crate::{config::spec::Spec, engine::step::Memory, host::microk8s::Identity};
+use crate::{
+    config::spec::Spec,
+    engine::step::{Memo, Memory},
+    host::microk8s::Identity,
+};
 
 /// Where a step stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,29 +56,7 @@ impl Ledger {
                 }
             }
             Record::Intent { step, memo, recipe, microk8s, anew } => {
-                self.replaced(step, microk8s.as_ref());
-                // Whatever happened before, the first prior stands: a half-made state must not become "what was there before".
-                let entry = self
-                    .steps
-                    .entry(step.clone())
-                    .or_insert_with(|| (State::Open, Memory { prior: memo.prior.clone(), ..Memory::default() }));
-                // What we had made and somebody took away since took along what was there before.
-                if *anew && entry.0 == State::Ours && memo.prior.is_null() {
-                    entry.1.prior = Value::Null;
-                }
-                entry.0 = State::Open;
-                entry.1.open = true;
-                entry.1.at = self.at;
-                entry.1.kept = None;
-                if microk8s.is_some() {
-                    entry.1.microk8s.clone_from(microk8s);
-                }
-                if !recipe.is_null() {
-                    entry.1.renew(recipe);
-                }
-                // The newest one comes last, also when it was wanted before.
-                entry.1.wants.retain(|want| *want != memo.want);
-                entry.1.wants.push(memo.want.clone());
+                self.intent(step, memo, recipe, microk8s.as_ref(), *anew);
             }
             Record::Done { step, microk8s } => {
                 self.pass(step, "done", |state| (state == State::Open).then_some(State::Ours))?;
@@ -113,6 +95,33 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// A step is about to act.
+    fn intent(&mut self, step: &str, memo: &Memo, recipe: &Value, microk8s: Option<&Identity>, anew: bool) {
+        self.replaced(step, microk8s);
+        // Whatever happened before, the first prior stands: a half-made state must not become "what was there before".
+        let entry = self
+            .steps
+            .entry(step.to_owned())
+            .or_insert_with(|| (State::Open, Memory { prior: memo.prior.clone(), ..Memory::default() }));
+        // What we had made and somebody took away since took along what was there before.
+        if anew && entry.0 == State::Ours && memo.prior.is_null() {
+            entry.1.prior = Value::Null;
+        }
+        entry.0 = State::Open;
+        entry.1.open = true;
+        entry.1.at = self.at;
+        entry.1.kept = None;
+        if microk8s.is_some() {
+            entry.1.microk8s = microk8s.cloned();
+        }
+        if !recipe.is_null() {
+            entry.1.renew(recipe);
+        }
+        // The newest one comes last, also when it was wanted before.
+        entry.1.wants.retain(|want| *want != memo.want);
+        entry.1.wants.push(memo.want.clone());
     }
 
     /// What was made in a MicroK8s that is gone went with it, and its prior says nothing of the one that is there now.

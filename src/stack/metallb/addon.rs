@@ -107,6 +107,25 @@ impl Addon {
         Ok(pools.all.iter().filter(|pool| !is_ours(pool)).map(|pool| pool.name.clone()).collect())
     }
 
+    /// Why half of it is not installed anew, where pools of somebody else's would be lost.
+    fn refused_for_pools(&self, host: &dyn Host) -> Result<Option<Probe>> {
+        let pools = self.pools_at_stake(host)?;
+        if pools.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Probe::Refused {
+            why: format!(
+                "MetalLB is only partially installed, and this MicroK8s installs it anew only without its namespace, which holds the pools \
+                 {} of somebody else's",
+                pools.join(", ")
+            ),
+            hint: format!(
+                "save them: `microk8s kubectl get configmap config --namespace {NAMESPACE} -o yaml`; remove it: `microk8s kubectl delete \
+                 namespace {NAMESPACE}`; run the same command again, then apply them again"
+            ),
+        }))
+    }
+
     fn enable(&self) -> Act {
         self.enable_with(&self.lb)
     }
@@ -220,20 +239,7 @@ impl Step for Addon {
             (found, _) => found,
         };
         if self.api == MetallbApi::ConfigMap && matches!(found, Probe::Differs { .. }) {
-            let pools = self.pools_at_stake(host)?;
-            if !pools.is_empty() {
-                return Ok(Probe::Refused {
-                    why: format!(
-                        "MetalLB is only partially installed, and this MicroK8s installs it anew only without its namespace, which \
-                         holds the pools {} of somebody else's",
-                        pools.join(", ")
-                    ),
-                    hint: format!(
-                        "save them: `microk8s kubectl get configmap config --namespace {NAMESPACE} -o yaml`; remove it: `microk8s kubectl \
-                         delete namespace {NAMESPACE}`; run the same command again, then apply them again"
-                    ),
-                });
-            }
+            return Ok(self.refused_for_pools(host)?.unwrap_or(found));
         }
         Ok(found)
     }

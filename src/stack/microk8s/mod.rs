@@ -9,6 +9,7 @@ pub(crate) mod certificate;
 #[expect(clippy::unnecessary_wraps, reason = "any look may fail")]
 pub(crate) mod ground;
 pub(crate) mod group;
+pub(crate) mod hold;
 pub(crate) mod moved;
 pub(crate) mod node;
 pub(crate) mod registries;

@@ -67,6 +67,47 @@ impl Objects {
             }),
         }
     }
+
+    /// Compares these objects with those that are there. What is left in a namespace that is gone (`homeless`) is shown by the server and cannot
+    /// be changed: it counts as missing.
+    fn compare(&self, host: &dyn Host, wanted: &[Value], homeless: bool) -> Result<Probe> {
+        let (mut missing, mut other, mut waits) = (Vec::new(), Vec::new(), None);
+        for want in wanted {
+            let now =
+                if homeless && want["metadata"]["namespace"] == NAMESPACE { None } else { Self::get(host, want)? };
+            let Some(now) = now else {
+                missing.push(kube::describe(want));
+                continue;
+            };
+            if state::going(&now) {
+                return Ok(Probe::pending(format!("{} is being deleted", kube::describe(want))));
+            }
+            let (then, is) = (essence(&host.apply(want, true)?), essence(&now));
+            // What an apply would take away counts as well.
+            let mut fields = [state::differences(&then, &is), state::differences(&is, &then)].concat();
+            fields.sort();
+            fields.dedup();
+            if !kube::is_ours(&now) {
+                other.push(format!("{}, which somebody else applied,", kube::describe(want)));
+            } else if !fields.is_empty() {
+                other.push(format!("{} ({})", kube::describe(want), fields.join(", ")));
+            } else if self.part == Part::Definitions && !state::is(&now, "Established") {
+                waits.get_or_insert_with(|| format!("{} is not established yet", kube::describe(want)));
+            }
+        }
+        Ok(match (missing.len(), other.is_empty(), waits) {
+            (0, true, None) => Probe::satisfied(format!("{} objects", wanted.len())),
+            (0, true, Some(why)) => Probe::pending(why),
+            (n, true, _) if n == wanted.len() => Probe::Absent,
+            (_, _, _) => {
+                let why = missing
+                    .iter()
+                    .map(|m| format!("{m} is missing"))
+                    .chain(other.iter().map(|o| format!("{o} differs")));
+                Probe::differs(json!({"missing": missing}), why.collect::<Vec<_>>().join(", "))
+            }
+        })
+    }
 }
 
 /// What of an object says the same before and after an apply that changes nothing.
@@ -126,44 +167,7 @@ impl Step for Objects {
             }
         }
         let Some(wanted) = self.common.part(host, self.part)? else { return Ok(Probe::Absent) };
-        // What is left in a namespace that is gone is shown, and cannot be changed: it is there when the namespace is.
-        let homeless = found.is_none();
-        let (mut missing, mut other, mut waits) = (Vec::new(), Vec::new(), None);
-        for want in &wanted {
-            let now =
-                if homeless && want["metadata"]["namespace"] == NAMESPACE { None } else { Self::get(host, want)? };
-            let Some(now) = now else {
-                missing.push(kube::describe(want));
-                continue;
-            };
-            if state::going(&now) {
-                return Ok(Probe::pending(format!("{} is being deleted", kube::describe(want))));
-            }
-            let (then, is) = (essence(&host.apply(want, true)?), essence(&now));
-            // What an apply would take away counts as well.
-            let mut fields = [state::differences(&then, &is), state::differences(&is, &then)].concat();
-            fields.sort();
-            fields.dedup();
-            if !kube::is_ours(&now) {
-                other.push(format!("{}, which somebody else applied,", kube::describe(want)));
-            } else if !fields.is_empty() {
-                other.push(format!("{} ({})", kube::describe(want), fields.join(", ")));
-            } else if self.part == Part::Definitions && !state::is(&now, "Established") {
-                waits.get_or_insert_with(|| format!("{} is not established yet", kube::describe(want)));
-            }
-        }
-        Ok(match (missing.len(), other.is_empty(), waits) {
-            (0, true, None) => Probe::satisfied(format!("{} objects", wanted.len())),
-            (0, true, Some(why)) => Probe::pending(why),
-            (n, true, _) if n == wanted.len() => Probe::Absent,
-            (_, _, _) => {
-                let why = missing
-                    .iter()
-                    .map(|m| format!("{m} is missing"))
-                    .chain(other.iter().map(|o| format!("{o} differs")));
-                Probe::differs(json!({"missing": missing}), why.collect::<Vec<_>>().join(", "))
-            }
-        })
+        self.compare(host, &wanted, found.is_none())
     }
 
     fn apply(&self, host: &dyn Host, found: &Probe) -> Result<Vec<Act>> {
