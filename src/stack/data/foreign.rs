@@ -319,9 +319,12 @@ fn arguments(host: &dyn Host, known: &Known) -> Vec<String> {
     let mut found = host.names(Path::new(ARGS));
     found.retain(|name| !is_own(name));
     let registries = Path::new(ARGS).join("certs.d");
+    let came_with = host.names(&Path::new(CAME_WITH).join("certs.d"));
     for registry in host.names(&registries) {
         let files = host.names(&registries.join(&registry));
-        let is_ours = known.registries.contains(&registry) || REGISTRIES.contains(&registry.as_str());
+        let is_ours = known.registries.contains(&registry)
+            || REGISTRIES.contains(&registry.as_str())
+            || came_with.contains(&registry);
         let theirs = files.into_iter().filter(|file| !is_ours || file != "hosts.toml");
         found.extend(theirs.map(|file| format!("certs.d/{registry}/{file}")));
     }
