@@ -77,7 +77,9 @@ impl Agreed {
     fn covers_the_files(&self, host: &dyn Host) -> Result<()> {
         let mut files = settings(host, &self.known);
         // Of what cannot be seen, everything inside was agreed to; and a disabled snap does not tell what it came with.
-        files.retain(|path| !self.settings.contains(path) && !(self.unseen && Path::new(path).starts_with(ARGS)));
+        let is_agreed =
+            |path: &String| self.settings.contains(path) || (self.unseen && Path::new(path).starts_with(ARGS));
+        files.retain(|path| !is_agreed(path));
         if files.is_empty() { Ok(()) } else { Err(not_agreed(&files)) }
     }
 
