@@ -113,7 +113,7 @@ impl Programs {
             // The command has ended, and so has the other end of the pipe.
             match feeding.join().unwrap_or(Ok(())) {
                 Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-                    Err(Error::failed(format!("what `{}` reads cannot be had", cmd.show())).caused_by(e))
+                    Err(Error::failed(format!("the input of `{}` cannot be read", cmd.show())).caused_by(e))
                 }
                 _ => Self::in_time(cmd, ended),
             }

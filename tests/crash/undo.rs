@@ -157,7 +157,7 @@ fn take_back(steps: Vec<Fake>, priors: &[(&str, Value)]) -> Took {
 }
 
 #[test]
-fn a_step_that_fails_keeps_the_others_from_nothing() {
+fn a_failing_step_does_not_stop_the_others() {
     let broken = |_| Err(Error::failed("broken"));
     let took = take_back(vec![fake("a.first", goes), fake("b.broken", broken), fake("c.last", goes)], &[]);
     let error = took.result.as_ref().unwrap_err();

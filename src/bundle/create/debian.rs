@@ -19,7 +19,7 @@ const ISCSI: &str = "open-iscsi";
 /// Fetches the packages; none where this host has them, or has no apt.
 ///
 /// # Errors
-/// One cannot be had, or is not what apt announced.
+/// One could not be downloaded, or is not what apt announced.
 pub(super) fn packages(host: &dyn Host, folder: &mut Folder, tell: Tell<'_>) -> Result<Option<Debian>> {
     let without =
         "the bundle has no package open-iscsi: it can be used where that is installed (Ubuntu's server images have it)";

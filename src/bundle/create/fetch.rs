@@ -99,7 +99,7 @@ impl Folder {
     /// Fetches a file to a place of the folder, and goes on with what an earlier try has of it. What it is, the caller verifies.
     ///
     /// # Errors
-    /// It cannot be had.
+    /// It could not be downloaded.
     pub(super) fn fetch(&self, web: &Web, name: &str, wanted: &Wanted<'_>, tell: Tell<'_>) -> Result<PathBuf> {
         let file = self.place(name);
         if file.is_file() {

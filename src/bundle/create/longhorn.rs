@@ -16,7 +16,7 @@ const NEVER_RUN: [&str; 3] = ["backing-image-manager", "support-bundle-kit", "lo
 /// Fetches what Longhorn needs, and adds its images; none where it is not wanted.
 ///
 /// # Errors
-/// Something cannot be had.
+/// Something could not be downloaded.
 pub(super) fn fetch(
     host: &dyn Host,
     folder: &mut Folder,

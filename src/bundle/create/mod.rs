@@ -46,7 +46,7 @@ pub type Tell<'a> = &'a mut dyn FnMut(&str, Option<Progress>) -> Result<()>;
 /// Makes a bundle.
 ///
 /// # Errors
-/// Something cannot be had or written, or the person interrupted it; the same command goes on.
+/// Something could not be downloaded or written, or the person interrupted it; the same command resumes.
 pub fn create(host: &dyn Host, recipe: &Recipe, tell: Tell<'_>) -> Result<Manifest> {
     let spec = &recipe.spec;
     let mut folder = Folder::open(&recipe.output)?;
