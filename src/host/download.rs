@@ -20,7 +20,10 @@ const LARGEST: u64 = 8 * 1024 * 1024;
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// The file's bytes.
-pub(super) fn fetch(url: &str, sha256: &str) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// It could not be downloaded, or is another one.
+pub fn fetch(url: &str, sha256: &str) -> Result<Vec<u8>> {
     // The certificates that this host trusts: a company's proxy may look into the connection.
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
     let config = Agent::config_builder().timeout_global(Some(WITHIN)).https_only(true).tls_config(tls).build();

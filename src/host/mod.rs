@@ -23,7 +23,7 @@ mod command;
 mod cri;
 pub mod digest;
 mod disk;
-mod download;
+pub mod download;
 mod files;
 mod http;
 mod kill;

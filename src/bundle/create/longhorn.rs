@@ -7,7 +7,7 @@ use crate::{
     bundle::Longhorn,
     config::{spec::Spec, version::LonghornVersion},
     error::{Error, Result},
-    host::{Host, digest::sha256, web::Web},
+    host::{Host, download},
 };
 
 /// Images that its manifest names, and that a plain installation never runs.
@@ -47,17 +47,7 @@ fn published(version: LonghornVersion, tell: Tell<'_>) -> Result<String> {
     let sum = version.checksum().ok_or_else(|| {
         Error::usage(format!("the checksum of Longhorn's manifest {version} is not known")).hint(other)
     })?;
-    let page = Web::default().get(&url, &[])?;
-    if page.status != 200 {
-        return Err(super::fetch::refused("the manifest of Longhorn", &url, page.status).hint(other));
-    }
-    let bytes = page.bytes()?;
-    let found = sha256(&bytes);
-    if found != sum {
-        return Err(Error::failed(format!("{url}: the checksum does not match; the download was discarded"))
-            .because(format!("its SHA-256 is {found}, not {sum}"))
-            .hint(other));
-    }
+    let bytes = download::fetch(&url, sum)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -197,20 +197,21 @@ impl<'a> Puller<'a> {
 
     /// A question, with what the registry asks for in return: a token of who gives them out, or the login itself.
     fn ask(&mut self, url: &str, source: &Source, reference: &Reference) -> Result<Page> {
-        for first in [true, false] {
-            let pass = self.pass(reference, source);
-            let headers: Vec<(&str, &str)> = std::iter::once(("accept", MANIFESTS))
-                .chain(pass.as_deref().map(|pass| ("authorization", pass)))
-                .collect();
-            let page = self.web.get(url, &headers)?;
-            let challenge = page.header("www-authenticate").unwrap_or_default().to_owned();
-            if page.status != 401 || !first {
-                return Ok(page);
-            }
-            let Some(pass) = self.admitted(&challenge, source, reference)? else { return Ok(page) };
-            self.passes.insert(Self::key(reference, source), pass);
+        let page = self.ask_once(url, source, reference)?;
+        if page.status != 401 {
+            return Ok(page);
         }
-        unreachable!("the second question was answered")
+        let challenge = page.header("www-authenticate").unwrap_or_default();
+        let Some(pass) = self.admitted(challenge, source, reference)? else { return Ok(page) };
+        self.passes.insert(Self::key(reference, source), pass);
+        self.ask_once(url, source, reference)
+    }
+
+    fn ask_once(&self, url: &str, source: &Source, reference: &Reference) -> Result<Page> {
+        let pass = self.pass(reference, source);
+        let headers: Vec<(&str, &str)> =
+            std::iter::once(("accept", MANIFESTS)).chain(pass.as_deref().map(|pass| ("authorization", pass))).collect();
+        self.web.get(url, &headers)
     }
 
     /// What a registry takes as a pass, by its challenge; none where there is no login to show.
