@@ -16,6 +16,12 @@ const DEFAULT_REGISTRY: &str = "docker.io";
 /// Where images of the default registry lie when they name no owner.
 const DEFAULT_OWNER: &str = "library/";
 
+/// Whether a tag moves: whoever starts a pod asks the registry each time, for what a node keeps of it may be an image whose licence has run out.
+pub fn is_asked_for_at_each_start(image: &str) -> bool {
+    let tag = image.rsplit('/').next().and_then(|last| last.split_once(':')).map_or("latest", |(_, tag)| tag);
+    !image.contains('@') && (tag.starts_with("latest") || tag == "preview")
+}
+
 /// An image in the built-in registry: repository, tag and, where it is pinned, digest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Name {

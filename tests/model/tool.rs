@@ -37,7 +37,9 @@ pub fn spec(era: Era, longhorn: bool) -> &'static Spec {
         let channel = Some(era.channel().parse().expect("a channel"));
         let lb = Some(RANGE.parse().expect("a range"));
         let storage = longhorn.then(|| "longhorn".to_owned());
-        let flags = iris_mk8s::config::flags::SpecFlags { lb, channel, storage, ..Default::default() };
+        // A tag that does not move: the built-in profile's one cannot come from a bundle.
+        let image = Some("intersystems/iris-community:2026.2".to_owned());
+        let flags = iris_mk8s::config::flags::SpecFlags { lb, channel, storage, image, ..Default::default() };
         let login = Some("ubuntu".to_owned());
         let input = profile::Input { flags, login, ..profile::Input::default() };
         let mut spec = profile::resolve(&input).expect("the default profile").0;

@@ -24,7 +24,7 @@ use super::{
     state::Labelled,
 };
 use crate::{
-    config::{cpf::essence, spec::Iris},
+    config::{cpf::essence, image_name::is_asked_for_at_each_start, spec::Iris},
     host::digest,
     kube::{self, MANAGER},
     stack::{
@@ -201,10 +201,8 @@ fn group_of(image: &str) -> i64 {
     if release < (2021, 2) { 52773 } else { 51773 }
 }
 
-/// A tag that moves has to be asked for each time: what a node keeps of it may be an image whose licence has run out.
 fn pull_policy(image: &str) -> &'static str {
-    let tag = image.rsplit('/').next().and_then(|last| last.split_once(':')).map_or("latest", |(_, tag)| tag);
-    if !image.contains('@') && (tag.starts_with("latest") || tag == "preview") { "Always" } else { "IfNotPresent" }
+    if is_asked_for_at_each_start(image) { "Always" } else { "IfNotPresent" }
 }
 
 pub(super) fn claim_spec(iris: &Iris, claim: &str) -> PersistentVolumeClaimSpec {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     bundle::{self, Bundle, platform},
-    config::image_name::Name,
+    config::image_name::{Name, is_asked_for_at_each_start},
     error::{Result, finding::Finding},
     stack::{facts::Facts, longhorn::state as longhorn},
 };
@@ -58,7 +58,7 @@ fn with_image(facts: &Facts<'_>, bundle: &Bundle) -> Wrong {
     }
     let whole = bundle::whole_name(image).ok()?;
     if bundle.image(&whole).is_some() {
-        return always_asked_for(&whole);
+        return always_asked_for(image);
     }
     // A MicroK8s that runs may have it already; one that does not answer has nothing.
     if facts.host.has_image(image).unwrap_or(false) {
@@ -75,12 +75,10 @@ fn with_image(facts: &Facts<'_>, bundle: &Bundle) -> Wrong {
 }
 
 /// A tag that moves: whoever starts a pod asks the registry where it leads by now.
-fn always_asked_for(whole: &str) -> Wrong {
-    whole.ends_with(":latest").then(|| {
+fn always_asked_for(image: &str) -> Wrong {
+    is_asked_for_at_each_start(image).then(|| {
         (
-            format!(
-                "holds {whole}, and Kubernetes asks the registry where the tag `latest` leads whenever a pod starts"
-            ),
+            format!("holds {image}, and Kubernetes asks the registry where this tag leads whenever a pod starts"),
             "name the image by another tag or by its digest, in the bundle as well as here".to_owned(),
         )
     })
@@ -110,4 +108,24 @@ fn with_longhorn(facts: &Facts<'_>, bundle: &Bundle) -> Result<Wrong> {
 pub(crate) fn release(facts: &Facts<'_>) -> Result<String> {
     let text = facts.host.read(Path::new("/etc/os-release"))?.unwrap_or_default();
     Ok(bundle::release_of(&String::from_utf8_lossy(&text)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Offline, a pod with such an image would wait for ever: the tag of the built-in profile is one.
+    #[test]
+    fn an_image_whose_tag_moves_is_refused_in_a_bundle() {
+        for (image, refused) in [
+            ("intersystems/iris-community:latest-em", true),
+            ("intersystems/iris-community:latest", true),
+            ("intersystems/iris-community", true),
+            ("intersystems/iris-community:preview", true),
+            ("intersystems/iris-community:2026.1", false),
+            ("intersystems/iris-community:latest-em@sha256:00", false),
+        ] {
+            assert_eq!(always_asked_for(image).is_some(), refused, "{image}");
+        }
+    }
 }
